@@ -191,7 +191,9 @@ impl Event {
         if self.dataschema.as_deref().is_some_and(|uri| uri.contains(char::is_whitespace) || !uri.contains(':')) {
             return invalid("dataschema", "must be an absolute URI");
         }
-        let media = |text: &str| text.split(';').next().is_some_and(|t| t.trim().split('/').filter(|p| !p.is_empty()).count() == 2);
+        let media = |text: &str| {
+            text.split(';').next().is_some_and(|t| t.trim().split('/').filter(|p| !p.is_empty()).count() == 2)
+        };
         if self.datacontenttype.as_deref().is_some_and(|text| !media(text)) {
             return invalid("datacontenttype", "must be a media type, such as application/json");
         }

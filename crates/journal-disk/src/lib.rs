@@ -1,1 +1,3 @@
-//! journal-disk
+//! The embedded engine.
+
+pub mod disk;
