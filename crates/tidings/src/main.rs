@@ -1,1 +1,13 @@
-fn main() {}
+//! The binary: the only `main`.
+//!
+//! Picks the allocator and hands over to the command line. Knows no protocol and no engine.
+
+mod cli;
+mod serve;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
