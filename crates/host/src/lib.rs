@@ -1,1 +1,12 @@
-//! host
+//! The body: clock, entropy, sockets, disks, tasks.
+//!
+//! The one place where the engines, the forwarding table and the doors are joined into a
+//! [`Node`]. No protocol and no rule of the journal lives here.
+
+pub mod config;
+mod error;
+pub mod file;
+pub mod units;
+
+pub use config::Config;
+pub use error::{FileFault, StartError};

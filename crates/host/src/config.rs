@@ -1,0 +1,672 @@
+//! What a node is told: the typed, complete [`Config`], and the [`Layer`]s that it is merged from.
+//!
+//! A layer is what one place says: the command line with the environment, or one YAML file. Layers
+//! are merged field by field, the stronger over the weaker, and what none says has a default.
+//! Secrets are not part of a configuration: it names the file that holds them.
+//!
+//! Invariant: a [`Config`] that [`Config::from_layers`] gave listens beyond loopback only where
+//! tokens are configured or it was said to be open.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use event::Pattern;
+use event::limits::{PAYLOAD_BYTES_DEFAULT, PAYLOAD_BYTES_MAX};
+use journal::{Discard, Storage, StreamConfig};
+use serde::Deserialize;
+
+use crate::error::StartError;
+use crate::units::{Size, Span, brief};
+
+/// Port of the HTTP door where none is said.
+pub const HTTP_PORT: u16 = 7070;
+
+/// Directory of the data where none is said.
+pub const DATA_DEFAULT: &str = "./tidings-data";
+
+/// Name of the stream that every node has, and what it captures.
+pub const EVENTS_STREAM: (&str, &str) = ("EVENTS", "events.>");
+
+/// Connections that a door holds at a time where nothing is said. An idle one costs about 12 KiB,
+/// so this bounds idle memory near 200 MiB.
+pub const CONNECTIONS_DEFAULT: usize = 16_384;
+
+/// Longest name of a node, in bytes: it is a label of metrics and a token of subjects.
+pub const NODE_NAME_BYTES_MAX: usize = 255;
+
+/// Longest `sync` interval: what a power cut may cost.
+pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// Where a door listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// Nowhere: the door is closed.
+    Off,
+    /// At this address. Port 0 takes a free port.
+    At(SocketAddr),
+}
+
+/// What keeps the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Engine {
+    /// The data directory.
+    Disk,
+    /// This process: everything is gone when it ends.
+    Memory,
+}
+
+/// When a receipt is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Sync {
+    /// When the message is on disk.
+    Always,
+    /// When it is handed to the operating system; the disk is synced this often.
+    Interval(Duration),
+}
+
+/// Doors that a node will have and that this version does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FutureDoor {
+    /// NATS clients.
+    Nats,
+    /// NATS monitoring.
+    Monitor,
+    /// The hub of a central event system.
+    Hub,
+    /// Its repeater.
+    Repeater,
+    /// Consul clients.
+    Consul,
+    /// DNS.
+    Dns,
+    /// SLIM nodes.
+    Slim,
+}
+
+impl fmt::Display for FutureDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FutureDoor::Nats => "nats",
+            FutureDoor::Monitor => "monitor",
+            FutureDoor::Hub => "hub",
+            FutureDoor::Repeater => "repeater",
+            FutureDoor::Consul => "consul",
+            FutureDoor::Dns => "dns",
+            FutureDoor::Slim => "slim",
+        })
+    }
+}
+
+/// Certificate chain and key of the doors, both PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the node's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What a node takes in at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest payload of a message, in bytes.
+    pub payload_bytes_max: usize,
+    /// Most connections of a door at a time.
+    pub connections_max: usize,
+}
+
+/// Everything a node is told, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The node's name.
+    pub node: String,
+    /// The data directory.
+    pub data: PathBuf,
+    /// What keeps the journal.
+    pub engine: Engine,
+    /// When a receipt is given.
+    pub sync: Sync,
+    /// The HTTP door.
+    pub http: Listen,
+    /// Whether doors beyond loopback may be open to anyone.
+    pub open: bool,
+    /// The file of tokens. With it, every request needs one.
+    pub tokens: Option<PathBuf>,
+    /// TLS on the doors.
+    pub tls: Option<TlsFiles>,
+    /// What is taken in at most.
+    pub limits: Limits,
+    /// Streams that are created at start where they are missing.
+    pub streams: Vec<StreamConfig>,
+}
+
+/// What one place says. Every field may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// See [`Config::node`].
+    pub node: Option<String>,
+    /// See [`Config::data`].
+    pub data: Option<PathBuf>,
+    /// See [`Config::engine`].
+    pub engine: Option<Engine>,
+    /// See [`Config::sync`].
+    pub sync: Option<Sync>,
+    /// See [`Config::http`].
+    pub http: Option<Listen>,
+    /// A door of a later version.
+    pub nats: Option<Listen>,
+    /// A door of a later version.
+    pub monitor: Option<Listen>,
+    /// A door of a later version.
+    pub hub: Option<Listen>,
+    /// A door of a later version.
+    pub repeater: Option<Listen>,
+    /// A door of a later version.
+    pub consul: Option<Listen>,
+    /// A door of a later version.
+    pub dns: Option<Listen>,
+    /// A door of a later version.
+    pub slim: Option<Listen>,
+    /// See [`Config::open`].
+    pub open: Option<bool>,
+    /// See [`Config::tokens`].
+    pub tokens: Option<PathBuf>,
+    /// See [`Config::tls`].
+    #[serde(default)]
+    pub tls: TlsLayer,
+    /// See [`Config::limits`].
+    #[serde(default)]
+    pub limits: LimitsLayer,
+    /// What is logged: a level, or directives such as `info,door_http=debug`.
+    pub log: Option<String>,
+    /// How it is logged.
+    pub log_format: Option<LogFormat>,
+    /// See [`Config::streams`]. A stream of a stronger layer replaces one of the same name.
+    #[serde(default)]
+    pub streams: Vec<StreamLayer>,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// See [`TlsFiles`]; both or neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsLayer {
+    /// See [`TlsFiles::certificate`].
+    pub certificate: Option<PathBuf>,
+    /// See [`TlsFiles::key`].
+    pub key: Option<PathBuf>,
+}
+
+/// See [`Limits`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsLayer {
+    /// See [`Limits::payload_bytes_max`].
+    pub payload_max: Option<Size>,
+    /// See [`Limits::connections_max`].
+    pub connections_max: Option<usize>,
+}
+
+/// A stream as a configuration file declares it; see [`StreamConfig`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamLayer {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// What it captures.
+    pub subjects: Vec<PatternText>,
+    /// `file` or `memory`.
+    #[serde(default)]
+    pub storage: StorageText,
+    /// `old` or `new`: what gives way at a limit.
+    #[serde(default)]
+    pub discard: DiscardText,
+    /// Most messages.
+    pub messages_max: Option<u64>,
+    /// Most bytes.
+    pub bytes_max: Option<Size>,
+    /// Most messages of one subject.
+    pub messages_per_subject_max: Option<u64>,
+    /// Age at which a message goes.
+    pub age_max: Option<Span>,
+    /// How long a message id is remembered.
+    pub duplicate_window: Option<Span>,
+}
+
+/// A pattern in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PatternText(pub Pattern);
+
+impl TryFrom<String> for PatternText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Pattern::parse(&text)
+            .map(PatternText)
+            .map_err(|error| format!("'{}' is not a pattern of subjects: {error}", brief(&text)))
+    }
+}
+
+/// See [`Storage`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageText {
+    /// On disk.
+    #[default]
+    File,
+    /// In memory.
+    Memory,
+}
+
+/// See [`Discard`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiscardText {
+    /// The oldest go.
+    #[default]
+    Old,
+    /// The new one is refused.
+    New,
+}
+
+impl StreamLayer {
+    fn into_config(self) -> StreamConfig {
+        let mut config = StreamConfig::new(self.name, self.subjects.into_iter().map(|pattern| pattern.0));
+        config.description = self.description;
+        config.storage = match self.storage {
+            StorageText::File => Storage::File,
+            StorageText::Memory => Storage::Memory,
+        };
+        config.discard = match self.discard {
+            DiscardText::Old => Discard::Old,
+            DiscardText::New => Discard::New,
+        };
+        config.messages_max = self.messages_max;
+        config.bytes_max = self.bytes_max.map(|size| size.0);
+        config.messages_per_subject_max = self.messages_per_subject_max;
+        config.age_max = self.age_max.map(|span| span.0);
+        if let Some(span) = self.duplicate_window {
+            config.duplicate_window = span.0;
+        }
+        config
+    }
+}
+
+impl Layer {
+    /// This layer over a weaker one.
+    #[must_use]
+    pub fn over(self, weaker: Layer) -> Layer {
+        let mut streams = weaker.streams;
+        streams.retain(|stream| self.streams.iter().all(|ours| ours.name != stream.name));
+        streams.extend(self.streams);
+        Layer {
+            node: self.node.or(weaker.node),
+            data: self.data.or(weaker.data),
+            engine: self.engine.or(weaker.engine),
+            sync: self.sync.or(weaker.sync),
+            http: self.http.or(weaker.http),
+            nats: self.nats.or(weaker.nats),
+            monitor: self.monitor.or(weaker.monitor),
+            hub: self.hub.or(weaker.hub),
+            repeater: self.repeater.or(weaker.repeater),
+            consul: self.consul.or(weaker.consul),
+            dns: self.dns.or(weaker.dns),
+            slim: self.slim.or(weaker.slim),
+            open: self.open.or(weaker.open),
+            tokens: self.tokens.or(weaker.tokens),
+            tls: TlsLayer {
+                certificate: self.tls.certificate.or(weaker.tls.certificate),
+                key: self.tls.key.or(weaker.tls.key),
+            },
+            limits: LimitsLayer {
+                payload_max: self.limits.payload_max.or(weaker.limits.payload_max),
+                connections_max: self.limits.connections_max.or(weaker.limits.connections_max),
+            },
+            log: self.log.or(weaker.log),
+            log_format: self.log_format.or(weaker.log_format),
+            streams,
+        }
+    }
+
+    /// Makes the paths that are relative be relative to `base`: a file speaks of its own neighbours.
+    pub(crate) fn rebase(&mut self, base: &Path) {
+        let paths = [&mut self.data, &mut self.tokens, &mut self.tls.certificate, &mut self.tls.key];
+        for path in paths.into_iter().flatten() {
+            if path.is_relative() {
+                *path = base.join(&*path);
+            }
+        }
+    }
+
+    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 7] {
+        [
+            (FutureDoor::Nats, self.nats),
+            (FutureDoor::Monitor, self.monitor),
+            (FutureDoor::Hub, self.hub),
+            (FutureDoor::Repeater, self.repeater),
+            (FutureDoor::Consul, self.consul),
+            (FutureDoor::Dns, self.dns),
+            (FutureDoor::Slim, self.slim),
+        ]
+    }
+}
+
+impl Config {
+    /// The merged layers with every default filled, checked as a whole.
+    ///
+    /// # Errors
+    /// [`StartError`] naming the field and what it must be.
+    pub fn from_layers(layer: Layer) -> Result<Config, StartError> {
+        for (door, listen) in layer.future_doors() {
+            if let Some(Listen::At(_)) = listen {
+                return Err(StartError::DoorNotYet { door });
+            }
+        }
+        let node = match layer.node {
+            Some(node) => node,
+            None => hostname(),
+        };
+        check_node(&node)?;
+        let tls = match (layer.tls.certificate, layer.tls.key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => return Err(StartError::invalid("tls", "needs both a certificate and a key, or neither")),
+        };
+        let config = Config {
+            node,
+            data: layer.data.unwrap_or_else(|| DATA_DEFAULT.into()),
+            engine: layer.engine.unwrap_or(Engine::Disk),
+            sync: layer.sync.unwrap_or(Sync::Always),
+            http: layer.http.unwrap_or(Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT))),
+            open: layer.open.unwrap_or(false),
+            tokens: layer.tokens,
+            tls,
+            limits: limits(&layer.limits)?,
+            streams: layer.streams.into_iter().map(StreamLayer::into_config).collect(),
+        };
+        config.check_exposure()?;
+        Ok(config)
+    }
+
+    fn check_exposure(&self) -> Result<(), StartError> {
+        match self.http {
+            Listen::At(address) if !is_loopback(address.ip()) && self.tokens.is_none() && !self.open => {
+                Err(StartError::Exposed { door: "http", address })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Config {
+    /// What a node is told by saying nothing, under the name `node`.
+    fn default() -> Self {
+        Config {
+            node: String::from("node"),
+            data: DATA_DEFAULT.into(),
+            engine: Engine::Disk,
+            sync: Sync::Always,
+            http: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT)),
+            open: false,
+            tokens: None,
+            tls: None,
+            limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT, connections_max: CONNECTIONS_DEFAULT },
+            streams: Vec::new(),
+        }
+    }
+}
+
+fn limits(layer: &LimitsLayer) -> Result<Limits, StartError> {
+    let payload = layer.payload_max.map_or(PAYLOAD_BYTES_DEFAULT, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
+    if payload == 0 || payload > PAYLOAD_BYTES_MAX {
+        return Err(StartError::invalid(
+            "limits.payload_max",
+            format!("must be 1 to {PAYLOAD_BYTES_MAX} bytes, and is {payload}"),
+        ));
+    }
+    let connections = layer.connections_max.unwrap_or(CONNECTIONS_DEFAULT);
+    if connections == 0 {
+        return Err(StartError::invalid("limits.connections_max", "must be at least 1"));
+    }
+    Ok(Limits { payload_bytes_max: payload, connections_max: connections })
+}
+
+fn check_node(node: &str) -> Result<(), StartError> {
+    let good = !node.is_empty()
+        && node.len() <= NODE_NAME_BYTES_MAX
+        && node.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if good {
+        Ok(())
+    } else {
+        Err(StartError::invalid(
+            "node",
+            format!("must be 1 to {NODE_NAME_BYTES_MAX} letters, digits, '-', '_' or '.', and is '{}'", brief(node)),
+        ))
+    }
+}
+
+/// This machine's name, made fit for a node's name; `node` where it has none.
+fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fit: String = name
+        .chars()
+        .take(NODE_NAME_BYTES_MAX)
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
+        .collect();
+    if fit.is_empty() { String::from("node") } else { fit }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    /// `off`, `IP:PORT`, `localhost:PORT`, or a port of loopback. Names are not looked up: starting
+    /// never waits for a name server.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text == "off" || text == "false" {
+            return Ok(Listen::Off);
+        }
+        let loopback = |port: &str| port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        let address = text
+            .parse()
+            .ok()
+            .or_else(|| loopback(text.strip_prefix("localhost:").unwrap_or(text)));
+        address.map(Listen::At).ok_or_else(|| {
+            format!(
+                "'{}' is not an address such as 127.0.0.1:7070, [::1]:7070 or 0.0.0.0:7070, nor 'off'",
+                brief(text)
+            )
+        })
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "disk" => Ok(Engine::Disk),
+            "memory" => Ok(Engine::Memory),
+            other if other.starts_with("nats://") || other.starts_with("tls://") => {
+                Err(String::from("the engine on a NATS cluster is not in this version; use 'disk' or 'memory'"))
+            }
+            other => Err(format!("'{}' is not an engine; use 'disk' or 'memory'", brief(other))),
+        }
+    }
+}
+
+impl FromStr for Sync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "always" {
+            return Ok(Sync::Always);
+        }
+        let refused = || format!("'{}' is neither 'always' nor an interval such as 10ms", brief(text));
+        let span: Span = text.parse().map_err(|_| refused())?;
+        if span.0.is_zero() || span.0 > SYNC_INTERVAL_MAX {
+            return Err(format!("a sync interval is more than zero and at most {SYNC_INTERVAL_MAX:?}"));
+        }
+        Ok(Sync::Interval(span.0))
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "human" => Ok(LogFormat::Human),
+            "json" => Ok(LogFormat::Json),
+            other => Err(format!("'{}' is neither 'human' nor 'json'", brief(other))),
+        }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Engine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Sync {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Off => f.write_str("off"),
+            Listen::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Disk => "disk",
+            Engine::Memory => "memory",
+        })
+    }
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sync::Always => f.write_str("always"),
+            Sync::Interval(span) => write!(f, "every {span:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_listen(text: &str, expected: Option<&str>) {
+        assert_eq!(text.parse::<Listen>().ok().map(|listen| listen.to_string()).as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_door_listens_at_an_address_or_is_off_and_no_name_is_looked_up() {
+        check_listen("off", Some("off"));
+        check_listen("127.0.0.1:7070", Some("127.0.0.1:7070"));
+        check_listen("[::1]:0", Some("[::1]:0"));
+        check_listen("localhost:80", Some("127.0.0.1:80"));
+        check_listen("7070", Some("127.0.0.1:7070"));
+        for bad in ["", ":7070", "example.org:80", "127.0.0.1", "70700", "127.0.0.1:70700", "on"] {
+            check_listen(bad, None);
+        }
+    }
+
+    #[track_caller]
+    fn check(layer: Layer, refused: Option<&str>) {
+        match (Config::from_layers(layer), refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_open_without_a_word() {
+        let at = |text: &str| Layer { http: Some(text.parse().unwrap()), ..Layer::default() };
+        check(at("127.0.0.1:0"), None);
+        check(at("[::1]:0"), None);
+        check(at("[::ffff:127.0.0.1]:0"), None);
+        check(at("0.0.0.0:0"), Some("0.0.0.0:0"));
+        check(at("[::]:0"), Some("[::]:0"));
+        check(at("192.0.2.1:0"), Some("192.0.2.1:0"));
+        check(Layer { open: Some(true), ..at("0.0.0.0:0") }, None);
+        check(Layer { tokens: Some("t.yaml".into()), ..at("0.0.0.0:0") }, None);
+    }
+
+    #[test]
+    fn a_door_of_a_later_version_may_only_be_off() {
+        check(Layer { nats: Some(Listen::Off), ..Layer::default() }, None);
+        check(Layer { nats: Some("4222".parse().unwrap()), ..Layer::default() }, Some("the nats door is not part"));
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        check(Layer { node: Some("a b".into()), ..Layer::default() }, Some("node"));
+        let limits = LimitsLayer { payload_max: Some(Size(0)), connections_max: None };
+        check(Layer { limits, ..Layer::default() }, Some("limits.payload_max"));
+        let tls = TlsLayer { certificate: Some("c".into()), key: None };
+        check(Layer { tls, ..Layer::default() }, Some("tls"));
+        assert!("nats://a".parse::<Engine>().unwrap_err().contains("not in this version"));
+        assert_eq!("10ms".parse(), Ok(Sync::Interval(Duration::from_millis(10))));
+        for bad in ["0s", "61s", "never"] {
+            assert!(bad.parse::<Sync>().is_err());
+        }
+    }
+
+    #[test]
+    fn the_stronger_layer_wins_field_by_field() {
+        let strong = Layer { node: Some("strong".into()), ..Layer::default() };
+        let weak = Layer { node: Some("weak".into()), open: Some(true), ..Layer::default() };
+        let merged = strong.over(weak);
+        assert_eq!((merged.node.as_deref(), merged.open), (Some("strong"), Some(true)));
+    }
+}
