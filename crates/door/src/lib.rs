@@ -1,1 +1,23 @@
-//! door
+//! What any client may ask.
+//!
+//! Every door speaks to one [`Port`]. Behind it stand the journal, which remembers, and the
+//! [`Fabric`], which hands messages to whoever listens now. What a client may do is decided here
+//! and nowhere else, from its [`Principal`]: a door's work is to find out who is asking, and to put
+//! questions and answers into its protocol.
+//!
+//! This crate knows no protocol, engine, mesh, socket or file. Its own state is the set of tokens,
+//! which can be replaced at run time, and a count of bytes in flight, which bounds memory.
+
+mod access;
+mod deliveries;
+mod fabric;
+mod port;
+mod refused;
+pub mod suite;
+
+pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
+pub use deliveries::Deliveries;
+pub use fabric::{Fabric, Heard, Quiet, Subscriber, SubscriberId, Subscription};
+pub use journal;
+pub use port::{Limits, Port, Published};
+pub use refused::{NotAllowed, PublishError, Refused, Verb};

@@ -1,0 +1,223 @@
+//! Who is asking: tokens, and the principal that a token stands for.
+//!
+//! # Invariants
+//! - A token's text is never kept, shown or logged: only its SHA-256 is, and not even that is shown.
+//! - Authentication looks at every token, in time that does not depend on which one matches.
+
+use std::fmt;
+use std::sync::Arc;
+
+use event::Pattern;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use thiserror::Error;
+
+/// A token's SHA-256. Tokens are long random texts, so a plain hash is enough to hide them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of a token's text.
+    pub fn of(token: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let mut hash = [0; 32];
+        for (place, byte) in hash.iter_mut().zip(digest.as_ref()) {
+            *place = *byte;
+        }
+        TokenHash(hash)
+    }
+
+    /// Reads 64 hexadecimal digits; `None` where they are not.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut hash = [0; 32];
+        for (place, pair) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *place = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(TokenHash(hash))
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+/// A token as it is configured.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Whose it is, as refusals and logs name it.
+    pub name: String,
+    /// The hash of its text.
+    pub hash: TokenHash,
+    /// What it may publish.
+    pub publish: Vec<Pattern>,
+    /// What it may read.
+    pub read: Vec<Pattern>,
+    /// Whether it may administer every stream and consumer.
+    pub admin: bool,
+}
+
+/// Who is asking. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Principal(Arc<Rights>);
+
+#[derive(Debug)]
+struct Rights {
+    name: Arc<str>,
+    publish: Vec<Pattern>,
+    read: Vec<Pattern>,
+    admin: bool,
+    publish_all: bool,
+    read_all: bool,
+}
+
+impl Principal {
+    /// One who may do what the patterns say.
+    pub fn new(name: &str, publish: Vec<Pattern>, read: Vec<Pattern>, admin: bool) -> Self {
+        let all = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.as_str() == ">");
+        let (publish_all, read_all) = (all(&publish), all(&read));
+        Principal(Arc::new(Rights { name: name.into(), publish, read, admin, publish_all, read_all }))
+    }
+
+    /// One who may do everything: whoever reaches a door that is open.
+    pub fn anyone() -> Self {
+        Principal::new("anyone", vec![Pattern::all()], vec![Pattern::all()], true)
+    }
+
+    /// Whose token it is.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Whether it may administer every stream and consumer.
+    pub fn is_admin(&self) -> bool {
+        self.0.admin
+    }
+
+    /// Whether it may publish to a subject.
+    pub fn may_publish(&self, subject: &str) -> bool {
+        self.0.publish_all || self.0.publish.iter().any(|pattern| pattern.matches(subject))
+    }
+
+    /// Whether it may publish to every subject of a pattern.
+    pub fn may_publish_all(&self, pattern: &Pattern) -> bool {
+        self.0.publish_all || self.0.publish.iter().any(|each| each.contains(pattern))
+    }
+
+    /// Whether it may read a subject.
+    pub fn may_read(&self, subject: &str) -> bool {
+        self.0.read_all || self.0.read.iter().any(|pattern| pattern.matches(subject))
+    }
+
+    /// Whether it may read every subject of a pattern.
+    pub fn may_read_all(&self, pattern: &Pattern) -> bool {
+        self.0.read_all || self.0.read.iter().any(|each| each.contains(pattern))
+    }
+
+    /// Whether it may read everything there is.
+    pub fn reads_everything(&self) -> bool {
+        self.0.read_all
+    }
+
+    /// Whether any of its patterns touches a pattern.
+    pub fn touches(&self, pattern: &Pattern) -> bool {
+        self.0.publish.iter().chain(&self.0.read).any(|each| each.overlaps(pattern))
+    }
+}
+
+/// Why nobody is known to be asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unauthenticated {
+    /// A token is needed and none was given.
+    #[error("this node wants a bearer token")]
+    Missing,
+    /// The token is not one of the configured ones.
+    #[error("this node does not know the token")]
+    Unknown,
+}
+
+/// The tokens in force. Replaced as a whole by [`Port::set_access`](crate::Port::set_access).
+#[derive(Debug, Clone)]
+pub struct Access {
+    known: Option<Vec<(TokenHash, Principal)>>,
+    anyone: Principal,
+}
+
+impl Access {
+    /// Open: whoever asks may do everything.
+    pub fn open() -> Self {
+        Access { known: None, anyone: Principal::anyone() }
+    }
+
+    /// Closed but for these tokens. With none, nobody is let in.
+    pub fn tokens(tokens: impl IntoIterator<Item = Token>) -> Self {
+        let principal = |token: Token| Principal::new(&token.name, token.publish, token.read, token.admin);
+        let known = tokens.into_iter().map(|token| (token.hash, principal(token))).collect();
+        Access { known: Some(known), anyone: Principal::anyone() }
+    }
+
+    /// Whether whoever asks may do everything.
+    pub fn is_open(&self) -> bool {
+        self.known.is_none()
+    }
+
+    /// Who presents a token. Where access is open, a token is not looked at.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`] where tokens are in force and this is none of them.
+    pub fn authenticate(&self, token: Option<&str>) -> Result<Principal, Unauthenticated> {
+        let Some(known) = &self.known else {
+            return Ok(self.anyone.clone());
+        };
+        let presented = TokenHash::of(token.ok_or(Unauthenticated::Missing)?);
+        let mut found = u64::MAX;
+        for (place, (hash, _)) in (0_u64..).zip(known) {
+            let same: Choice = hash.0.ct_eq(&presented.0);
+            found = u64::conditional_select(&found, &place, same);
+        }
+        let place = usize::try_from(found).map_err(|_| Unauthenticated::Unknown)?;
+        known.get(place).map(|(_, principal)| principal.clone()).ok_or(Unauthenticated::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(name: &str, text: &str) -> Token {
+        let patterns = vec![Pattern::parse("a.>").unwrap()];
+        Token { name: name.into(), hash: TokenHash::of(text), publish: patterns.clone(), read: patterns, admin: false }
+    }
+
+    #[test]
+    fn a_token_names_its_principal() {
+        let access = Access::tokens([token("first", "one"), token("second", "two")]);
+        assert_eq!(&**access.authenticate(Some("two")).unwrap().name(), "second");
+        assert_eq!(access.authenticate(Some("three")).unwrap_err(), Unauthenticated::Unknown);
+        assert_eq!(access.authenticate(None).unwrap_err(), Unauthenticated::Missing);
+        assert!(Access::open().authenticate(Some("whatever")).unwrap().is_admin());
+        assert!(Access::tokens([]).authenticate(Some("")).is_err());
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let shown = format!("{:?}", Access::tokens([token("first", "s3cret")]));
+        assert!(!shown.contains("s3cret") && shown.contains("TokenHash(…)"), "{shown}");
+        let hex = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+        assert_eq!(TokenHash::from_hex(hex), Some(TokenHash::of("one")));
+        assert_eq!(TokenHash::from_hex("76"), None);
+        assert_eq!(TokenHash::from_hex(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn patterns_say_what_is_allowed() {
+        let principal = Principal::new("p", vec![], vec![Pattern::parse("a.>").unwrap()], false);
+        assert!(principal.may_read("a.b") && !principal.may_read("b") && !principal.may_publish("a.b"));
+        assert!(principal.may_read_all(&Pattern::parse("a.*").unwrap()));
+        assert!(!principal.may_read_all(&Pattern::parse(">").unwrap()));
+        assert!(principal.touches(&Pattern::parse("*.b").unwrap()));
+    }
+}

@@ -1,0 +1,618 @@
+//! The one place through which every door asks.
+//!
+//! # What a principal may do
+//! - **Publish** to a subject that one of its publish patterns matches.
+//! - **Read** a stream or a consumer where what could be delivered lies within its read patterns: it
+//!   names filters that do, or the stream's own subjects do. A read that names no filters is then
+//!   narrowed to the stream's subjects, so that messages captured under older declarations stay
+//!   hidden.
+//! - **Administer** a stream (create, change, delete, purge) where it is `admin`, or where its
+//!   publish patterns cover all subjects of the stream, before and after. Administer a consumer
+//!   where it is `admin`, or may read what the consumer delivers.
+//! - **See** a stream's declaration where any of its patterns touches one of the stream's subjects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use event::limits::PAYLOAD_BYTES_DEFAULT;
+use event::{Message, Moment, Pattern, Subject};
+use journal::limits::FETCH_MESSAGES_MAX;
+use journal::{
+    Ack, AckError, AckToken, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Expect, Fetch,
+    FetchError, Health, Journal, Page, Purge, Read, ReadError, Receipt, Stored, StreamConfig, StreamError, StreamInfo,
+    SubjectState,
+};
+use tokio::sync::oneshot;
+
+use crate::access::{Access, Principal, Unauthenticated};
+use crate::deliveries::Deliveries;
+use crate::fabric::{Fabric, Quiet, Subscription};
+use crate::refused::{NotAllowed, PublishError, Refused, Verb};
+
+/// Bytes of messages handed to the journal and not yet answered, where nothing is configured.
+pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+/// Messages that wait for one live subscriber before they are dropped: about a second of one
+/// stream at a rate that a person could follow through a filter.
+pub const LIVE_MESSAGES_DEFAULT: usize = 1024;
+/// Bytes that wait for one live subscriber before messages are dropped.
+pub const LIVE_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+
+/// What bounds a port's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest payload, in bytes.
+    pub payload_bytes_max: usize,
+    /// Most bytes of appends in flight; beyond, [`AppendError::Busy`]. One append is always taken.
+    pub in_flight_bytes_max: usize,
+    /// Most messages waiting for one live subscriber.
+    pub live_messages_max: usize,
+    /// Most bytes waiting for one live subscriber.
+    pub live_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
+            in_flight_bytes_max: IN_FLIGHT_BYTES_DEFAULT,
+            live_messages_max: LIVE_MESSAGES_DEFAULT,
+            live_bytes_max: LIVE_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// What became of a published message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It was recorded.
+    Recorded(Receipt),
+    /// No stream captures it; so many subscribers took it, and nobody keeps it.
+    Delivered(u64),
+}
+
+/// What any client may ask. Cheap to clone.
+#[derive(Clone)]
+pub struct Port(Arc<Shared>);
+
+struct Shared {
+    journal: Arc<dyn Journal>,
+    fabric: Arc<dyn Fabric>,
+    access: ArcSwap<Access>,
+    limits: Limits,
+    clock: Box<dyn Fn() -> Moment + Send + Sync>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// A share of the bytes in flight, given back when dropped.
+struct Room {
+    in_flight: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn system_clock() -> Moment {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Moment::EPOCH.after(since)
+}
+
+impl Port {
+    /// A port to a journal and a fabric.
+    pub fn new(journal: Arc<dyn Journal>, fabric: Arc<dyn Fabric>, access: Access, limits: Limits) -> Self {
+        Port::with_clock(journal, fabric, access, limits, Box::new(system_clock))
+    }
+
+    /// As [`Port::new`], with a clock of the caller's.
+    pub fn with_clock(
+        journal: Arc<dyn Journal>,
+        fabric: Arc<dyn Fabric>,
+        access: Access,
+        limits: Limits,
+        clock: Box<dyn Fn() -> Moment + Send + Sync>,
+    ) -> Self {
+        let (access, in_flight) = (ArcSwap::from_pointee(access), Arc::new(AtomicUsize::new(0)));
+        Port(Arc::new(Shared { journal, fabric, access, limits, clock, in_flight }))
+    }
+
+    /// A port that is open to anyone, without live subscribers.
+    pub fn open(journal: Arc<dyn Journal>) -> Self {
+        Port::new(journal, Arc::new(Quiet), Access::open(), Limits::default())
+    }
+
+    /// Puts other tokens in force, for every request that follows.
+    pub fn set_access(&self, access: Access) {
+        self.0.access.store(Arc::new(access));
+    }
+
+    /// Whether anyone may do everything.
+    pub fn is_open(&self) -> bool {
+        self.0.access.load().is_open()
+    }
+
+    /// Who presents a token.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`] where tokens are in force and this is none of them.
+    pub fn authenticate(&self, token: Option<&str>) -> Result<Principal, Unauthenticated> {
+        self.0.access.load().authenticate(token)
+    }
+
+    /// What bounds this port.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Moment {
+        (self.0.clock)()
+    }
+
+    /// Whether the node can accept and acknowledge.
+    pub fn health(&self) -> Health {
+        self.0.journal.health()
+    }
+
+    /// Bytes of appends in flight.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.0.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn room(&self, bytes: usize) -> Option<Room> {
+        let before = self.0.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        let room = Room { in_flight: Arc::clone(&self.0.in_flight), bytes };
+        (before == 0 || before.saturating_add(bytes) <= self.0.limits.in_flight_bytes_max).then_some(room)
+    }
+
+    /// Publishes a message: records it where a stream captures it, and hands it to whoever listens.
+    ///
+    /// # Errors
+    /// [`PublishError`]; [`AppendError::NoStream`] where nobody listens either.
+    pub async fn publish(&self, who: &Principal, append: Append) -> Result<Published, PublishError> {
+        let (sender, receiver) = oneshot::channel();
+        self.publish_then(who, append, move |outcome| {
+            // Whoever left does not want to know.
+            let _unwanted = sender.send(outcome);
+        });
+        let lost = || Err(AppendError::Closed("the journal gave the append up".into()).into());
+        receiver.await.unwrap_or_else(|_| lost())
+    }
+
+    /// As [`Port::publish`]; `done` is called once, perhaps from an engine's thread, and must not block.
+    ///
+    /// Live subscribers hear a recorded message once it is recorded, in order of position: never
+    /// one that was refused, and never a duplicate.
+    pub fn publish_then(
+        &self,
+        who: &Principal,
+        append: Append,
+        done: impl FnOnce(Result<Published, PublishError>) + Send + 'static,
+    ) {
+        let room = match self.admit(who, &append.message) {
+            Ok(room) => room,
+            Err(error) => return done(Err(error)),
+        };
+        let live = (!self.0.fabric.is_quiet()).then(|| (Arc::clone(&self.0.fabric), append.message.clone()));
+        let unconditional = append.expect == Expect::default();
+        let answered = move |answer: Result<Receipt, AppendError>| {
+            drop(room);
+            done(match answer {
+                Ok(receipt) => {
+                    if let Some((fabric, message)) = live.filter(|_| !receipt.duplicate) {
+                        fabric.deliver(&message);
+                    }
+                    Ok(Published::Recorded(receipt))
+                }
+                Err(AppendError::NoStream(subject)) if unconditional => {
+                    match live.map_or(0, |(fabric, message)| fabric.deliver(&message)) {
+                        0 => Err(AppendError::NoStream(subject).into()),
+                        count => Ok(Published::Delivered(count)),
+                    }
+                }
+                Err(error) => Err(error.into()),
+            });
+        };
+        self.0.journal.append(append, Box::new(answered));
+    }
+
+    fn admit(&self, who: &Principal, message: &Message) -> Result<Room, PublishError> {
+        self.may_publish(who, &message.subject)?;
+        let (size, max) = (message.payload.len(), self.0.limits.payload_bytes_max);
+        if size > max {
+            return Err(PublishError::PayloadTooLarge { size, max });
+        }
+        self.room(message.size()).ok_or(PublishError::Journal(AppendError::Busy))
+    }
+
+    /// Judges, ahead of the work, whether a principal may publish to a subject.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] naming the subject.
+    pub fn may_publish(&self, who: &Principal, subject: &Subject) -> Result<(), NotAllowed> {
+        if who.may_publish(subject.as_str()) {
+            return Ok(());
+        }
+        Err(refusal(who, Verb::Publish, subject.as_str()))
+    }
+
+    /// Listens to what is published from now on.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] naming the pattern.
+    pub fn subscribe(&self, who: &Principal, patterns: &[Pattern]) -> Result<Subscription, NotAllowed> {
+        if let Some(pattern) = patterns.iter().find(|pattern| !who.may_read_all(pattern)) {
+            return Err(refusal(who, Verb::Read, pattern.as_str()));
+        }
+        let Limits { live_messages_max, live_bytes_max, .. } = self.0.limits;
+        Ok(Subscription::new(Arc::clone(&self.0.fabric), patterns, live_messages_max, live_bytes_max))
+    }
+
+    /// Creates a stream, or changes it where it exists; whether it was created.
+    ///
+    /// # Errors
+    /// [`Refused`] with what the journal, or the token, does not allow.
+    pub async fn stream_put(
+        &self,
+        who: &Principal,
+        config: StreamConfig,
+    ) -> Result<(StreamInfo, bool), Refused<StreamError>> {
+        administer_all(who, &config)?;
+        match self.0.journal.stream_info(&config.name).await {
+            Ok(_) => {}
+            Err(StreamError::NotFound(_)) => match self.0.journal.stream_create(config.clone()).await {
+                Err(StreamError::Exists(_)) => {}
+                made => return made.map(|info| (info, true)).map_err(Refused::Journal),
+            },
+            Err(error) => return Err(Refused::Journal(error)),
+        }
+        self.administer(who, &config.name).await?;
+        self.0.journal.stream_update(config).await.map(|info| (info, false)).map_err(Refused::Journal)
+    }
+
+    /// Deletes a stream with its messages and consumers.
+    ///
+    /// # Errors
+    /// As [`Port::stream_put`].
+    pub async fn stream_delete(&self, who: &Principal, stream: &str) -> Result<(), Refused<StreamError>> {
+        self.administer(who, stream).await?;
+        self.0.journal.stream_delete(stream).await.map_err(Refused::Journal)
+    }
+
+    /// One stream.
+    ///
+    /// # Errors
+    /// As [`Port::stream_put`].
+    pub async fn stream_info(&self, who: &Principal, stream: &str) -> Result<StreamInfo, Refused<StreamError>> {
+        let info = self.0.journal.stream_info(stream).await.map_err(Refused::Journal)?;
+        if !sees(who, &info) {
+            return Err(refusal(who, Verb::Read, stream).into());
+        }
+        Ok(info)
+    }
+
+    /// Every stream that the principal may see, by name.
+    pub async fn streams(&self, who: &Principal) -> Vec<StreamInfo> {
+        let mut streams = self.0.journal.streams().await;
+        streams.retain(|info| sees(who, info));
+        streams
+    }
+
+    /// What a stream holds of each subject that a pattern matches.
+    ///
+    /// # Errors
+    /// [`Refused`] with what the journal, or the token, does not allow.
+    pub async fn subjects(
+        &self,
+        who: &Principal,
+        stream: &str,
+        pattern: &Pattern,
+        after: Option<Subject>,
+        limit: usize,
+    ) -> Result<Vec<SubjectState>, Refused<ReadError>> {
+        if !who.may_read_all(pattern) {
+            return Err(refusal(who, Verb::Read, pattern.as_str()).into());
+        }
+        self.0.journal.subjects(stream, pattern, after, limit).await.map_err(Refused::Journal)
+    }
+
+    /// Removes messages; answers how many.
+    ///
+    /// # Errors
+    /// As [`Port::stream_put`].
+    pub async fn purge(&self, who: &Principal, stream: &str, purge: Purge) -> Result<u64, Refused<StreamError>> {
+        self.administer(who, stream).await?;
+        self.0.journal.purge(stream, purge).await.map_err(Refused::Journal)
+    }
+
+    /// Removes one message.
+    ///
+    /// # Errors
+    /// As [`Port::stream_put`].
+    pub async fn delete(&self, who: &Principal, stream: &str, seq: u64) -> Result<(), Refused<StreamError>> {
+        self.administer(who, stream).await?;
+        self.0.journal.delete(stream, seq).await.map_err(Refused::Journal)
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// [`Refused`] with what the journal, or the token, does not allow.
+    pub async fn read(&self, who: &Principal, stream: &str, mut read: Read) -> Result<Page, Refused<ReadError>> {
+        read.filters = self.narrow(who, stream, read.filters).await?;
+        self.0.journal.read(stream, read).await.map_err(Refused::Journal)
+    }
+
+    /// The message at a position.
+    ///
+    /// # Errors
+    /// As [`Port::read`].
+    pub async fn get(&self, who: &Principal, stream: &str, seq: u64) -> Result<Stored, Refused<ReadError>> {
+        let stored = self.0.journal.get(stream, seq).await.map_err(Refused::Journal)?;
+        if !who.may_read(stored.message.subject.as_str()) {
+            return Err(refusal(who, Verb::Read, &format!("{stream}/{seq}")).into());
+        }
+        Ok(stored)
+    }
+
+    /// The last message of all that a pattern matches.
+    ///
+    /// # Errors
+    /// As [`Port::read`].
+    pub async fn last(&self, who: &Principal, stream: &str, pattern: &Pattern) -> Result<Stored, Refused<ReadError>> {
+        if !who.may_read_all(pattern) {
+            return Err(refusal(who, Verb::Read, pattern.as_str()).into());
+        }
+        self.0.journal.last(stream, pattern).await.map_err(Refused::Journal)
+    }
+
+    /// Creates a consumer, or changes it where it exists; whether it was created.
+    ///
+    /// # Errors
+    /// [`Refused`] with what the journal, or the token, does not allow.
+    pub async fn consumer_put(
+        &self,
+        who: &Principal,
+        stream: &str,
+        config: ConsumerConfig,
+    ) -> Result<(ConsumerInfo, bool), Refused<ConsumerError>> {
+        if !who.is_admin() {
+            self.consumes(who, stream, config.filters.clone()).await?;
+        }
+        match self.0.journal.consumer_info(stream, &config.name).await {
+            Ok(_) => {}
+            Err(ConsumerError::NotFound { .. }) => match self.0.journal.consumer_create(stream, config.clone()).await {
+                Err(ConsumerError::Exists(_)) => {}
+                made => return made.map(|info| (info, true)).map_err(Refused::Journal),
+            },
+            Err(error) => return Err(Refused::Journal(error)),
+        }
+        self.administer_consumer(who, stream, &config.name).await?;
+        self.0.journal.consumer_update(stream, config).await.map(|info| (info, false)).map_err(Refused::Journal)
+    }
+
+    /// Deletes a consumer; its fetches end.
+    ///
+    /// # Errors
+    /// As [`Port::consumer_put`].
+    pub async fn consumer_delete(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<(), Refused<ConsumerError>> {
+        self.administer_consumer(who, stream, consumer).await?;
+        self.0.journal.consumer_delete(stream, consumer).await.map_err(Refused::Journal)
+    }
+
+    /// One consumer.
+    ///
+    /// # Errors
+    /// As [`Port::consumer_put`].
+    pub async fn consumer_info(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<ConsumerInfo, Refused<ConsumerError>> {
+        self.administer_consumer(who, stream, consumer).await?;
+        self.0.journal.consumer_info(stream, consumer).await.map_err(Refused::Journal)
+    }
+
+    /// All consumers of a stream that the principal may see, by name.
+    ///
+    /// # Errors
+    /// As [`Port::consumer_put`].
+    pub async fn consumers(&self, who: &Principal, stream: &str) -> Result<Vec<ConsumerInfo>, Refused<ConsumerError>> {
+        self.stream_info(who, stream).await.map_err(as_consumer_error)?;
+        self.0.journal.consumers(stream).await.map_err(Refused::Journal)
+    }
+
+    /// Delivers nothing before `until`; `None` resumes.
+    ///
+    /// # Errors
+    /// As [`Port::consumer_put`].
+    pub async fn consumer_pause(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+        until: Option<Moment>,
+    ) -> Result<ConsumerInfo, Refused<ConsumerError>> {
+        self.administer_consumer(who, stream, consumer).await?;
+        self.0.journal.consumer_pause(stream, consumer, until).await.map_err(Refused::Journal)
+    }
+
+    /// Pulls from a consumer. A refusal of the journal's comes as the fetch's end.
+    ///
+    /// # Errors
+    /// [`Refused`] where the token does not allow it, or the batch is none.
+    pub async fn fetch(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+        fetch: Fetch,
+    ) -> Result<Deliveries, Refused<FetchError>> {
+        let batch = usize::try_from(fetch.batch).unwrap_or(usize::MAX);
+        if batch == 0 || batch > FETCH_MESSAGES_MAX {
+            return Err(Refused::Journal(FetchError::Batch));
+        }
+        self.uses_consumer(who, stream, consumer).await.map_err(|error| match error {
+            Refused::NotAllowed(refusal) => Refused::NotAllowed(refusal),
+            Refused::Journal(ConsumerError::Storage(why)) => Refused::Journal(FetchError::Storage(why)),
+            Refused::Journal(ConsumerError::Closed(why)) => Refused::Journal(FetchError::Closed(why)),
+            Refused::Journal(_) => Refused::Journal(not_found(stream, consumer)),
+        })?;
+        let (sink, deliveries) = Deliveries::pair(Arc::clone(&self.0.journal), batch);
+        self.0.journal.fetch(stream, consumer, fetch, sink);
+        Ok(deliveries)
+    }
+
+    /// Says the same of several deliveries of one consumer; the answers in the tokens' order.
+    ///
+    /// # Errors
+    /// [`Refused`] where the token does not allow it. What the journal says of each delivery
+    /// stands in its own answer.
+    pub async fn acknowledge(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+        tokens: Vec<Result<AckToken, AckError>>,
+        ack: &Ack,
+        synced: bool,
+    ) -> Result<Vec<Result<(), AckError>>, Refused<AckError>> {
+        let missing = || AckError::NotFound { stream: stream.into(), name: consumer.into() };
+        self.uses_consumer(who, stream, consumer).await.map_err(|error| match error {
+            Refused::NotAllowed(refusal) => Refused::NotAllowed(refusal),
+            Refused::Journal(ConsumerError::Closed(why)) => Refused::Journal(AckError::Closed(why)),
+            Refused::Journal(_) => Refused::Journal(missing()),
+        })?;
+        // All are on their way before the first is waited for, so that they share one sync.
+        let asked: Vec<_> = tokens
+            .into_iter()
+            .map(|token| {
+                let token = token?;
+                if *token.stream != *stream || *token.consumer != *consumer {
+                    return Err(AckError::OtherConsumer(format!("{}/{}", token.stream, token.consumer)));
+                }
+                let (done, answer) = journal::answer(|| Err(AckError::Closed("the journal gave it up".into())));
+                self.0.journal.acknowledge(token, ack.clone(), synced, done);
+                Ok(answer)
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for each in asked {
+            answers.push(match each {
+                Ok(answer) => answer.await,
+                Err(error) => Err(error),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// The filters that keep a read within what the principal may read.
+    async fn narrow(
+        &self,
+        who: &Principal,
+        stream: &str,
+        filters: Vec<Pattern>,
+    ) -> Result<Vec<Pattern>, Refused<ReadError>> {
+        if who.reads_everything() {
+            return Ok(filters);
+        }
+        let filters = if filters.is_empty() {
+            let info = self.0.journal.stream_info(stream).await;
+            info.map_err(|error| Refused::Journal(as_read_error(error, stream)))?.config.subjects
+        } else {
+            filters
+        };
+        match filters.iter().find(|filter| !who.may_read_all(filter)) {
+            Some(filter) => Err(refusal(who, Verb::Read, filter.as_str()).into()),
+            None => Ok(filters),
+        }
+    }
+
+    async fn consumes(
+        &self,
+        who: &Principal,
+        stream: &str,
+        filters: Vec<Pattern>,
+    ) -> Result<(), Refused<ConsumerError>> {
+        self.narrow(who, stream, filters).await.map(|_| ()).map_err(|error| match error {
+            Refused::NotAllowed(refusal) => Refused::NotAllowed(refusal),
+            Refused::Journal(ReadError::Closed(why)) => Refused::Journal(ConsumerError::Closed(why)),
+            Refused::Journal(ReadError::Storage(why)) => Refused::Journal(ConsumerError::Storage(why)),
+            Refused::Journal(_) => Refused::Journal(ConsumerError::NoStream(stream.into())),
+        })
+    }
+
+    async fn uses_consumer(&self, who: &Principal, stream: &str, consumer: &str) -> Result<(), Refused<ConsumerError>> {
+        if who.reads_everything() {
+            return Ok(());
+        }
+        let info = self.0.journal.consumer_info(stream, consumer).await.map_err(Refused::Journal)?;
+        self.consumes(who, stream, info.config.filters).await
+    }
+
+    async fn administer_consumer(
+        &self,
+        who: &Principal,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<(), Refused<ConsumerError>> {
+        if who.is_admin() {
+            return Ok(());
+        }
+        self.uses_consumer(who, stream, consumer).await
+    }
+
+    async fn administer(&self, who: &Principal, stream: &str) -> Result<(), Refused<StreamError>> {
+        if who.is_admin() {
+            return Ok(());
+        }
+        let info = self.0.journal.stream_info(stream).await.map_err(Refused::Journal)?;
+        administer_all(who, &info.config).map_err(Refused::NotAllowed)
+    }
+}
+
+fn administer_all(who: &Principal, config: &StreamConfig) -> Result<(), NotAllowed> {
+    if who.is_admin() || config.subjects.iter().all(|pattern| who.may_publish_all(pattern)) {
+        return Ok(());
+    }
+    Err(refusal(who, Verb::Administer, &config.name))
+}
+
+fn sees(who: &Principal, info: &StreamInfo) -> bool {
+    who.is_admin() || info.config.subjects.iter().any(|pattern| who.touches(pattern))
+}
+
+fn refusal(who: &Principal, verb: Verb, what: &str) -> NotAllowed {
+    NotAllowed { who: Arc::clone(who.name()), verb, what: what.to_owned() }
+}
+
+fn not_found(stream: &str, consumer: &str) -> FetchError {
+    FetchError::NotFound { stream: stream.into(), name: consumer.into() }
+}
+
+fn as_read_error(error: StreamError, stream: &str) -> ReadError {
+    match error {
+        StreamError::Storage(why) => ReadError::Storage(why),
+        StreamError::Closed(why) => ReadError::Closed(why),
+        _ => ReadError::NotFound(stream.into()),
+    }
+}
+
+fn as_consumer_error(error: Refused<StreamError>) -> Refused<ConsumerError> {
+    match error {
+        Refused::NotAllowed(refusal) => Refused::NotAllowed(refusal),
+        Refused::Journal(StreamError::NotFound(name)) => Refused::Journal(ConsumerError::NoStream(name)),
+        Refused::Journal(StreamError::Storage(why)) => Refused::Journal(ConsumerError::Storage(why)),
+        Refused::Journal(error) => Refused::Journal(ConsumerError::Closed(error.to_string())),
+    }
+}

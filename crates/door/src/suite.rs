@@ -1,0 +1,65 @@
+//! Stories that every door passes: what is published through one is read through any other.
+//!
+//! A door joins by implementing [`Street`] on a client of its own protocol, which speaks to the
+//! door over its real encoding. A story panics, with the door's name, where it does not hold.
+
+use std::future::Future;
+
+/// A message as a client at a door's far side sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its position in the stream.
+    pub seq: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// A client of one door.
+pub trait Street {
+    /// The door's name, for failures.
+    fn name(&self) -> &'static str;
+
+    /// Publishes, and waits until the door says that it is recorded; its position.
+    fn publish(&self, subject: &str, payload: &[u8]) -> impl Future<Output = Result<u64, String>> + Send;
+
+    /// Reads up to `limit` messages of a stream from a position on.
+    fn read(&self, stream: &str, from: u64, limit: usize) -> impl Future<Output = Result<Vec<Seen>, String>> + Send;
+}
+
+/// Payloads that a door could be tempted to change.
+const PAYLOADS: [&[u8]; 6] =
+    [b"plain", b"", b"{\"b\":1,  \"a\":1.0}", b"\r\n\r\n", &[0, 0xff, 0xfe, b'\n'], "sn\u{f6}".as_bytes()];
+
+/// What one door publishes, the other reads: every byte, in order. The stream `stream` captures
+/// `prefix.>`.
+pub async fn published_through_one_is_read_through_the_other(
+    writer: &impl Street,
+    reader: &impl Street,
+    stream: &str,
+    prefix: &str,
+) {
+    let names = format!("{} to {}", writer.name(), reader.name());
+    let mut expected = Vec::new();
+    for (place, payload) in PAYLOADS.iter().enumerate() {
+        let subject = format!("{prefix}.{place}");
+        let seq = writer.publish(&subject, payload).await.unwrap_or_else(|error| panic!("{names}: publish: {error}"));
+        expected.push(Seen { seq, subject, payload: payload.to_vec() });
+    }
+    let first = expected.first().map_or(1, |seen| seen.seq);
+    let seen = reader.read(stream, first, PAYLOADS.len()).await;
+    assert_eq!(seen, Ok(expected), "{names}");
+}
+
+/// A subject that breaks the grammar is refused, and nothing is recorded.
+pub async fn a_bad_subject_is_refused(door: &impl Street, stream: &str, prefix: &str) {
+    let last = door.publish(&format!("{prefix}.good"), b"1").await;
+    let last = last.unwrap_or_else(|error| panic!("{}: publish: {error}", door.name()));
+    for bad in ["*", ">", "a b", "a..b", "a."] {
+        let refused = door.publish(&format!("{prefix}.{bad}"), b"x").await;
+        assert!(refused.is_err(), "{}: '{bad}' was taken as {refused:?}", door.name());
+    }
+    let seen = door.read(stream, last + 1, 10).await;
+    assert_eq!(seen, Ok(Vec::new()), "{}", door.name());
+}
