@@ -1,1 +1,12 @@
-//! sim
+//! A world of simulated disks and time, and what checks it.
+//!
+//! [`disk`] is a disk in memory that behaves as badly as a real one may: it loses, tears and
+//! reorders what was not synced, fills up, fails syncs, and flips bits. [`world`] drives the
+//! embedded engine over it with random operations, beside the engine in memory, and asks that both
+//! answer alike and that what was acknowledged survives. [`chance`] is where all randomness comes
+//! from: a seed names a run, and the same seed gives the same bytes.
+//!
+//! Nothing here reads a clock, sleeps, or touches a real disk.
+
+pub mod chance;
+pub mod disk;
