@@ -5,8 +5,10 @@
 
 pub mod config;
 mod error;
+mod fabric;
 pub mod file;
 pub mod units;
 
 pub use config::Config;
 pub use error::{FileFault, StartError};
+pub use fabric::Forwarding;
