@@ -5,10 +5,16 @@
 
 pub mod config;
 mod error;
-mod fabric;
 pub mod file;
+mod live;
+mod metered;
+mod metrics;
+pub mod ports;
+mod tls;
+mod tokens;
 pub mod units;
+mod watch;
 
 pub use config::Config;
 pub use error::{FileFault, StartError};
-pub use fabric::Forwarding;
+pub use tokens::read_tokens;
