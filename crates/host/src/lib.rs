@@ -4,12 +4,18 @@
 //! [`Node`]. No protocol and no rule of the journal lives here.
 
 pub mod config;
+mod engine;
 mod error;
 pub mod file;
+mod http;
 mod live;
 mod metered;
 mod metrics;
+mod node;
 pub mod ports;
+mod ready;
+mod reload;
+mod signals;
 mod tls;
 mod tokens;
 pub mod units;
@@ -17,4 +23,5 @@ mod watch;
 
 pub use config::Config;
 pub use error::{FileFault, StartError};
+pub use node::{Ended, Node, STOP_DEADLINE};
 pub use tokens::read_tokens;

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Engine;
+
 /// Name of the file in the data directory.
 pub const PORTS_FILE: &str = "ports.json";
 
@@ -31,6 +33,13 @@ pub struct Ports {
     /// The HTTP door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+}
+
+impl Ports {
+    pub(crate) fn new(node: &str, engine: Engine, tls: bool) -> Self {
+        let (node, engine) = (node.to_owned(), engine.to_string());
+        Ports { node, pid: std::process::id(), engine, tls, http: None }
+    }
 }
 
 /// The file while the node runs. Removed when this is dropped, if it is still this process's.

@@ -1,12 +1,230 @@
 //! `tidings serve`: runs a node until it is told to stop.
+//!
+//! Turns flags, environment and files into the node's configuration, says on standard output where
+//! the node is, and logs on standard error. The node itself is the crate `host`.
 
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Flags of `tidings serve`.
+use clap::builder::BoolishValueParser;
+use host::config::{Engine, Layer, LimitsLayer, Listen, LogFormat, Sync, TlsLayer};
+use host::units::Size;
+use host::{Config, Ended, FileFault, Node, StartError};
+use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// What is logged where nothing is said.
+const LOG_DEFAULT: &str = "info";
+
+/// Flags of `tidings serve`. Each can be said in the environment and in a configuration file too; a flag is
+/// stronger than the environment, and the environment than a file.
 #[derive(Debug, clap::Args)]
-pub struct ServeArgs {}
+pub struct ServeArgs {
+    /// A configuration file, or a directory of *.yaml files
+    #[arg(long, value_name = "FILE|DIR", env = "TIDINGS_CONFIG")]
+    config: Option<PathBuf>,
+    /// The node's name [default: this machine's]
+    #[arg(long, value_name = "NAME", env = "TIDINGS_NODE")]
+    node: Option<String>,
+    /// Where the data is [default: ./tidings-data]
+    #[arg(long, value_name = "DIR", env = "TIDINGS_DATA")]
+    data: Option<PathBuf>,
+    /// What keeps the journal: disk or memory [default: disk]
+    #[arg(long, value_name = "ENGINE", env = "TIDINGS_ENGINE")]
+    engine: Option<Engine>,
+    /// When a message counts as recorded: 'always' once it is on disk, or an interval such as 10ms at which the disk
+    /// is synced [default: always]
+    #[arg(long, value_name = "always|SPAN", env = "TIDINGS_SYNC")]
+    sync: Option<Sync>,
+    /// The HTTP door [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_HTTP", help_heading = "Doors")]
+    http: Option<Listen>,
+    /// The NATS door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_NATS", help_heading = "Doors")]
+    nats: Option<Listen>,
+    /// The NATS monitoring door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_MONITOR", help_heading = "Doors")]
+    monitor: Option<Listen>,
+    /// The hub door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_HUB", help_heading = "Doors")]
+    hub: Option<Listen>,
+    /// The repeater door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_REPEATER", help_heading = "Doors")]
+    repeater: Option<Listen>,
+    /// The Consul door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_CONSUL", help_heading = "Doors")]
+    consul: Option<Listen>,
+    /// The DNS door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_DNS", help_heading = "Doors")]
+    dns: Option<Listen>,
+    /// The SLIM door; not in this version
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM", help_heading = "Doors")]
+    slim: Option<Listen>,
+    /// Let anyone who can reach a door use it, beyond loopback too
+    #[arg(long, env = "TIDINGS_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Security")]
+    open: bool,
+    /// The file of bearer tokens; with it, every request needs one
+    #[arg(long, value_name = "FILE", env = "TIDINGS_TOKENS", help_heading = "Security")]
+    tokens: Option<PathBuf>,
+    /// The certificate chain, as PEM; doors then speak TLS
+    #[arg(long, value_name = "FILE", env = "TIDINGS_TLS_CERT", help_heading = "Security")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", env = "TIDINGS_TLS_KEY", help_heading = "Security")]
+    tls_key: Option<PathBuf>,
+    /// Largest payload of a message [default: 1MiB]
+    #[arg(long, value_name = "BYTES", env = "TIDINGS_PAYLOAD_MAX", help_heading = "Limits")]
+    payload_max: Option<Size>,
+    /// Most connections of a door at a time [default: 16384]
+    #[arg(long, value_name = "COUNT", env = "TIDINGS_CONNECTIONS_MAX", help_heading = "Limits")]
+    connections_max: Option<usize>,
+    /// What is logged: off, error, warn, info, debug, trace, or per part as in info,host=debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "TIDINGS_LOG", help_heading = "Logs")]
+    log: Option<String>,
+    /// How it is logged: human or json [default: human]
+    #[arg(long, value_name = "FORMAT", env = "TIDINGS_LOG_FORMAT", help_heading = "Logs")]
+    log_format: Option<LogFormat>,
+}
+
+impl ServeArgs {
+    fn into_layer(self) -> Layer {
+        Layer {
+            node: self.node,
+            data: self.data,
+            engine: self.engine,
+            sync: self.sync,
+            http: self.http,
+            nats: self.nats,
+            monitor: self.monitor,
+            hub: self.hub,
+            repeater: self.repeater,
+            consul: self.consul,
+            dns: self.dns,
+            slim: self.slim,
+            open: self.open.then_some(true),
+            tokens: self.tokens,
+            tls: TlsLayer { certificate: self.tls_cert, key: self.tls_key },
+            limits: LimitsLayer { payload_max: self.payload_max, connections_max: self.connections_max },
+            log: self.log,
+            log_format: self.log_format,
+            streams: Vec::new(),
+        }
+    }
+}
 
 /// Runs a node until it is told to stop.
-pub fn run(_args: ServeArgs) -> miette::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+pub fn run(mut args: ServeArgs) -> miette::Result<ExitCode> {
+    let file = match args.config.take() {
+        Some(path) => host::file::read_config(&path).map_err(explain)?,
+        None => Layer::default(),
+    };
+    let layer = args.into_layer().over(file);
+    log_to_stderr(layer.log.as_deref().unwrap_or(LOG_DEFAULT), layer.log_format.unwrap_or_default())?;
+    let config = Config::from_layers(layer).map_err(explain)?;
+    let ended = Node::run(config, |node| {
+        // Nobody reads standard output: the node serves all the same.
+        let _unread = welcome(node, &mut io::stdout().lock());
+    });
+    Ok(match ended.map_err(explain)? {
+        Ended::Clean => ExitCode::SUCCESS,
+        Ended::Hurried => ExitCode::FAILURE,
+    })
+}
+
+fn log_to_stderr(directives: &str, format: LogFormat) -> miette::Result<()> {
+    let filter: Targets = directives.parse().map_err(|error| {
+        let help = "Use off, error, warn, info, debug or trace, or name parts as in info,host=debug.";
+        Report::new(MietteDiagnostic::new(format!("--log '{directives}' cannot be used: {error}")).with_help(help))
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Human => registry.with(lines.with_ansi(io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+    }
+    Ok(())
+}
+
+fn welcome(node: &Node, out: &mut impl Write) -> io::Result<()> {
+    let (config, ports) = (node.config(), node.ports());
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    writeln!(out, "Tidings {} is ready.", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  node    {}", config.node)?;
+    writeln!(out, "  data    {}", data.display())?;
+    match (config.engine, config.sync) {
+        (Engine::Memory, _) => writeln!(out, "  engine  memory: everything is gone when the node stops")?,
+        (Engine::Disk, Sync::Always) => writeln!(out, "  engine  disk, synced before every receipt")?,
+        (Engine::Disk, Sync::Interval(span)) => {
+            writeln!(out, "  engine  disk, synced every {span:?}: a power cut may cost what came since")?;
+        }
+    }
+    let Some(http) = ports.http else {
+        writeln!(out, "  http    off")?;
+        return out.flush();
+    };
+    let url = format!("{}://{http}", if ports.tls { "https" } else { "http" });
+    let access = if config.tokens.is_some() { "tokens" } else { "open to anyone who reaches it" };
+    writeln!(out, "  http    {url} ({access})")?;
+    writeln!(out)?;
+    let standard = url == format!("http://127.0.0.1:{}", host::config::HTTP_PORT);
+    let server = if standard { String::new() } else { format!(" --server {url}") };
+    let (token, header) = match config.tokens {
+        Some(_) => (" --token-file FILE", " -H \"authorization: Bearer $TOKEN\""),
+        None => ("", ""),
+    };
+    writeln!(out, "Try next, in another terminal:")?;
+    writeln!(out, "  tidings event tail{server}{token}")?;
+    writeln!(out, "  tidings event emit --type hello.world --payload text=hi{server}{token}")?;
+    writeln!(
+        out,
+        "  curl -i{header} {url}/v1/events -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /curl' \
+         -H 'ce-type: hello.world' -H 'content-type: text/plain' -d hi"
+    )?;
+    out.flush()
+}
+
+/// A start error as a person reads it: what, where in which file, and what to do.
+fn explain(error: StartError) -> Report {
+    let advice = error.advice();
+    match error {
+        StartError::File(FileFault { path, line, column, reason, text: Some(text) }) => {
+            let at = offset(&text, line, column);
+            let label = LabeledSpan::at_offset(at, reason.clone());
+            let what = format!("{}:{line}: {reason}", path.display());
+            let source = NamedSource::new(path.display().to_string(), text);
+            Report::new(MietteDiagnostic::new(what).with_label(label)).with_source_code(source)
+        }
+        error => {
+            let mut said = MietteDiagnostic::new(error.to_string());
+            said.help = advice;
+            Report::new(said)
+        }
+    }
+}
+
+/// Where a line and column, both from 1, lie in a text, in bytes.
+fn offset(text: &str, line: u64, column: u64) -> usize {
+    let skip = |count: u64| usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line: &str = match text.split_inclusive('\n').nth(skip(line)) {
+        Some(line) => line,
+        None => return text.len(),
+    };
+    let start = line.as_ptr() as usize - text.as_ptr() as usize;
+    start + line.char_indices().nth(skip(column)).map_or(0, |(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_file_is_found_in_its_bytes() {
+        let text = "a: é\nbc: 1\n";
+        for (line, column, expected) in [(1, 1, 0), (1, 4, 3), (2, 2, 7), (0, 0, 0), (9, 1, 12), (2, 99, 6)] {
+            assert_eq!(offset(text, line, column), expected, "{line}:{column}");
+        }
+    }
 }

@@ -1,0 +1,274 @@
+//! A running node: journal, port and doors, from start to a clean stop.
+//!
+//! # Order
+//! Start: configuration and secrets are read, the journal is opened (which takes the data
+//! directory), missing streams are created, doors begin to listen, `ports.json` appears.
+//! Stop: not ready, doors stop accepting, requests in flight finish (at most [`STOP_DEADLINE`]), the
+//! journal closes, `ports.json` goes.
+//!
+//! The node owns its executor; nothing here is `async` to its caller.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use door::{Access, Limits, Port};
+use event::Pattern;
+use journal::{Journal, StreamConfig, StreamError};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::config::{Config, EVENTS_STREAM, Listen};
+use crate::engine;
+use crate::error::StartError;
+use crate::http::{HttpDoor, HttpParts};
+use crate::live::Live;
+use crate::metered::Metered;
+use crate::metrics::Metrics;
+use crate::ports::{Ports, PortsFile, remove_stale};
+use crate::ready::Readiness;
+use crate::reload::{Reloadable, Reloader};
+use crate::signals::{Signal, Signals};
+use crate::tls::Certificate;
+use crate::tokens::read_tokens;
+
+/// How long requests in flight may take to finish when the node stops.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the journal may take to come to rest: a snapshot of its state, and a few syncs.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Most threads that serve connections. The journal has its own; more only cost memory.
+const WORKERS_MAX: usize = 8;
+
+/// Most threads for blocking calls, of which there are hardly any.
+const BLOCKING_MAX: usize = 4;
+
+/// A running node.
+pub struct Node {
+    config: Config,
+    ports: Ports,
+    journal: Arc<dyn Journal>,
+    readiness: Arc<Readiness>,
+    http: Option<HttpDoor>,
+    reloader: Reloader,
+    ports_file: Option<PortsFile>,
+    runtime: Runtime,
+}
+
+/// How a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything came to rest.
+    Clean,
+    /// It was told a second time to stop, or the journal did not come to rest in time.
+    Hurried,
+}
+
+impl Node {
+    /// Starts a node that listens to no signals; when this returns, it is ready. Must not be called
+    /// inside an executor.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever was opened by then is closed again.
+    pub fn start(config: Config) -> Result<Node, StartError> {
+        Node::start_on(runtime()?, config)
+    }
+
+    /// Runs a node until SIGTERM or SIGINT tells it to stop; SIGHUP makes it read tokens and
+    /// certificates again. `ready` is called once it is ready.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn run(config: Config, ready: impl FnOnce(&Node)) -> Result<Ended, StartError> {
+        let runtime = runtime()?;
+        let mut signals = {
+            let _entered = runtime.enter();
+            Signals::install().map_err(|error| StartError::System { doing: "catch signals", error })?
+        };
+        let node = Node::start_on(runtime, config)?;
+        ready(&node);
+        while node.runtime.block_on(signals.next()) == Signal::Reload {
+            node.reload();
+        }
+        info!("stopping; a second signal stops at once");
+        Ok(node.stop_unless(async move { signals.stop().await }))
+    }
+
+    fn start_on(runtime: Runtime, config: Config) -> Result<Node, StartError> {
+        let access = match &config.tokens {
+            Some(path) => read_tokens(path)?,
+            None => Access::open(),
+        };
+        let certificate = config.tls.clone().map(Certificate::read).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+
+        let live = Arc::new(Live::default());
+        let metrics = Metrics::new(&config.node, Arc::clone(&live));
+        let journal: Arc<dyn Journal> = Arc::new(Metered::new(engine::open(&config)?, metrics.appends()));
+        remove_stale(&config.data);
+        let prepared = runtime.block_on(async {
+            create_streams(&*journal, &config.streams).await?;
+            listen("http", config.http).await
+        });
+        let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
+        let port = Port::new(Arc::clone(&journal), live, access, limits);
+        let reloadable = Reloadable { port: port.clone(), tokens: config.tokens.clone(), certificate };
+        let prepared = prepared.and_then(|listener| {
+            let reloader = Reloader::start(reloadable)
+                .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
+            Ok((listener, reloader))
+        });
+        let (listener, reloader) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                runtime.block_on(close(&*journal));
+                return Err(error);
+            }
+        };
+
+        let mut ports = Ports::new(&config.node, config.engine, tls.is_some());
+        let readiness = Arc::new(Readiness::new(Arc::clone(&journal)));
+        let http = listener.map(|(listener, address)| {
+            ports.http = Some(address);
+            let connections_max = config.limits.connections_max;
+            let (journal, readiness) = (Arc::clone(&journal), Arc::clone(&readiness));
+            let parts = HttpParts { port, journal, readiness, metrics, tls, connections_max };
+            HttpDoor::open(&runtime, listener, parts)
+        });
+        let ports_file = write_ports(&config, &ports);
+        Ok(Node { config, ports, journal, readiness, http, reloader, ports_file, runtime })
+    }
+
+    /// What the node was told.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where its doors listen.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Reads tokens and certificates again, soon.
+    pub fn reload(&self) {
+        self.reloader.ask();
+    }
+
+    /// Stops the node; returns when everything has come to rest.
+    pub fn stop(self) -> Ended {
+        self.stop_unless(std::future::pending())
+    }
+
+    fn stop_unless(mut self, hurry: impl Future<Output = ()>) -> Ended {
+        self.readiness.stop();
+        let (http, journal) = (self.http.take(), Arc::clone(&self.journal));
+        let rest = async move {
+            if let Some(http) = http
+                && timeout(STOP_DEADLINE, http.close()).await.is_err()
+            {
+                warn!("requests in flight did not finish within {STOP_DEADLINE:?}; they are cut off");
+            }
+            close(&*journal).await
+        };
+        let ended = self.runtime.block_on(async move {
+            tokio::select! {
+                ended = rest => ended,
+                () = hurry => Ended::Hurried,
+            }
+        });
+        drop(self.ports_file.take());
+        self.runtime.shutdown_background();
+        ended
+    }
+}
+
+fn runtime() -> Result<Runtime, StartError> {
+    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_MAX)
+        .thread_name("door")
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System { doing: "start the threads", error })
+}
+
+async fn close(journal: &dyn Journal) -> Ended {
+    match timeout(CLOSE_DEADLINE, journal.close()).await {
+        Ok(()) => Ended::Clean,
+        Err(_) => {
+            warn!("the journal did not come to rest within {CLOSE_DEADLINE:?}; it recovers at the next start");
+            Ended::Hurried
+        }
+    }
+}
+
+/// Binds a door's address, unless it is off.
+async fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Listen::At(address) = listen else {
+        return Ok(None);
+    };
+    let failed = |error: io::Error| StartError::Listen { door, address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
+}
+
+/// Creates what is missing: the default stream, unless another captures its subjects, and the
+/// configured ones. One that exists is left as it is: it may have been changed since, on purpose.
+async fn create_streams(journal: &dyn Journal, configured: &[StreamConfig]) -> Result<(), StartError> {
+    for stream in configured {
+        create_stream(journal, stream.clone()).await?;
+    }
+    let (name, subjects) = EVENTS_STREAM;
+    if configured.iter().any(|stream| stream.name == name) {
+        return Ok(());
+    }
+    let refused = |reason: String| StartError::Stream { stream: name.to_owned(), reason };
+    let pattern = Pattern::parse(subjects).map_err(|error| refused(error.to_string()))?;
+    let mut events = StreamConfig::new(name, [pattern]);
+    events.description = String::from("Every event that names no other subject");
+    match journal.stream_info(name).await {
+        Ok(_) => Ok(()),
+        Err(StreamError::NotFound(_)) => match journal.stream_create(events).await {
+            Ok(_) => Ok(()),
+            Err(error @ StreamError::Overlap { .. }) => {
+                warn!(%error, "the default stream is not created");
+                Ok(())
+            }
+            Err(error) => Err(refused(error.to_string())),
+        },
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+async fn create_stream(journal: &dyn Journal, config: StreamConfig) -> Result<(), StartError> {
+    let name = config.name.clone();
+    let refused = |error: StreamError| StartError::Stream { stream: name.clone(), reason: error.to_string() };
+    match journal.stream_info(&name).await {
+        Ok(found) if found.config.subjects == config.subjects => Ok(()),
+        Ok(_) => {
+            warn!(stream = name, "the stream exists with other subjects than the configuration gives; it is left as is");
+            Ok(())
+        }
+        Err(StreamError::NotFound(_)) => journal.stream_create(config).await.map(|_| ()).map_err(refused),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Writes `ports.json`. A node whose directory cannot be written still serves what it holds.
+fn write_ports(config: &Config, ports: &Ports) -> Option<PortsFile> {
+    match PortsFile::write(&config.data, ports) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            warn!(%error, "cannot write ports.json in {}", config.data.display());
+            None
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Takes up new tokens and certificates while the node runs: when their files change, or on request.
+//!
+//! On a thread of its own, since it reads files. What cannot be used is reported and the old stays
+//! in force.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use door::Port;
+use tracing::{error, info};
+
+use crate::tls::Certificate;
+use crate::tokens::read_tokens;
+use crate::watch::Watched;
+
+/// How often the files are looked at: a few `stat` calls each time.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Stack of the thread, in bytes: parsing YAML and PEM needs little.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The thread. Ends when this is dropped.
+pub(crate) struct Reloader {
+    ask: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What can be taken up anew.
+pub(crate) struct Reloadable {
+    pub(crate) port: Port,
+    pub(crate) tokens: Option<PathBuf>,
+    pub(crate) certificate: Option<Arc<Certificate>>,
+}
+
+impl Reloadable {
+    fn files(&self) -> Vec<PathBuf> {
+        let certificate = self.certificate.iter().flat_map(|certificate| {
+            let files = certificate.files();
+            [files.certificate.clone(), files.key.clone()]
+        });
+        self.tokens.iter().cloned().chain(certificate).collect()
+    }
+
+    fn reload(&self) {
+        if let Some(path) = &self.tokens {
+            match read_tokens(path) {
+                Ok(access) => {
+                    self.port.set_access(access);
+                    info!(file = %path.display(), "tokens reloaded");
+                }
+                Err(error) => error!(%error, "the tokens cannot be reloaded; the old ones stay in force"),
+            }
+        }
+        if let Some(certificate) = &self.certificate {
+            match certificate.reload() {
+                Ok(()) => info!(file = %certificate.files().certificate.display(), "certificate reloaded"),
+                Err(error) => error!(%error, "the certificate cannot be reloaded; the old one stays in force"),
+            }
+        }
+    }
+}
+
+impl Reloader {
+    /// Starts the thread, where there is anything to look after.
+    pub(crate) fn start(reloadable: Reloadable) -> io::Result<Self> {
+        let mut watched = Watched::new(reloadable.files());
+        if watched.is_empty() {
+            return Ok(Reloader { ask: None, thread: None });
+        }
+        let (ask, asked) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("reload".into()).stack_size(STACK_BYTES).spawn(move || {
+            loop {
+                let due = match asked.recv_timeout(LOOK_INTERVAL) {
+                    Ok(()) => {
+                        watched.changed();
+                        true
+                    }
+                    Err(RecvTimeoutError::Timeout) => watched.changed(),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
+                if due {
+                    reloadable.reload();
+                }
+            }
+        })?;
+        Ok(Reloader { ask: Some(ask), thread: Some(thread) })
+    }
+
+    /// Reads the files again soon.
+    pub(crate) fn ask(&self) {
+        match self.ask.as_ref().map(|ask| ask.try_send(())) {
+            None => info!("there are neither tokens nor a certificate to reload"),
+            // One that waits already does for both.
+            Some(Ok(()) | Err(TrySendError::Full(()))) => {}
+            Some(Err(TrySendError::Disconnected(()))) => error!("nothing is reloaded any more"),
+        }
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        self.ask = None;
+        if let Some(thread) = self.thread.take() {
+            // It ended by a panic, which was reported.
+            let _panicked = thread.join();
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the operating system tells a node: stop, or read your files again.
+
+use std::io;
+
+use tokio::signal::unix::{Signal as Source, SignalKind, signal};
+
+/// What was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// Signals, from when this is made.
+pub(crate) struct Signals {
+    terminate: Source,
+    interrupt: Source,
+    hangup: Source,
+}
+
+impl Signals {
+    /// Catches the signals. Called inside an executor.
+    pub(crate) fn install() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Safe to drop while it waits.
+    pub(crate) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+
+    /// Waits until the node is told to stop.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await != Signal::Stop {}
+    }
+}
