@@ -1,36 +1,132 @@
-//! The command line.
+//! The command line: what can be asked of it, and where each command leads.
+//!
+//! `serve` runs a node; every other command talks to a node over its HTTP API, but `verify`, which
+//! reads a data directory while no node runs on it. Exit codes are in [`failure`].
+
+mod bench;
+mod bulk;
+mod client;
+mod consumer;
+mod emit;
+mod event;
+mod failure;
+mod interrupt;
+mod lines;
+mod output;
+mod record;
+mod sse;
+mod stream;
+mod template;
+mod units;
+mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use self::failure::Failure;
 use crate::serve;
 
 /// A node that records, keeps and delivers events, and the commands that talk to one.
 #[derive(Debug, Parser)]
-#[command(name = "tidings", version)]
+#[command(name = "tidings", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the node or found wrong, 2 usage, 3 no node reached, \
+                          4 not found, 130 interrupted.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a node until it is told to stop.
+    /// Run a node until it is told to stop
     Serve(serve::ServeArgs),
+    /// Record, list, follow and show events
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Declare and look after streams
+    #[command(subcommand)]
+    Stream(stream::StreamCommand),
+    /// Declare consumers, take messages from them and acknowledge
+    #[command(subcommand)]
+    Consumer(consumer::ConsumerCommand),
+    /// Check a data directory while no node runs on it
+    Verify(verify::VerifyArgs),
+    /// Measure how fast a node records
+    Bench(bench::BenchArgs),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
-        Command::Serve(args) => serve::run(args),
+    let done = match Cli::parse().command {
+        Command::Serve(args) => return served(args),
+        Command::Event(command) => event::run(command),
+        Command::Stream(command) => stream::run(command),
+        Command::Consumer(command) => consumer::run(command),
+        Command::Verify(args) => verify::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Completion { shell } => completion(shell),
     };
     match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.code()
+        }
+    }
+}
+
+fn served(args: serve::ServeArgs) -> ExitCode {
+    match serve::run(args) {
         Ok(code) => code,
         Err(report) => {
             eprintln!("{report:?}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidings", &mut script);
+    let mut out = output::Out::new();
+    out.bytes(&script)?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    fn check(line: &str, good: bool) {
+        let parsed = Cli::try_parse_from(line.split_whitespace());
+        assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|error| error.to_string()));
+    }
+
+    #[test]
+    fn flags_that_contradict_are_refused() {
+        check("tidings event emit --type t --data x --payload a=1", false);
+        check("tidings event emit --type t --payload a=1 --payload b=2", true);
+        check("tidings event emit", false);
+        check("tidings event emit --ndjson", true);
+        check("tidings event emit --ndjson --data x", false);
+        check("tidings event emit --type t --resume f", false);
+        check("tidings event tail --from 3 --since 2h", false);
+        check("tidings event tail -n 5 --since 2h", false);
+        check("tidings consumer pause S c --until 2026-01-31 --for 5m", false);
+        check("tidings stream add S", false);
+        check("tidings stream add S --subjects a.>,b", true);
+        check("tidings bench --messages 0", false);
     }
 }
