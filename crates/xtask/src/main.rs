@@ -3,15 +3,33 @@
 //! `cargo xtask COMMAND`. Knows no crate of the workspace: it reads their sources as text, builds
 //! them with cargo, and speaks to the finished binary over HTTP like any stranger.
 
+mod api;
+mod check;
+mod crash;
+mod faults;
+mod flags;
+mod http;
 mod licences;
+mod node;
+mod random;
+mod street;
 mod tidy;
 mod tree;
 
 use std::process::ExitCode;
 
+use check::{Tally, Wanted};
+use crash::Plan;
+use flags::Flags;
+
 const HELP: &str = "\
 cargo xtask COMMAND
 
+  test [--long] [--only STEP]… [--seed S]
+                           all tests: cargo, sim, fuzz, faults, crash, street
+  crash [--kills N] [--seed S] [--release]
+                           the crash loop alone
+  faults                   the faults alone
   tidy                     checks the shape of the house: edges, sizes, words, documents
   licences                 checks every dependency's licence and source
 ";
@@ -30,8 +48,26 @@ fn main() -> ExitCode {
 
 /// Runs a command; `false` where it ran and found something wrong.
 fn run(words: &[String]) -> Result<bool, String> {
-    let (command, _rest) = words.split_first().ok_or(HELP)?;
-    match command.as_str() {
+    let (command, rest) = words.split_first().ok_or(HELP)?;
+    let mut flags = Flags::parse(rest)?;
+    let done = match command.as_str() {
+        "test" => {
+            let wanted = Wanted { long: flags.has("long"), only: flags.all("only"), seed: flags.number("seed")? };
+            flags.nothing_left()?;
+            check::run(&wanted)
+        }
+        "crash" => {
+            let kills = flags.number("kills")?.unwrap_or(200);
+            let seed = flags.number("seed")?.unwrap_or_else(random::fresh_seed);
+            let plan = Plan { kills, seed, release: flags.has("release") };
+            flags.nothing_left()?;
+            crash::run(&plan)
+        }
+        "faults" => {
+            let mut tally = Tally::default();
+            faults::run_all(&node::build(flags.has("release"))?, &mut tally)?;
+            Ok(tally.close())
+        }
         "tidy" => tidy::run(),
         "licences" => licences::run(),
         "help" | "--help" | "-h" => {
@@ -39,5 +75,7 @@ fn run(words: &[String]) -> Result<bool, String> {
             Ok(true)
         }
         other => Err(format!("there is no command '{other}'\n\n{HELP}")),
-    }
+    }?;
+    flags.nothing_left()?;
+    Ok(done)
 }

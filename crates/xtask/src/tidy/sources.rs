@@ -87,8 +87,8 @@ fn check_opening(path: &str, text: &str) -> Option<Finding> {
 }
 
 fn check_words(path: &str, masked: &str) -> Vec<Finding> {
-    let tests: Vec<Range<usize>> = if is_test_file(path) { vec![0..masked.len()] } else { test_ranges(masked) };
-    let in_tests = |offset: &usize| tests.iter().any(|range| range.contains(offset));
+    let tests: Vec<Range<usize>> = test_ranges(masked);
+    let in_tests = |offset: &usize| is_test_file(path) || tests.iter().any(|range| range.contains(offset));
     let mut findings = Vec::new();
     let mut ban = |words: &[(&str, &str)], here: &dyn Fn(&usize) -> bool| {
         for (word, instead) in words {

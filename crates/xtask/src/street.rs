@@ -1,0 +1,50 @@
+//! The street tests: the finished binary with clients that we did not write, in Python.
+//!
+//! The clients come from PyPI into an environment of their own below the target directory; their
+//! versions stand in `street/requirements.txt`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::tree::root;
+
+/// Prepares the environment; `Err` says why it cannot be had.
+pub fn prepare(target: &Path) -> Result<PathBuf, String> {
+    let environment = target.join("street-env");
+    let python = environment.join("bin").join("python");
+    let wanted = std::fs::read_to_string(root().join("street/requirements.txt")).map_err(|error| error.to_string())?;
+    let mark = environment.join("installed.txt");
+    if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    quiet(Command::new("python3").arg("--version"), "Python 3 is not here")?;
+    let _absent = std::fs::remove_dir_all(&environment);
+    let made = quiet(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv fails");
+    if made.is_err() {
+        // Debian splits ensurepip off; virtualenv brings a pip of its own.
+        let virtualenv = quiet(Command::new("python3").args(["-m", "virtualenv"]).arg(&environment), "no virtualenv");
+        virtualenv.map_err(|_| "python3 -m venv fails (on Debian: apt install python3-venv)".to_string())?;
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"]);
+    quiet(pip.arg(root().join("street/requirements.txt")), "the clients cannot be installed from PyPI")?;
+    std::fs::write(&mark, wanted).map_err(|error| error.to_string())?;
+    Ok(python)
+}
+
+/// The command that runs the tests against a binary.
+pub fn command(python: &Path, binary: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-rs", "--color=no", "street"]);
+    command.env("TIDINGS_BINARY", binary).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root());
+    command
+}
+
+fn quiet(command: &mut Command, failed: &str) -> Result<(), String> {
+    let done = command.stdin(Stdio::null()).output().map_err(|error| format!("{failed}: {error}"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(format!("{failed}: {}", said.trim().lines().last().unwrap_or("no reason given")))
+}
