@@ -4,3 +4,4 @@ pub mod disk;
 pub mod sealed;
 pub mod subjects;
 pub mod window;
+pub mod postings;

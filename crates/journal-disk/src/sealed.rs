@@ -103,6 +103,11 @@ impl<'a> Opener<'a> {
         Ok((opener, version))
     }
 
+    /// Reads what has no magic word of its own, up to its checksum.
+    pub fn raw(input: &'a mut dyn io::Read) -> Self {
+        Opener { input, crc: 0 }
+    }
+
     /// Fills the buffer from the body.
     ///
     /// # Errors
