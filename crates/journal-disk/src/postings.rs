@@ -20,6 +20,8 @@
 //! match reads a page of the dictionary, one or two of the list and one of the shapes, however long
 //! the segment and the list are.
 
+#![expect(clippy::cast_possible_truncation, reason = "a segment and its index are shorter than 4 GiB")]
+
 mod bits;
 mod builder;
 mod index;
