@@ -78,9 +78,8 @@ type Read1 = Result<Item, Failure>;
 #[derive(Default)]
 struct Batch {
     body: Vec<u8>,
-    events: u64,
+    lines: Vec<u64>,
     to: Option<String>,
-    first: u64,
     reached: Checkpoint,
 }
 
@@ -278,13 +277,13 @@ impl Bulk {
 
 impl Batch {
     fn of(item: Item) -> Self {
-        let mut batch = Batch { to: item.line.to.clone(), first: item.number, ..Batch::default() };
+        let mut batch = Batch { to: item.line.to.clone(), ..Batch::default() };
         batch.add(item);
         batch
     }
 
     fn is_full(&self, bulk: &Bulk) -> bool {
-        self.events >= bulk.batch_events_max as u64 || self.body.len() >= BATCH_BYTES_MAX
+        self.lines.len() >= bulk.batch_events_max || self.body.len() >= BATCH_BYTES_MAX
     }
 
     fn takes(&self, item: &Item) -> bool {
@@ -292,19 +291,23 @@ impl Batch {
     }
 
     fn add(&mut self, item: Item) {
-        if self.events > 0 {
+        if !self.lines.is_empty() {
             self.body.push(b',');
         }
         self.body.extend_from_slice(&item.line.json);
-        self.events += 1;
+        self.lines.push(item.number);
         self.reached = Checkpoint { lines: item.number, digest: item.digest };
     }
 
     fn refused(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Refused(mut problem) => {
-                let lines = format!("(lines {} to {})", self.first, self.reached.lines);
-                problem.detail = format!("{} {lines}", problem.detail).trim_start().to_owned();
+                let faulty = problem.index.and_then(|index| self.lines.get(index));
+                let place = match (faulty, self.lines.first()) {
+                    (Some(line), _) => format!("line {line}"),
+                    (None, first) => format!("lines {} to {}", first.unwrap_or(&0), self.reached.lines),
+                };
+                problem.detail = format!("{place}: {}", problem.detail);
                 Failure::Refused(problem)
             }
             other => other,
@@ -362,7 +365,7 @@ impl Progress {
     }
 
     fn acknowledged(&mut self, batch: &Batch, recorded: Vec<Recorded>) {
-        self.events += batch.events;
+        self.events += batch.lines.len() as u64;
         self.duplicates += recorded.iter().filter(|each| each.duplicate).count() as u64;
         self.reached = batch.reached.clone();
         self.last = recorded.into_iter().next_back().or_else(|| self.last.take());

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::client::{Client, Reach, Request};
@@ -194,13 +193,12 @@ fn first(client: &Client, args: &ListArgs) -> Result<Vec<Found>, Failure> {
         let request = if from.is_none() { request.query_if("since", since.as_ref()) } else { request };
         let request = if args.last_per_subject { request.query("last_per_subject", true) } else { request };
         let page = page(client, &request)?;
-        let last = page.found.last().map(|(_, record)| record.seq);
         found.extend(page.found.into_iter().filter(|(_, record)| args.which.wants(record)));
         found.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
-        match (page.next, last) {
-            (Some(next), Some(last)) if next > last && (found.len() as u64) < args.limit => from = Some(next),
-            _ => return Ok(found),
+        if page.next > page.last || from.is_some_and(|from| page.next <= from) || found.len() as u64 >= args.limit {
+            return Ok(found);
         }
+        from = Some(page.next);
     }
 }
 
@@ -229,37 +227,33 @@ fn between(client: &Client, which: &Which, start: u64, end: u64) -> Result<Vec<F
     let mut from = start;
     while from <= end {
         let page = page(client, &which.messages().query("from", from).query("limit", PAGE_MESSAGES))?;
-        let Some(last) = page.found.last().map(|(_, record)| record.seq) else { break };
         found.extend(page.found.into_iter().filter(|(_, record)| record.seq <= end && which.wants(record)));
-        match page.next {
-            Some(next) if next > last => from = next,
-            _ => break,
+        if page.next > page.last || page.next <= from {
+            break;
         }
+        from = page.next;
     }
     Ok(found)
 }
 
 struct Messages {
     found: Vec<Found>,
-    next: Option<u64>,
+    next: u64,
+    last: u64,
 }
 
 fn page(client: &Client, request: &Request) -> Result<Messages, Failure> {
     let page: Page = client.ask_json(request)?;
-    warn_of_damage(page.damaged.as_ref());
+    warn_of_damage(&page.damaged);
     let parsed = page.messages.into_iter().map(|raw| Record::parse(raw.get()).map(|record| (raw, record)));
-    Ok(Messages { found: parsed.collect::<Result<_, _>>()?, next: page.next })
+    Ok(Messages { found: parsed.collect::<Result<_, _>>()?, next: page.next, last: page.last })
 }
 
-fn warn_of_damage(damaged: Option<&Value>) {
-    let some = match damaged {
-        Some(Value::Array(ranges)) => !ranges.is_empty(),
-        Some(Value::Number(count)) => count.as_u64() != Some(0),
-        Some(Value::Bool(some)) => *some,
-        _ => false,
-    };
-    if let (true, Some(damaged)) = (some, damaged) {
-        eprintln!("warning: damaged and passed over: {damaged}; see: tidings verify DIR, while the node is stopped");
+fn warn_of_damage(damaged: &[u64]) {
+    if let (Some(first), Some(last)) = (damaged.first(), damaged.last()) {
+        let count = damaged.len();
+        eprintln!("warning: {count} damaged records from position {first} to {last} were passed over");
+        eprintln!("  try: stop the node, then tidings verify DIR");
     }
 }
 
@@ -269,9 +263,9 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
     let mut from = match (args.from, args.since, args.newest) {
         (Some(from), ..) => Some(from),
         (None, Some(_), _) => None,
-        (None, None, newest_wanted) => {
+        (None, None, wanted) => {
             let (_, end) = last_position(&client, &args.which.stream)?;
-            let shown = newest(&client, &args.which, newest_wanted.unwrap_or(0))?;
+            let shown = wanted.map_or(Ok(Vec::new()), |wanted| newest(&client, &args.which, wanted))?;
             Some(shown.first().map_or(end + 1, |(_, record)| record.seq))
         }
     };

@@ -31,6 +31,8 @@ pub struct Problem {
     /// What to do about it, where the node says so.
     #[serde(alias = "help", alias = "action")]
     pub hint: Option<String>,
+    /// In a batch: which event it is about, from 0.
+    pub index: Option<usize>,
     /// Whether the same request may succeed later: the node sent `Retry-After`.
     #[serde(skip)]
     pub retry_after_seconds: Option<u64>,

@@ -52,12 +52,15 @@ pub struct Page {
     /// The messages.
     #[serde(default)]
     pub messages: Vec<Box<RawValue>>,
-    /// Where the next page starts, if there is one.
+    /// Where the next page starts.
     #[serde(default)]
-    pub next: Option<u64>,
-    /// What is missing here because it is damaged.
+    pub next: u64,
+    /// The stream's last position; where `next` is beyond it, this page is the last.
     #[serde(default)]
-    pub damaged: Option<Value>,
+    pub last: u64,
+    /// Positions passed over because they are damaged.
+    #[serde(default)]
+    pub damaged: Vec<u64>,
 }
 
 impl Record {
