@@ -18,6 +18,7 @@ use std::time::Duration;
 use door::{Access, Limits, Port};
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -48,6 +49,9 @@ const WORKERS_MAX: usize = 8;
 
 /// Most threads for blocking calls, of which there are hardly any.
 const BLOCKING_MAX: usize = 4;
+
+/// Files that may be open besides connections: segments, indexes, listeners.
+const FILES_BESIDES: usize = 512;
 
 /// A running node.
 pub struct Node {
@@ -87,6 +91,7 @@ impl Node {
     /// As [`Node::start`].
     pub fn run(config: Config, ready: impl FnOnce(&Node)) -> Result<Ended, StartError> {
         let runtime = runtime()?;
+        make_room_for_connections(config.limits.connections_max);
         let mut signals = {
             let _entered = runtime.enter();
             Signals::install().map_err(|error| StartError::System { doing: "catch signals", error })?
@@ -185,6 +190,21 @@ impl Node {
         drop(self.ports_file.take());
         self.runtime.shutdown_background();
         ended
+    }
+}
+
+/// Raises this process's limit of open files as far as it may: each connection is one.
+fn make_room_for_connections(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let wanted = (connections + FILES_BESIDES) as u64;
+    match getrlimit(Resource::Nofile).current {
+        Some(files) if files < wanted => {
+            warn!("{files} files may be open, {wanted} are needed for {connections} connections; see ulimit -n");
+        }
+        _ => {}
     }
 }
 
