@@ -29,8 +29,10 @@ mod consumer;
 mod contract;
 mod error;
 pub mod limits;
+pub mod memory;
 pub mod rules;
 mod stream;
+pub mod suite;
 
 pub use config::{Discard, Retention, Storage, StreamConfig};
 pub use consumer::{

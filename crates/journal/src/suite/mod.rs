@@ -1,0 +1,105 @@
+//! The suite that every engine passes.
+//!
+//! A story is a function of a [`Bench`], which an engine provides; [`journal_suite!`](crate::journal_suite)
+//! makes a `#[test]` of each. Stories know an engine by its contract alone. What an engine cannot
+//! show (a restart, where it keeps nothing) it says in [`Bench::durable`], and the stories that need it
+//! check what must hold in its place.
+
+mod bench;
+pub mod consumers;
+pub mod reads;
+pub mod streams;
+
+pub use bench::{Bench, Fetched, Table};
+
+/// Makes a test of each story. `$make` is an expression that gives a fresh [`Bench`].
+///
+/// ```ignore
+/// journal::journal_suite!(MyBench::new());
+/// ```
+#[macro_export]
+macro_rules! journal_suite {
+    ($make:expr) => {
+        $crate::journal_suite!(@room streams, $make,
+            positions_are_consecutive_and_start_at_one
+            a_message_comes_back_as_it_was
+            a_subject_that_no_stream_captures_is_refused
+            overlapping_streams_are_refused_and_both_named
+            a_stream_declared_twice_alike_is_one_stream
+            a_faulty_declaration_names_its_field
+            new_limits_take_effect_at_once
+            what_cannot_change_is_refused
+            a_deleted_stream_is_gone_and_its_subjects_are_free
+            retention_by_count_keeps_the_newest
+            retention_by_bytes_keeps_the_newest
+            retention_by_age_lets_the_old_go
+            retention_by_count_per_subject_keeps_the_newest_of_each
+            discard_new_refuses_when_full
+            discard_new_per_subject_refuses_when_full
+            a_message_over_the_maximum_is_refused
+            a_message_id_counts_once_in_its_window
+            the_window_survives_a_restart
+            preconditions_hold_or_refuse
+            a_lifetime_of_its_own_ends
+            a_lifetime_is_refused_where_it_is_not_allowed
+            purge_removes_what_it_names
+            a_deleted_message_leaves_a_gap
+            denied_is_denied
+            memory_storage_forgets_messages_and_keeps_the_stream
+            everything_acknowledged_survives_a_crash
+            the_clock_may_step_back
+        );
+        $crate::journal_suite!(@room reads, $make,
+            a_page_says_where_to_go_on
+            a_read_may_start_at_a_moment
+            a_filtered_read_gives_what_matches
+            the_last_of_each_subject
+            the_last_of_a_subject_or_pattern
+            one_message_by_its_position
+            a_read_that_waits_follows
+            a_read_that_waits_ends_with_its_wait
+            a_page_is_bounded_by_bytes
+            subjects_are_listed_in_order
+            a_stream_that_is_not_there
+        );
+        $crate::journal_suite!(@room consumers, $make,
+            a_consumer_needs_its_stream
+            a_consumer_declared_twice_alike_is_one_consumer
+            every_start_starts_where_it_says
+            a_filter_takes_what_matches
+            acknowledged_is_done_and_the_rest_comes_again
+            acknowledging_all_reaches_back
+            without_acknowledgement_delivered_is_done
+            backoff_sets_the_waits
+            a_negative_acknowledgement_brings_it_back
+            progress_counts_the_wait_anew
+            a_message_given_up_is_a_dead_letter
+            too_many_deliveries_make_a_dead_letter
+            no_more_are_outstanding_than_allowed
+            a_paused_consumer_delivers_nothing
+            an_ephemeral_consumer_goes_when_nobody_asks
+            a_fetch_is_bounded_by_batch_bytes_and_wait
+            a_waiting_fetch_gets_what_arrives
+            competing_workers_share_and_none_is_lost
+            what_a_gone_worker_left_goes_to_another
+            a_push_goes_on_until_it_is_closed
+            tokens_are_judged
+            acknowledgements_survive_a_restart
+            an_unacknowledged_message_survives_a_crash
+            a_work_queue_lets_go_of_what_is_done
+            interest_lets_go_when_all_are_done
+            a_deleted_consumer_ends_its_fetches
+        );
+    };
+    (@room $room:ident, $make:expr, $($story:ident)*) => {
+        mod $room {
+            use super::*;
+            $(
+                #[test]
+                fn $story() {
+                    $crate::suite::$room::$story(&mut $crate::suite::Table::new(Box::new($make)));
+                }
+            )*
+        }
+    };
+}
