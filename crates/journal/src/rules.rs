@@ -110,23 +110,19 @@ fn check_room(
     state: StreamState,
     size: u64,
 ) -> Result<(), AppendError> {
-    if config.bytes_max.is_some_and(|max| size > max) {
-        return Err(AppendError::TooLarge { size, max: config.bytes_max.unwrap_or(0) });
+    if let Some(max) = config.bytes_max.filter(|max| size > *max) {
+        return Err(AppendError::TooLarge { size, max });
     }
     if config.discard == Discard::Old {
         return Ok(());
     }
-    let per_subject = config.messages_per_subject_max.filter(|_| append.message.size() > 0);
-    let of_subject = per_subject.map(|max| (max, contents.subject(append.message.subject.as_str()).1));
-    if let Some((max, count)) = of_subject.filter(|(max, count)| count >= max) {
-        if config.discard_new_per_subject {
-            return Err(AppendError::Full { limit: "messages_per_subject_max" });
-        }
-        // One of the same subject goes for it, so the count of the whole does not grow.
-        let _ = (max, count);
-        return Ok(());
+    let of_subject = |max: &u64| contents.subject(append.message.subject.as_str()).1 >= *max;
+    let subject_full = config.messages_per_subject_max.as_ref().is_some_and(of_subject);
+    if subject_full && config.discard_new_per_subject {
+        return Err(AppendError::Full { limit: "messages_per_subject_max" });
     }
-    if config.messages_max.is_some_and(|max| state.messages >= max) {
+    // Of a full subject the oldest message goes for the new one, so the count does not grow.
+    if !subject_full && config.messages_max.is_some_and(|max| state.messages >= max) {
         return Err(AppendError::Full { limit: "messages_max" });
     }
     if config.bytes_max.is_some_and(|max| state.bytes + size > max) {
