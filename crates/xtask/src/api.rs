@@ -130,11 +130,10 @@ pub fn read_all(conn: &mut Connection, stream: &str, from: u64) -> Result<(Vec<R
     let (mut all, mut damaged, mut from) = (Vec::new(), Vec::new(), from);
     loop {
         let page = page(conn, stream, from)?;
-        let count = page.messages.len();
         all.extend(page.messages);
         damaged.extend(page.damaged);
         match page.next {
-            Some(next) if next > from && count > 0 => from = next,
+            Some(next) if next > from => from = next,
             _ => return Ok((all, damaged)),
         }
     }

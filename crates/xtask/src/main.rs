@@ -4,6 +4,7 @@
 //! them with cargo, and speaks to the finished binary over HTTP like any stranger.
 
 mod api;
+mod bench;
 mod check;
 mod crash;
 mod faults;
@@ -30,6 +31,8 @@ cargo xtask COMMAND
   crash [--kills N] [--seed S] [--release]
                            the crash loop alone
   faults                   the faults alone
+  bench journal|http [--quick]
+                           the figures of docs/benchmarks.md
   tidy                     checks the shape of the house: edges, sizes, words, documents
   licences                 checks every dependency's licence and source
 ";
@@ -67,6 +70,11 @@ fn run(words: &[String]) -> Result<bool, String> {
             let mut tally = Tally::default();
             faults::run_all(&node::build(flags.has("release"))?, &mut tally)?;
             Ok(tally.close())
+        }
+        "bench" => {
+            let (kind, quick) = (flags.all(""), flags.has("quick"));
+            flags.nothing_left()?;
+            bench::run(kind.first().map_or("", String::as_str), quick)
         }
         "tidy" => tidy::run(),
         "licences" => licences::run(),
