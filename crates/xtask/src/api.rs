@@ -154,7 +154,7 @@ pub fn fetch(
 /// Acknowledges a delivery.
 pub fn ack(conn: &mut Connection, stream: &str, consumer: &str, token: &str) -> Result<Value, String> {
     let path = format!("/v1/streams/{stream}/consumers/{consumer}/ack");
-    done(conn, "POST", &path, &json!({ "token": token }))
+    done(conn, "POST", &path, &json!({ "tokens": [token] }))
 }
 
 fn messages(said: &Value) -> Result<Vec<Recorded>, String> {
