@@ -29,6 +29,7 @@ mod consumer;
 mod contract;
 mod error;
 pub mod limits;
+pub mod local;
 pub mod memory;
 pub mod rules;
 mod stream;

@@ -1,7 +1,7 @@
 //! The engine in memory: streams as ordered maps, naive and obviously right.
 //!
 //! It is the oracle that other engines are held against, and what [`Local`](crate::local::Local)
-//! makes a journal of. It holds streams only; consumers are the [`desk`](crate::desk)'s. It waits
+//! makes a journal of. It holds streams only; consumers are the desk's. It waits
 //! for nothing and reads no clock: who hosts it calls [`Memory::tick`] at [`Memory::wake_at`], and
 //! what has expired by then goes then, not before.
 //!

@@ -45,7 +45,8 @@ pub fn a_consumer_declared_twice_alike_is_one_consumer(table: &mut Table) {
     assert_eq!(table.wait(made).map(|_| ()), Err(ConsumerError::Exists("c".into())));
     let updated = table.journal().consumer_update("S", other);
     assert_eq!(table.wait(updated).expect("updated").config.ack_pending_max, 7);
-    let fixed = table.journal().consumer_update("S", ConsumerConfig { ack: AckPolicy::All, ..ConsumerConfig::new("c") });
+    let fixed =
+        table.journal().consumer_update("S", ConsumerConfig { ack: AckPolicy::All, ..ConsumerConfig::new("c") });
     assert!(matches!(table.wait(fixed), Err(ConsumerError::Invalid { field: "ack", .. })));
     let faulty = ConsumerConfig { deliver_max: Some(0), ..ConsumerConfig::new("d") };
     let faulty = table.journal().consumer_create("S", faulty);

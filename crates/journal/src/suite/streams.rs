@@ -10,9 +10,7 @@ use bytes::Bytes;
 use event::{Headers, Moment};
 
 use super::bench::{Table, message, pattern};
-use crate::{
-    Append, AppendError, Discard, Expect, Proof, Purge, Read, Receipt, Storage, StreamConfig, StreamError,
-};
+use crate::{Append, AppendError, Discard, Expect, Proof, Purge, Read, Receipt, Storage, StreamConfig, StreamError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
