@@ -4,6 +4,10 @@ use std::io;
 
 use tokio::signal::unix::{Signal as Source, SignalKind, signal};
 
+/// SIGXFSZ, "a file grew beyond the limit": by default it kills. Caught, the write fails as it does on
+/// a full disk.
+const FILE_SIZE_EXCEEDED: i32 = 25;
+
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -18,6 +22,8 @@ pub(crate) struct Signals {
     terminate: Source,
     interrupt: Source,
     hangup: Source,
+    /// Held so that it stays caught; what it says is told by the write that failed.
+    _file_size_exceeded: Source,
 }
 
 impl Signals {
@@ -27,6 +33,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_size_exceeded: signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?,
         })
     }
 

@@ -192,7 +192,7 @@ fn explain(error: StartError) -> Report {
     match error {
         StartError::File(FileFault { path, line, column, reason, text: Some(text) }) => {
             let at = offset(&text, line, column);
-            let label = LabeledSpan::at_offset(at, reason.clone());
+            let label = LabeledSpan::at_offset(at, "here");
             let what = format!("{}:{line}: {reason}", path.display());
             let source = NamedSource::new(path.display().to_string(), text);
             Report::new(MietteDiagnostic::new(what).with_label(label)).with_source_code(source)
