@@ -1,7 +1,9 @@
 //! Postings of the active segment, in memory.
 
 use std::collections::HashMap;
+use std::io;
 
+use super::Index;
 use super::bits::{Place, SHAPE_BYTES_MAX, read_shape, write_shape, write_varint};
 use super::{
     BLOCK_BYTES, BLOCK_RECORDS, Block, ENTRY_BYTES, FENCE_ENTRIES, GROUP_BYTES, GROUP_POSTINGS, HEADER_BYTES, MAGIC,
@@ -120,16 +122,17 @@ impl Builder {
                 }
                 list.count += 1;
             }
-            None => {
-                if self.lists.len() * 5 >= self.slots.len() * 4 {
-                    self.grow();
-                }
-                let place = self.lists.len() as u32;
-                push_tight(&mut self.lists, List { id, head: ordinal, tail: ordinal, count: 1 });
-                let slot = self.slot_of(id);
-                self.slots[slot] = place;
-            }
+            None => self.add_list(List { id, head: ordinal, tail: ordinal, count: 1 }),
         }
+    }
+
+    fn add_list(&mut self, list: List) {
+        if self.lists.len() * 5 >= self.slots.len() * 4 {
+            self.grow();
+        }
+        let slot = self.slot_of(list.id);
+        self.slots[slot] = self.lists.len() as u32;
+        push_tight(&mut self.lists, list);
     }
 
     fn grow(&mut self) {
@@ -228,6 +231,45 @@ impl Builder {
         let shape = self.shapes.get((block.shape & !MARK) as usize..).unwrap_or_default();
         read_shape(shape, (block.seq, block.offset), BLOCK_RECORDS, &mut places);
         look(&places)
+    }
+
+    /// A builder that holds what an index does, and takes the records that follow.
+    ///
+    /// # Errors
+    /// As [`Index::next`].
+    pub fn resume(index: &Index) -> io::Result<Self> {
+        let summary = index.summary();
+        let (blocks, mut shapes) = index.shapes()?;
+        let mut builder =
+            Builder { summary, blocks, links: vec![NONE; summary.records as usize], ..Builder::default() };
+        if let Some(last) = builder.blocks.last_mut() {
+            let at = (last.shape & !MARK) as usize;
+            let records = (summary.records as usize - 1) % BLOCK_RECORDS + 1;
+            let shape = shapes.get(at..).unwrap_or_default();
+            read_shape(shape, (last.seq, last.offset), records, &mut builder.open);
+            shapes.truncate(at);
+            last.shape = 0;
+        }
+        builder.shapes = shapes;
+        index.lists(&mut |id, ordinals| builder.resume_list(id, ordinals))?;
+        Ok(builder)
+    }
+
+    fn resume_list(&mut self, id: u32, ordinals: &[u32]) -> bool {
+        let (Some(head), Some(tail)) = (ordinals.first(), ordinals.last()) else { return false };
+        let sound = ordinals.is_sorted_by(|a, b| a < b) && *tail < self.summary.records;
+        if !sound || self.list_of(id).is_some() {
+            return false;
+        }
+        for (from, to) in ordinals.iter().zip(&ordinals[1..]) {
+            self.links[*from as usize] = *to;
+        }
+        let skips: Vec<u32> = ordinals.iter().copied().step_by(SKIP_POSTINGS as usize).skip(1).collect();
+        if !skips.is_empty() {
+            self.skips.insert(self.lists.len() as u32, skips);
+        }
+        self.add_list(List { id, head: *head, tail: *tail, count: ordinals.len() as u32 });
+        true
     }
 
     /// The bytes of the index file, as `docs/format/index.md` draws them. Costs a walk over all

@@ -378,6 +378,38 @@ impl Cursor<'_> {
 }
 
 impl Index {
+    /// The blocks and the bytes of their shapes.
+    pub(super) fn shapes(&self) -> io::Result<(Vec<Block>, Vec<u8>)> {
+        let mut bytes = vec![0; (self.body_len - self.shapes_at) as usize];
+        Pages::new(self).fill(self.shapes_at as usize, &mut bytes)?;
+        Ok((self.blocks.clone(), bytes))
+    }
+
+    /// Gives each subject id with its ordinals, until `take` says that they make no sense.
+    pub(super) fn lists(&self, take: &mut dyn FnMut(u32, &[u32]) -> bool) -> io::Result<()> {
+        let mut entries = Pages::new(self);
+        let mut cursor = self.cursor(0, u64::MAX)?;
+        let mut ordinals = Vec::new();
+        for entry in 0..self.summary.subjects as usize {
+            let [id, at] = entries.words(entry * ENTRY_BYTES)?;
+            ordinals.clear();
+            if at & MARK != 0 {
+                ordinals.push(at & !MARK);
+            } else {
+                let list = self.list(&mut cursor.lists, at)?;
+                cursor.list = Some(list);
+                for group in 0..list.groups() {
+                    cursor.load_group(group)?;
+                    ordinals.extend_from_slice(&cursor.group);
+                }
+            }
+            if !take(id, &ordinals) {
+                return Err(malformed());
+            }
+        }
+        Ok(())
+    }
+
     fn list(&self, pages: &mut Pages<'_>, at: u32) -> io::Result<List> {
         let at = self.lists_at as usize + at as usize;
         let (count, len) = pages.varint(at)?;

@@ -76,6 +76,17 @@ fn built(records: &[Record]) -> Builder {
 fn check(records: &[Record], probes: &[(u32, u64)]) {
     let builder = built(records);
     let index = Index::open(file(builder.finish())).unwrap();
+    check_one(records, probes, &builder, &index);
+    let (early, late) = records.split_at(records.len() * 2 / 3);
+    let mut resumed = Builder::resume(&Index::open(file(built(early).finish())).unwrap()).unwrap();
+    for record in late {
+        assert!(resumed.push(record.subject, record.seq, record.offset, record.time, record.size));
+    }
+    assert_eq!(resumed.finish(), builder.finish());
+    check_one(records, probes, &resumed, &index);
+}
+
+fn check_one(records: &[Record], probes: &[(u32, u64)], builder: &Builder, index: &Index) {
     assert_eq!(index.summary(), builder.summary());
     index.check().unwrap();
     for (subject, from) in probes {
@@ -224,6 +235,7 @@ fn a_body_that_makes_no_sense_is_survived() {
         damaged[at] = damaged[at].wrapping_add(1 + seed as u8 % 200);
         reseal(&mut damaged, head_at, body);
         let index = Index::open(file(damaged)).unwrap();
+        let _ = Builder::resume(&index);
         for subject in 0..8 {
             let Ok(mut cursor) = index.cursor(subject, 1_500) else { continue };
             for _ in 0..3_000 {
