@@ -3,6 +3,7 @@
 //! The one place where the engines, the forwarding table and the doors are joined into a
 //! [`Node`]. No protocol and no rule of the journal lives here.
 
+mod clock;
 pub mod config;
 mod engine;
 mod error;

@@ -115,7 +115,7 @@ impl Node {
 
         let live = Arc::new(Live::default());
         let metrics = Metrics::new(&config.node, Arc::clone(&live));
-        let journal: Arc<dyn Journal> = Arc::new(Metered::new(engine::open(&config)?, metrics.appends()));
+        let journal: Arc<dyn Journal> = Arc::new(Metered::new(engine::open(&config, &runtime)?, metrics.appends()));
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config.streams).await?;
