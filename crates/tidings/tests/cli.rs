@@ -93,6 +93,7 @@ fn how_a_command_ends_says_why() {
         4,
         &["no such stream", "try:"],
     );
+    check(Reply::json(202, r#"{"delivered":2}"#), &emit, 1, &["no stream captures", "handed to 2", "stream add"]);
     check(Reply::json(200, "not JSON"), &["stream", "ls"], 1, &["not that of a Tidings node"]);
     check(recorded(), &["event", "emit", "--type", "t", "--time", "noon"], 2, &["'time'"]);
     check(recorded(), &["event", "emit"], 2, &["--type"]);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::{Client, Request};
-use super::emit::{Recorded, addressed};
+use super::emit::{Outcome, Recorded, addressed};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::lines::{Digest, Wrap};
@@ -97,7 +97,7 @@ struct Progress {
 
 #[derive(Deserialize)]
 struct Answer {
-    events: Vec<Recorded>,
+    events: Vec<Outcome>,
 }
 
 /// Sends every line and says how it went.
@@ -192,7 +192,10 @@ fn send(client: &Client, bulk: &Bulk, batch: &Batch, interrupt: &Interrupt) -> R
     let mut wait = RETRY_WAIT_FIRST;
     loop {
         let failure = match client.ask_json::<Answer>(&request) {
-            Ok(answer) => return Ok(answer.events),
+            Ok(answer) => {
+                let recorded = answer.events.into_iter().map(Outcome::recorded).collect::<Result<_, _>>();
+                return recorded.map_err(|failure| batch.refused(failure));
+            }
             Err(failure) => failure,
         };
         let Some(seconds) = failure.retry_after_seconds() else { return Err(batch.refused(failure)) };

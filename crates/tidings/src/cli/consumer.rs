@@ -15,7 +15,7 @@ use super::record::Record;
 use super::stream::{confirm, declaration, exists, put_metadata, shown};
 use super::units::{Limit, Pair, Span, When, now};
 
-/// How long one fetch of a following worker waits at the node, in seconds: short enough to hear Ctrl-C.
+/// How long one fetch of a following worker waits at the node: short enough to hear Ctrl-C.
 const FOLLOW_WAIT: Duration = Duration::from_secs(2);
 /// Wait before a following worker asks again after the node was away.
 const AWAY_WAIT: Duration = Duration::from_millis(500);
@@ -151,7 +151,7 @@ pub struct NextArgs {
     #[arg(long)]
     ack: bool,
     /// Go on taking messages until interrupted
-    #[arg(long, short = 'f')]
+    #[arg(long, short = 'f', conflicts_with = "wait")]
     follow: bool,
     #[command(flatten)]
     show: Show,
@@ -452,12 +452,19 @@ impl AddArgs {
 fn next(args: &NextArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
     let interrupt = if args.follow { Interrupt::watch() } else { Interrupt::default() };
-    let wait = if args.follow { args.wait.0.max(FOLLOW_WAIT) } else { args.wait.0 };
     let mut out = Out::new();
     let mut reached = false;
     let mut taken = 0;
     while !interrupt.asked() {
-        match take(&client, args, wait, &mut out) {
+        let count = match args.follow {
+            // What is there, as much as is asked for; else the first that comes, without waiting for more.
+            true => match take(&client, args, args.batch, Duration::ZERO, &mut out) {
+                Ok(0) => take(&client, args, 1, FOLLOW_WAIT, &mut out),
+                other => other,
+            },
+            false => take(&client, args, args.batch, args.wait.0, &mut out),
+        };
+        match count {
             Ok(count) => taken += count,
             Err(failure) if args.follow && reached && failure.retry_after_seconds().is_some() => {
                 std::thread::sleep(AWAY_WAIT);
@@ -476,9 +483,9 @@ fn next(args: &NextArgs) -> Result<(), Failure> {
 }
 
 /// Makes one fetch, writes out what came, acknowledges if asked to. Gives how many came.
-fn take(client: &Client, args: &NextArgs, wait: Duration, out: &mut Out) -> Result<usize, Failure> {
+fn take(client: &Client, args: &NextArgs, batch: u64, wait: Duration, out: &mut Out) -> Result<usize, Failure> {
     let mut body = Map::new();
-    body.insert("batch".to_owned(), json!(args.batch));
+    body.insert("batch".to_owned(), json!(batch));
     if !wait.is_zero() {
         body.insert("wait".to_owned(), json!(Span(wait).to_string()));
     }

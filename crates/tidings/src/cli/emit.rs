@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Reach, Request};
-use super::failure::Failure;
+use super::failure::{Failure, Problem};
 use super::lines::Wrap;
 use super::output::{Colour, Out, Show, safe};
 use super::template::Template;
@@ -71,6 +71,19 @@ pub struct EmitArgs {
     reach: Reach,
 }
 
+/// What became of an event.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// It is on disk.
+    Recorded(Recorded),
+    /// No stream captures it: it was handed to those who listen, and is gone.
+    Delivered {
+        /// How many those were.
+        delivered: u64,
+    },
+}
+
 /// Where an event was recorded.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Recorded {
@@ -84,6 +97,24 @@ pub struct Recorded {
     /// The routing subject.
     #[serde(default)]
     pub subject: String,
+}
+
+impl Outcome {
+    /// Where it was recorded.
+    ///
+    /// # Errors
+    /// A refusal where it was not: whoever emits an event means it to last.
+    pub fn recorded(self) -> Result<Recorded, Failure> {
+        match self {
+            Outcome::Recorded(recorded) => Ok(recorded),
+            Outcome::Delivered { delivered } => Err(Failure::Refused(Problem {
+                title: "no stream captures the event's subject".to_owned(),
+                detail: format!("it was handed to {delivered} who listen now, and not recorded"),
+                hint: Some("declare a stream for it: tidings stream add NAME --subjects PATTERN".to_owned()),
+                ..Problem::default()
+            })),
+        }
+    }
 }
 
 /// States the fact, or the facts.
@@ -109,6 +140,7 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
     }
     let request = addressed(request, args.to.as_deref(), args.ttl).body(data.unwrap_or_default());
     let answer = client.ask(&request)?;
+    let recorded = serde_json::from_slice::<Outcome>(&answer).map_err(Failure::strange)?.recorded()?;
     let mut out = Out::new();
     if args.show.json {
         let mut answer: Map<String, Value> = serde_json::from_slice(&answer).map_err(Failure::strange)?;
@@ -116,7 +148,6 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
         out.document(Value::Object(answer).to_string().as_bytes())?;
         return out.flush();
     }
-    let recorded: Recorded = serde_json::from_slice(&answer).map_err(Failure::strange)?;
     let place = out.paint(Colour::Bold, &format!("{}:{}", safe(&recorded.stream), recorded.seq));
     let note = if recorded.duplicate { out.paint(Colour::Yellow, "  (was there already)") } else { String::new() };
     out.line(format!("{place}  {}  id {}{note}", safe(&recorded.subject), safe(&id)))?;

@@ -111,9 +111,12 @@ pub struct ShowArgs {
     /// The event's source, where several sources use the id
     #[arg(long, value_name = "URI")]
     source: Option<String>,
-    /// Look in this stream only
+    /// The stream to look in, where it is not the node's stream of events
     #[arg(long)]
     stream: Option<String>,
+    /// Look only at what was recorded from this time on
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
     /// Write the data alone, byte for byte
     #[arg(long, conflicts_with = "json")]
     data: bool,
@@ -370,6 +373,7 @@ fn by_id(args: &ShowArgs) -> Request {
     Request::get(&["events", &args.id])
         .query_if("source", args.source.as_ref())
         .query_if("stream", args.stream.as_ref())
+        .query_if("since", args.since)
 }
 
 /// One message, or the several that a node found.
