@@ -175,11 +175,11 @@ def test_a_missing_attribute_is_named(node, missing):
     (b"{", STRUCTURED), (b"[]x", BATCH), (b"{}", BATCH), (b"[1]", BATCH), (b"\xff", STRUCTURED), (b"", "text/plain"),
 ])
 def test_what_is_no_event_is_refused_and_recorded_nowhere(node, body, content_type):
-    before = requests.get(node.url("/v1/streams/EVENTS"), timeout=30).json()["state"]["last"]
+    before = requests.get(node.url("/v1/streams/EVENTS"), timeout=30).json()["state"]["last_seq"]
     answer = requests.post(node.url("/v1/events"), headers={"content-type": content_type}, data=body, timeout=30)
     assert answer.status_code in (400, 415), answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
-    assert requests.get(node.url("/v1/streams/EVENTS"), timeout=30).json()["state"]["last"] == before
+    assert requests.get(node.url("/v1/streams/EVENTS"), timeout=30).json()["state"]["last_seq"] == before
 
 
 def test_events_survive_a_kill(own_node):

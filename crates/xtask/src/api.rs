@@ -61,8 +61,8 @@ pub enum Way {
 pub fn send(conn: &mut Connection, way: Way, subject: &str, id: &str, payload: &[u8]) -> io::Result<Response> {
     match way {
         Way::Publish => {
-            let headers = [("nats-msg-id", id), ("content-type", "application/octet-stream")];
-            conn.request("POST", &format!("/v1/publish/{subject}"), &headers, payload)
+            let headers = [("content-type", "application/octet-stream")];
+            conn.request("POST", &format!("/v1/publish/{subject}?id={id}"), &headers, payload)
         }
         Way::Binary => {
             let headers = [

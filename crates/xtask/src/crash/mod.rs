@@ -175,7 +175,7 @@ fn finish(launch: &Launch, clients: &mut [Client], worker: &mut Worker, sums: &m
     // What was sent again just now is there too.
     check_all(&node, clients, &mut vec![0; checked.len()], sums)?;
     let last = api::done(&mut node.connect()?, "GET", &format!("/v1/streams/{}", stream(0)), &serde_json::Value::Null)?;
-    let last = last["state"]["last"].as_u64().ok_or_else(|| format!("no last position in {last}"))?;
+    let last = last["state"]["last_seq"].as_u64().ok_or_else(|| format!("no last position in {last}"))?;
     worker.drain(node.http, last)?;
     let status = node.stop()?;
     if !status.success() {

@@ -183,7 +183,7 @@ pub fn readiness(node: &Node) -> Result<(u16, String), String> {
 /// The last position of the stream.
 pub fn last(node: &Node) -> Result<u64, String> {
     let info = api::done(&mut node.connect()?, "GET", &format!("/v1/streams/{STREAM}"), &Value::Null)?;
-    info["state"]["last"].as_u64().ok_or_else(|| format!("no last position in {info}"))
+    info["state"]["last_seq"].as_u64().ok_or_else(|| format!("no last position in {info}"))
 }
 
 /// All files below a folder, as paths and contents.

@@ -144,8 +144,19 @@ fn the_ratchet_only_tightens() {
     check_spoilt("", with("# why\ncrates/host/src/a.rs long 80", 80));
     check_spoilt("grew from 80 lines to 81", with("crates/host/src/a.rs long 80", 81));
     check_spoilt("shrank from 80 lines to 79", with("crates/host/src/a.rs long 80", 79));
-    check_spoilt("is short enough now", with("crates/host/src/a.rs long 80", 70));
-    check_spoilt("is not 'path name lines'", with("crates/host/src/a.rs long", 70));
+    check_spoilt("is as it must be now", with("crates/host/src/a.rs long 80", 70));
+    let with = |line: &'static str, times: usize| {
+        move |tree: &mut Tree| {
+            write(tree, "crates/xtask/ratchet.txt", line);
+            write(tree, "crates/host/tests/a.rs", &"fn a() { thread::sleep(x) }\n".repeat(times));
+        }
+    };
+    check_spoilt("", with("crates/host/tests/a.rs thread::sleep 1", 1));
+    check_spoilt("says thread::sleep 1 times, no longer 2", with("crates/host/tests/a.rs thread::sleep 2", 1));
+    check_spoilt("says thread::sleep", with("", 1));
+    check_spoilt("is not 'path name number'", |tree| {
+        write(tree, "crates/xtask/ratchet.txt", "crates/host/src/a.rs long")
+    });
 }
 
 #[test]
