@@ -1,0 +1,80 @@
+//! A file that is written whole or not at all: a magic, a version, a checksum, and bytes.
+//!
+//! ```text
+//! magic 8 bytes │ version u32 │ crc32c of the bytes u32 │ len u64 │ bytes
+//! ```
+//!
+//! Written beside its place, synced, and renamed into it, so a crash leaves the old or the new.
+
+use std::io;
+
+use bytes::Buf;
+
+use crate::disk::Disk;
+
+const HEADER: usize = 24;
+const TEMPORARY: &str = "new.tmp";
+
+/// Replaces `dir/name`. Durable when it returns.
+///
+/// # Errors
+/// What the disk says. What stood there before still stands.
+pub fn write(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8], version: u32, bytes: &[u8]) -> io::Result<()> {
+    let temporary = join(dir, TEMPORARY);
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.create(&temporary)?;
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend_from_slice(magic);
+    header.extend_from_slice(&version.to_le_bytes());
+    header.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+    header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    file.write_at(&header, 0)?;
+    file.write_at(bytes, HEADER as u64)?;
+    file.sync_data()?;
+    disk.rename(&temporary, &join(dir, name))?;
+    disk.sync_dir(dir)
+}
+
+/// Reads `dir/name`: its version and bytes.
+///
+/// # Errors
+/// `InvalidData` where it is damaged or something else; otherwise what the disk says.
+pub fn read(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8]) -> io::Result<(u32, Vec<u8>)> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("'{}' is damaged", join(dir, name)));
+    let file = disk.open(&join(dir, name))?;
+    let mut header = [0; HEADER];
+    if file.read_at(&mut header, 0)? < HEADER || header[..8] != magic[..] {
+        return Err(damaged());
+    }
+    let mut fields = &header[8..];
+    let (version, crc, len) = (fields.get_u32_le(), fields.get_u32_le(), fields.get_u64_le());
+    if len > file.len()? {
+        return Err(damaged());
+    }
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged())?];
+    if file.read_at(&mut bytes, HEADER as u64)? < bytes.len() || crc32c::crc32c(&bytes) != crc {
+        return Err(damaged());
+    }
+    Ok((version, bytes))
+}
+
+fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
+/// The numbers of the files `<prefix>.<number>` in a directory, newest first.
+///
+/// # Errors
+/// What the disk says.
+pub fn numbers(disk: &dyn Disk, dir: &str, prefix: &str) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = disk
+        .list(dir)?
+        .iter()
+        .filter_map(|name| name.strip_prefix(prefix)?.strip_prefix('.')?.parse().ok())
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(numbers)
+}

@@ -1,0 +1,382 @@
+//! The writer: takes requests, judges them, writes one frame of the log for all, syncs it once,
+//! makes it visible, and answers all.
+//!
+//! It is stepped from outside with the time as an argument, and does the same work at the same
+//! calls: no thread, no clock, no entropy, no order from a hash map. The threaded rim is
+//! [`crate::DiskJournal`].
+//!
+//! # Invariants
+//! 1. Nothing is answered before it is as durable as [`Options::sync`] says.
+//! 2. Room in the log is made before anything is judged, so a full disk refuses and leaves all as it was.
+//! 3. After a failed write or sync of the log nothing more is taken: [`Core::closed`] says why.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{Moment, Wanted};
+use journal::{Proof, StreamInfo};
+
+use crate::batch::Batch;
+use crate::checkpoint::Standing;
+use crate::directory::Directory;
+use crate::disk::Disk;
+use crate::ops::{Op, Refusal, Reply};
+use crate::record::{Draft, Kind};
+use crate::stream::Stream;
+use crate::wal::Wal;
+
+/// When what was written is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before it is answered.
+    Always,
+    /// At this interval; a crash of the machine loses what was answered since.
+    Interval(Duration),
+}
+
+/// How an engine is set up. The sizes are settable so that tests reach their edges soon.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When what was written is synced.
+    pub sync: Sync,
+    /// Entropy: the key of hashes that strangers' bytes go through.
+    pub seed: [u64; 2],
+    /// Bytes of a file of the write-ahead log.
+    pub wal_file_bytes: u64,
+    /// Bytes after which a segment is closed.
+    pub segment_bytes: u64,
+    /// Bytes of the log after which a checkpoint is due.
+    pub checkpoint_bytes: u64,
+    /// Bytes of the log, behind which the checkpoint has fallen, at which appends are refused.
+    pub wal_bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Options {
+            sync: Sync::Always,
+            seed: [0, 0],
+            wal_file_bytes: 8 * MIB,
+            segment_bytes: 16 * MIB,
+            checkpoint_bytes: 8 * MIB,
+            wal_bytes_max: 128 * MIB,
+        }
+    }
+}
+
+/// Most requests of one commit: bounds how long the first of them waits for the last.
+const COMMIT_OPS_MAX: usize = 8192;
+/// Most bytes of one commit, save that it takes at least one request: half a file of the log.
+const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes kept free in each commit for messages that expire in it.
+const EFFECTS_BYTES: usize = 64 * 1024;
+/// Messages that expire in one commit at most; the others follow in the next.
+pub(crate) const EXPIRED_MAX: usize = EFFECTS_BYTES / (64 + event::limits::SUBJECT_BYTES_MAX);
+
+const _: () = assert!(EXPIRED_MAX > 16);
+
+/// What a commit does to the set of streams, once it is durable.
+pub(crate) enum Act {
+    Put(u32),
+    Update { stream: u32, old: Arc<journal::StreamConfig> },
+    Drop(Stream),
+}
+
+/// Told of messages that became visible: stream, first and last position.
+pub type Observer = Box<dyn Fn(&Arc<str>, u64, u64) + Send>;
+
+/// See the module.
+pub struct Core {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) wal: Wal,
+    pub(crate) streams: BTreeMap<u32, Stream>,
+    pub(crate) names: BTreeMap<Arc<str>, u32>,
+    pub(crate) captures: Wanted<u32>,
+    pub(crate) next_stream: u32,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) queue: VecDeque<Op>,
+    pub(crate) closed: Option<String>,
+    pub(crate) standing: Standing,
+    pub(crate) desk: Vec<Vec<u8>>,
+    pub(crate) acts: Vec<Act>,
+    /// Streams that the commit at hand touches.
+    pub(crate) touched: BTreeSet<u32>,
+    pub(crate) batch: Batch,
+    pub(crate) refusing: Option<String>,
+    pub(crate) observer: Option<Observer>,
+    /// When the next message expires, or earlier.
+    pub(crate) wake: Option<Moment>,
+    pub(crate) synced_at: Moment,
+    pub(crate) recovered: crate::open::Recovered,
+    pub(crate) _lock: Box<dyn Send + std::marker::Sync>,
+}
+
+impl Core {
+    /// Adds a request. It is answered by a later [`Core::commit`].
+    pub fn submit(&mut self, op: Op) {
+        match &self.closed {
+            Some(why) => op.refuse(&Refusal::Closed(why.clone())),
+            None => self.queue.push_back(op),
+        }
+    }
+
+    /// What readers share.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.clone()
+    }
+
+    /// Why nothing is taken any more.
+    pub fn closed(&self) -> Option<&str> {
+        self.closed.as_deref()
+    }
+
+    /// Why appends are refused for now.
+    pub fn refusing(&self) -> Option<&str> {
+        self.closed.as_deref().or(self.refusing.as_deref())
+    }
+
+    /// What opening found.
+    pub fn recovered(&self) -> &crate::open::Recovered {
+        &self.recovered
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Sets who is told of new messages.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    /// What receipts prove.
+    pub(crate) fn proof(&self) -> Proof {
+        match self.options.sync {
+            Sync::Always => Proof::Disk,
+            Sync::Interval(_) => Proof::Written,
+        }
+    }
+
+    /// Does all that waits, in as many commits as it takes, and what is due.
+    pub fn commit(&mut self, now: Moment) {
+        loop {
+            self.commit_once(now);
+            if self.queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// One commit.
+    pub fn commit_once(&mut self, now: Moment) {
+        let (ops, bytes) = self.gather();
+        let expiring = self.wake.is_some_and(|wake| wake <= now);
+        if ops.is_empty() && !expiring {
+            return;
+        }
+        if let Err(refusal) = self.make_room(bytes) {
+            ops.into_iter().for_each(|op| op.refuse(&refusal));
+            return;
+        }
+        self.batch = Batch::new(bytes);
+        let mut replies = Vec::with_capacity(ops.len());
+        let mut force = false;
+        for op in ops {
+            force |= matches!(&op, Op::Desk(_, Some(_)) | Op::Create(..) | Op::Update(..) | Op::Drop(..));
+            match self.judge(op, now) {
+                Ok(reply) => replies.extend(reply),
+                Err((reply, why)) => {
+                    replies.extend(reply);
+                    self.fail(&why);
+                    break;
+                }
+            }
+        }
+        if expiring && self.closed.is_none() {
+            if let Err(error) = self.expire(now) {
+                self.fail(&error.to_string());
+            }
+        }
+        self.finish(replies, force, now);
+    }
+
+    fn gather(&mut self) -> (Vec<Op>, usize) {
+        let (mut ops, mut bytes) = (Vec::new(), EFFECTS_BYTES);
+        while let Some(op) = self.queue.front() {
+            let weight = op.weight();
+            if ops.len() >= COMMIT_OPS_MAX || (!ops.is_empty() && bytes + weight > COMMIT_BYTES_MAX) {
+                break;
+            }
+            bytes += weight;
+            ops.extend(self.queue.pop_front());
+        }
+        (ops, bytes)
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if let Some(why) = &self.closed {
+            return Err(Refusal::Closed(why.clone()));
+        }
+        if self.wal.held() > self.options.wal_bytes_max {
+            let cause = self.standing.error.clone().unwrap_or_else(|| "it is slower than the appends".to_owned());
+            let why = format!("too much waits to be moved from the log into the segments: {cause}");
+            self.refusing = Some(why.clone());
+            return Err(Refusal::Storage(why));
+        }
+        match self.wal.ensure_room(bytes) {
+            Ok(()) => {
+                self.refusing = None;
+                Ok(())
+            }
+            Err(error) => {
+                let why = error.to_string();
+                self.refusing = Some(why.clone());
+                Err(Refusal::Storage(why))
+            }
+        }
+    }
+
+    /// Writes, syncs, makes visible, answers.
+    fn finish(&mut self, replies: Vec<Reply>, force: bool, now: Moment) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                if let Some(first) = stream.take_trim() {
+                    let memory = stream.config.storage == journal::Storage::Memory;
+                    self.batch.add(&Draft::bare(Kind::Trim, id, first, now), memory);
+                }
+            }
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        if self.closed.is_none() && batch.log_bytes() > 0 {
+            if let Err(error) = self.write(&mut batch, force, now) {
+                self.fail(&format!("the write-ahead log failed: {error}"));
+            }
+        }
+        if let Some(why) = self.closed.clone() {
+            replies.into_iter().for_each(|reply| reply.fail(&why));
+            for op in std::mem::take(&mut self.queue) {
+                op.refuse(&Refusal::Closed(why.clone()));
+            }
+            return;
+        }
+        self.publish(batch);
+        let streams = &self.streams;
+        let info = |id: u32| streams.get(&id).map(|stream| crate::read::info(&stream.shared));
+        replies.into_iter().for_each(|reply| reply.settle(&info));
+    }
+
+    fn write(&mut self, batch: &mut Batch, force: bool, now: Moment) -> std::io::Result<()> {
+        // Judging may need more than was foreseen, where a purge removes single messages.
+        self.wal.ensure_room(batch.log_bytes())?;
+        self.wal.write(&mut batch.frame)?;
+        if force || self.options.sync == Sync::Always {
+            self.wal.sync()?;
+            self.synced_at = now;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, batch: Batch) {
+        let mut acts = std::mem::take(&mut self.acts);
+        for act in &acts {
+            if let Act::Put(id) = act {
+                if let Some(stream) = self.streams.get(id) {
+                    self.directory.put(&stream.shared);
+                }
+            }
+        }
+        for (id, bytes) in batch.into_runs() {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let first = stream.publish(bytes, None, self.options.segment_bytes);
+            if let (Some(first), Some(observer)) = (first, &self.observer) {
+                observer(&stream.shared.name, first, stream.state.last);
+            }
+        }
+        for act in acts.drain(..) {
+            match act {
+                Act::Put(_) => {}
+                Act::Update { stream, old } => {
+                    if let Some(stream) = self.streams.get(&stream) {
+                        stream.shared.live.write().config = stream.config.clone();
+                        self.directory.remove(&stream.shared, &old);
+                        self.directory.put(&stream.shared);
+                    }
+                }
+                Act::Drop(stream) => self.bury(stream),
+            }
+        }
+    }
+
+    pub(crate) fn bury(&mut self, stream: Stream) {
+        self.directory.remove(&stream.shared, &stream.config);
+        let mut live = stream.shared.live.write();
+        live.deleted = true;
+        live.segments.clear();
+        drop(live);
+        stream.shared.waiters.lock().wake_all();
+        self.standing.condemned.push(stream.shared.id);
+    }
+
+    pub(crate) fn fail(&mut self, why: &str) {
+        if self.closed.is_none() {
+            tracing::error!(why, "the journal is closed");
+            self.closed = Some(why.to_owned());
+        }
+    }
+
+    /// Does what is due by time: expiry, and the sync of `Interval`.
+    pub fn tick(&mut self, now: Moment) {
+        self.commit(now);
+        while self.closed.is_none() && self.wake.is_some_and(|wake| wake <= now) {
+            let before = self.wake;
+            self.commit_once(now);
+            if self.wake == before {
+                break;
+            }
+        }
+        if self.closed.is_none() && self.wal.dirty() && self.sync_due(now) {
+            if let Err(error) = self.wal.sync() {
+                self.fail(&format!("the write-ahead log failed: {error}"));
+            }
+            self.synced_at = now;
+        }
+    }
+
+    /// How long a change of the consumers may stay unsynced under `Sync::Always`.
+    const DESK_SYNC: Duration = Duration::from_millis(200);
+
+    fn sync_interval(&self) -> Duration {
+        match self.options.sync {
+            Sync::Always => Self::DESK_SYNC,
+            Sync::Interval(interval) => interval,
+        }
+    }
+
+    fn sync_due(&self, now: Moment) -> bool {
+        now.since(self.synced_at) >= self.sync_interval() || now < self.synced_at
+    }
+
+    /// When [`Core::tick`] has something to do.
+    pub fn next_wake(&self) -> Option<Moment> {
+        let sync = self.wal.dirty().then(|| self.synced_at.after(self.sync_interval()));
+        match (sync, self.wake) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Notes that something expires then.
+    pub(crate) fn wake_by(&mut self, moment: Moment) {
+        self.wake = Some(self.wake.map_or(moment, |wake| wake.min(moment)));
+    }
+
+    /// What a stream holds.
+    pub fn info(&self, name: &str) -> Option<StreamInfo> {
+        let stream = self.streams.get(self.names.get(name)?)?;
+        Some(crate::read::info(&stream.shared))
+    }
+}

@@ -1,0 +1,385 @@
+//! What each request does: judged by the journal's rules, noted in its stream, and put into the
+//! commit's records as effects.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event::{Moment, Wanted};
+use journal::rules::{self, Admission};
+use journal::{Append, AppendError, Purge, Receipt, Storage, StreamConfig, StreamError};
+
+use crate::core::{Act, Core, EXPIRED_MAX};
+use crate::cursor::Cursor;
+use crate::ops::{Op, Reply};
+use crate::record::{Draft, Kind, REMOVED_MAX, removed_payload};
+use crate::stream::{Known, Stream};
+
+/// Bytes read at a time by a purge.
+const PURGE_CHUNK: usize = 256 * 1024;
+
+/// The answer, or the answer so far and why the engine cannot go on.
+type Judged = Result<Option<Reply>, (Option<Reply>, String)>;
+
+fn unreadable(error: &io::Error) -> String {
+    format!("what has to be removed cannot be read: {error}")
+}
+
+impl Core {
+    pub(crate) fn judge(&mut self, op: Op, now: Moment) -> Judged {
+        match op {
+            Op::Append(append, done) => match self.append(&append, now) {
+                Ok(result) => Ok(Some(Reply::Append(done, result))),
+                Err(error) => {
+                    let why = unreadable(&error);
+                    Err((Some(Reply::Append(done, Err(AppendError::Closed(why.clone())))), why))
+                }
+            },
+            Op::Create(config, done) => Ok(Some(Reply::Info(done, self.create(config, now)))),
+            Op::Update(config, done) => match self.update(config, now) {
+                Ok(result) => Ok(Some(Reply::Info(done, result))),
+                Err(error) => {
+                    let why = unreadable(&error);
+                    Err((Some(Reply::Info(done, Err(StreamError::Closed(why.clone())))), why))
+                }
+            },
+            Op::Drop(name, done) => Ok(Some(Reply::Unit(done, self.drop_stream(&name, now)))),
+            Op::Purge(name, purge, done) => match self.purge(&name, &purge, now) {
+                Ok(result) => Ok(Some(Reply::Count(done, result))),
+                Err(error) => {
+                    let why = unreadable(&error);
+                    Err((Some(Reply::Count(done, Err(StreamError::Closed(why.clone())))), why))
+                }
+            },
+            Op::Delete(name, seq, done) => match self.delete(&name, seq, now) {
+                Ok(result) => Ok(Some(Reply::Unit(done, result))),
+                Err(error) => {
+                    let why = unreadable(&error);
+                    Err((Some(Reply::Unit(done, Err(StreamError::Closed(why.clone())))), why))
+                }
+            },
+            Op::Retire(name, seqs) => match self.retire(&name, &seqs, now) {
+                Ok(()) => Ok(None),
+                Err(error) => Err((None, unreadable(&error))),
+            },
+            Op::Desk(bytes, done) => {
+                self.batch.add_apart(&Draft { payload: &bytes, ..Draft::bare(Kind::Desk, 0, 0, now) });
+                self.desk.push(bytes);
+                Ok(done.map(Reply::Desk))
+            }
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<u32, StreamError> {
+        self.names.get(name).copied().ok_or_else(|| StreamError::NotFound(name.to_owned()))
+    }
+
+    fn append(&mut self, append: &Append, now: Moment) -> io::Result<Result<Receipt, AppendError>> {
+        let subject = &append.message.subject;
+        let mut captured = None;
+        self.captures.each(subject.as_str(), &mut |stream| captured = Some(*stream));
+        let proof = self.proof();
+        let Some(stream) = captured.and_then(|id| self.streams.get_mut(&id)) else {
+            return Ok(Err(AppendError::NoStream(subject.as_str().to_owned())));
+        };
+        let config = stream.config.clone();
+        let memory = config.storage == Storage::Memory;
+        let proof = if memory { journal::Proof::Memory } else { proof };
+        let receipt = |seq, duplicate, name: &Arc<str>| Receipt { stream: name.clone(), seq, duplicate, proof };
+        let (seq, time, expires) = match rules::admit(&config, &*stream, append, now) {
+            Err(error) => return Ok(Err(error)),
+            Ok(Admission::Duplicate { seq }) => return Ok(Ok(receipt(seq, true, &stream.shared.name))),
+            Ok(Admission::New { seq, time, expires }) => (seq, time, expires),
+        };
+        let subject = Bytes::copy_from_slice(subject.as_bytes());
+        let displaced = match config.messages_per_subject_max {
+            Some(max) if stream.entry(&subject).count >= max => stream.oldest_of(&subject)?,
+            _ => None,
+        };
+        let draft = Draft {
+            subject: &subject,
+            headers: append.message.headers.as_block(),
+            id: append.id.as_deref(),
+            expires,
+            displaces: displaced.as_ref().map(|known| (known.seq, known.size)),
+            payload: &append.message.payload,
+            ..Draft::bare(Kind::Message, stream.shared.id, seq, time)
+        };
+        let at = self.batch.add(&draft, memory);
+        let size = u32::try_from(append.message.size()).unwrap_or(u32::MAX);
+        stream.note_message(seq, time, &subject, size, at, append.id.as_ref(), expires);
+        if let Some(known) = displaced {
+            stream.note_removed(&known)?;
+        }
+        stream.trim(now)?;
+        let (id, due) = (stream.shared.id, stream.due());
+        let receipt = receipt(seq, false, &stream.shared.name);
+        if let Some(due) = due {
+            self.wake_by(due);
+        }
+        self.touched.insert(id);
+        Ok(Ok(receipt))
+    }
+
+    fn create(&mut self, config: StreamConfig, now: Moment) -> Result<u32, StreamError> {
+        rules::check_stream(&config)?;
+        if let Some(id) = self.names.get(config.name.as_str()) {
+            let same = self.streams.get(id).is_some_and(|stream| *stream.config == config);
+            return if same { Ok(*id) } else { Err(StreamError::Exists(config.name)) };
+        }
+        for other in self.streams.values() {
+            rules::overlap(&config, &other.config)?;
+        }
+        let id = self.next_stream;
+        self.put_record(id, &config, now)?;
+        self.next_stream += 1;
+        self.add_stream(id, config, now);
+        self.acts.push(Act::Put(id));
+        Ok(id)
+    }
+
+    fn put_record(&mut self, id: u32, config: &StreamConfig, created: Moment) -> Result<(), StreamError> {
+        let json = crate::catalog::config_json(config).map_err(StreamError::Storage)?;
+        self.batch.add_apart(&Draft { payload: &json, ..Draft::bare(Kind::StreamPut, id, 0, created) });
+        Ok(())
+    }
+
+    /// Takes a new stream in.
+    pub(crate) fn add_stream(&mut self, id: u32, config: StreamConfig, created: Moment) {
+        let stream = Stream::empty(&self.disk, &self.options, id, config, created);
+        self.adopt(stream);
+    }
+
+    /// Takes a stream in by its names and subjects.
+    pub(crate) fn adopt(&mut self, stream: Stream) {
+        let id = stream.shared.id;
+        self.names.insert(stream.shared.name.clone(), id);
+        for pattern in &stream.config.subjects {
+            self.captures.insert(pattern, id);
+        }
+        self.streams.insert(id, stream);
+    }
+
+    fn update(&mut self, config: StreamConfig, now: Moment) -> io::Result<Result<u32, StreamError>> {
+        let id = match self.check_update(&config) {
+            Ok(id) => id,
+            Err(error) => return Ok(Err(error)),
+        };
+        let created = self.streams.get(&id).map_or(now, |stream| stream.created);
+        if let Err(error) = self.put_record(id, &config, created) {
+            return Ok(Err(error));
+        }
+        self.redeclare(id, config);
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(Ok(id)) };
+        let over = stream.over_per_subject()?;
+        let memory = stream.config.storage == Storage::Memory;
+        for (subject, removed) in over {
+            emit_removed(&mut self.batch, id, &subject, &removed, now, memory);
+        }
+        stream.trim(now)?;
+        if let Some(due) = stream.due() {
+            self.wake_by(due);
+        }
+        self.touched.insert(id);
+        Ok(Ok(id))
+    }
+
+    fn check_update(&self, config: &StreamConfig) -> Result<u32, StreamError> {
+        let id = self.named(&config.name)?;
+        if let Some(stream) = self.streams.get(&id) {
+            rules::check_stream_update(&stream.config, config)?;
+        }
+        for other in self.streams.values().filter(|other| other.shared.id != id) {
+            rules::overlap(config, &other.config)?;
+        }
+        Ok(id)
+    }
+
+    /// Takes a stream's new declaration in.
+    pub(crate) fn redeclare(&mut self, id: u32, config: StreamConfig) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let old = stream.config.clone();
+        for pattern in &old.subjects {
+            self.captures.remove(pattern, &id);
+        }
+        for pattern in &config.subjects {
+            self.captures.insert(pattern, id);
+        }
+        stream.window.set_window(config.duplicate_window);
+        stream.config = Arc::new(config);
+        self.acts.push(Act::Update { stream: id, old });
+    }
+
+    fn drop_stream(&mut self, name: &str, now: Moment) -> Result<(), StreamError> {
+        let id = self.named(name)?;
+        self.batch.add_apart(&Draft::bare(Kind::StreamDelete, id, 0, now));
+        if let Some(stream) = self.forget(id) {
+            self.acts.push(Act::Drop(stream));
+        }
+        Ok(())
+    }
+
+    /// Takes a stream out by its names and subjects.
+    pub(crate) fn forget(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        self.names.remove(&stream.shared.name);
+        for pattern in &stream.config.subjects {
+            self.captures.remove(pattern, &id);
+        }
+        Some(stream)
+    }
+
+    fn delete(&mut self, name: &str, seq: u64, now: Moment) -> io::Result<Result<(), StreamError>> {
+        let id = match self.named(name) {
+            Ok(id) => id,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(Ok(())) };
+        if stream.config.deny_delete {
+            return Ok(Err(StreamError::Denied("deny_delete")));
+        }
+        if !stream.holds(seq) {
+            return Ok(Err(StreamError::NoMessage(seq)));
+        }
+        self.remove_all(id, &[seq], now)?;
+        Ok(Ok(()))
+    }
+
+    fn retire(&mut self, name: &str, seqs: &[u64], now: Moment) -> io::Result<()> {
+        match self.names.get(name).copied() {
+            Some(id) => self.remove_all(id, seqs, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes single messages, those of them that are there.
+    fn remove_all(&mut self, id: u32, seqs: &[u64], now: Moment) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        let memory = stream.config.storage == Storage::Memory;
+        for seq in seqs {
+            if stream.holds(*seq) {
+                let known = stream.known(*seq)?;
+                stream.note_removed(&known)?;
+                emit_removed(&mut self.batch, id, &known.subject, &[(known.seq, known.size)], now, memory);
+            }
+        }
+        self.touched.insert(id);
+        Ok(())
+    }
+
+    fn purge(&mut self, name: &str, purge: &Purge, now: Moment) -> io::Result<Result<u64, StreamError>> {
+        let id = match self.named(name) {
+            Ok(id) => id,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(Ok(0)) };
+        if stream.config.deny_purge {
+            return Ok(Err(StreamError::Denied("deny_purge")));
+        }
+        if purge.before.is_some() && purge.keep.is_some() {
+            let reason = "and 'before' cannot be given together".to_owned();
+            return Ok(Err(StreamError::Invalid { field: "keep", reason }));
+        }
+        let before = stream.state.messages;
+        self.touched.insert(id);
+        if purge.filter.is_none() {
+            match (purge.before, purge.keep) {
+                (None, None | Some(0)) => stream.clear(),
+                (Some(end), _) if end > stream.state.last => stream.clear(),
+                (Some(end), _) => stream.trim_to(end)?,
+                (None, Some(keep)) => stream.trim_to_count(keep)?,
+            }
+            return Ok(Ok(before - stream.state.messages));
+        }
+        let memory = stream.config.storage == Storage::Memory;
+        let matched = matching(stream, purge)?;
+        let mut by_subject: BTreeMap<Bytes, Vec<(u64, u32)>> = BTreeMap::new();
+        for known in matched {
+            stream.note_removed(&known)?;
+            by_subject.entry(known.subject).or_default().push((known.seq, known.size));
+        }
+        for (subject, removed) in by_subject {
+            emit_removed(&mut self.batch, id, &subject, &removed, now, memory);
+        }
+        Ok(Ok(before - stream.state.messages))
+    }
+
+    /// Removes what is too old, in all streams, and finds out when to do so again.
+    pub(crate) fn expire(&mut self, now: Moment) -> io::Result<()> {
+        let mut wake = None;
+        let mut left = EXPIRED_MAX;
+        let ids: Vec<u32> = self.streams.keys().copied().collect();
+        for id in ids {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            if stream.due().is_none_or(|due| due > now) {
+                wake = earlier(wake, stream.due());
+                continue;
+            }
+            self.touched.insert(id);
+            stream.trim(now)?;
+            stream.rest();
+            let expired = stream.take_expired(now, left);
+            left -= expired.len();
+            self.remove_all(id, &expired, now)?;
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.trim(now)?;
+                wake = earlier(wake, stream.due());
+            }
+        }
+        self.wake = wake;
+        Ok(())
+    }
+}
+
+fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn emit_removed(
+    batch: &mut crate::batch::Batch,
+    stream: u32,
+    subject: &[u8],
+    removed: &[(u64, u32)],
+    now: Moment,
+    memory: bool,
+) {
+    for some in removed.chunks(REMOVED_MAX) {
+        let payload = removed_payload(some);
+        let seq = some.first().map_or(0, |(seq, _)| *seq);
+        batch.add(&Draft { subject, payload: &payload, ..Draft::bare(Kind::Delete, stream, seq, now) }, memory);
+    }
+}
+
+/// What a purge with a filter removes, in order of position.
+fn matching(stream: &mut Stream, purge: &Purge) -> io::Result<Vec<Known>> {
+    let mut wanted: Wanted<()> = Wanted::default();
+    if let Some(filter) = &purge.filter {
+        wanted.insert(filter, ());
+    }
+    let end = purge.before.unwrap_or(u64::MAX).min(stream.state.last + 1);
+    let text = |subject: &[u8]| std::str::from_utf8(subject).is_ok_and(|subject| wanted.any(subject));
+    let mut found = Vec::new();
+    let committed = stream.shared.live.read().state.last;
+    let mut cursor = Cursor::new(stream.shared.clone(), stream.state.first, committed.min(end - 1), PURGE_CHUNK);
+    while let Some((head, bytes)) = cursor.next()? {
+        let subject = bytes.get(head.subject_range()).unwrap_or_default();
+        if text(subject) && stream.holds(head.seq) {
+            let size = u32::try_from(head.size(&bytes)).unwrap_or(u32::MAX);
+            found.push(Known { seq: head.seq, time: head.time, subject: Bytes::copy_from_slice(subject), size });
+        }
+    }
+    for known in stream.pending() {
+        if known.seq < end && text(&known.subject) && stream.holds(known.seq) {
+            found.push(known);
+        }
+    }
+    if let Some(keep) = purge.keep {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        found.truncate(found.len().saturating_sub(keep));
+    }
+    Ok(found)
+}

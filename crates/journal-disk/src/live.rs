@@ -1,0 +1,301 @@
+//! One stream as its readers see it: what is committed, and nothing else.
+//!
+//! The writer changes it only in [`Live::publish`], after what it publishes is as durable as the
+//! engine promises. Readers hold the lock for memory work alone; every read of a file is made
+//! without it, from a handle and a range that were copied out.
+//!
+//! # Invariants
+//! 1. `state.last` is the last position that a reader may see.
+//! 2. The segments' bases grow; the last segment is the one appended to, and alone has an
+//!    [`Indexing::Active`] that still grows. There is none before the first message.
+//! 3. Bytes of a segment before `flushed` are in its file; from `flushed` on they are in `tail`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use event::Moment;
+use journal::{StreamConfig, StreamState};
+use parking_lot::{Mutex, RwLock};
+
+use crate::disk::{Disk, File};
+use crate::gone::Gone;
+use crate::index::Indexing;
+use crate::segment;
+use crate::subjects::{Entry, SubjectTable};
+use crate::waiters::Waiters;
+
+/// What the threads of an engine share of one stream.
+pub struct Shared {
+    /// The stream's number: its directory, and the name of its records.
+    pub id: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is committed.
+    pub live: RwLock<Live>,
+    /// Who waits for messages.
+    pub waiters: Mutex<Waiters>,
+    /// The disk that its files are on.
+    pub disk: Arc<dyn Disk>,
+    /// Positions found damaged since the engine was opened, at most [`DAMAGED_MAX`].
+    pub damaged: Mutex<BTreeSet<u64>>,
+}
+
+/// Damaged positions that are remembered, so that each is counted once.
+const DAMAGED_MAX: usize = 100_000;
+
+impl Shared {
+    /// Remembers that the record at a position is damaged.
+    pub fn note_damaged(&self, seq: u64) {
+        let mut damaged = self.damaged.lock();
+        if damaged.len() < DAMAGED_MAX && damaged.insert(seq) {
+            tracing::error!(stream = %self.name, seq, "a record is damaged");
+        }
+    }
+}
+
+/// What is committed.
+pub struct Live {
+    /// The declaration.
+    pub config: Arc<StreamConfig>,
+    /// When it was created.
+    pub created: Moment,
+    /// What it holds. `first_time` only where `first_timed`.
+    pub state: StreamState,
+    /// Whether `state.first_time` is that of `state.first`.
+    pub first_timed: bool,
+    /// Its subjects.
+    pub table: SubjectTable,
+    /// Positions that hold nothing.
+    pub gone: Gone,
+    /// Its segments, oldest first.
+    pub segments: VecDeque<Segment>,
+    /// Whether the stream was deleted.
+    pub deleted: bool,
+}
+
+/// One segment.
+pub struct Segment {
+    /// The first position that it may hold; its file's name.
+    pub base: u64,
+    /// Its file; none where the stream is kept in memory.
+    pub file: Option<Arc<SegmentFile>>,
+    /// Bytes, the file's header and what is not flushed included.
+    pub len: u64,
+    /// Bytes in the file.
+    pub flushed: u64,
+    /// When its first message was recorded.
+    pub first_time: Moment,
+    /// What is not flushed, in order.
+    pub tail: VecDeque<Chunk>,
+    /// Where its messages are.
+    pub index: Indexing,
+}
+
+/// Records that lie one behind the other.
+#[derive(Clone)]
+pub struct Chunk {
+    /// Where the first byte belongs in the file.
+    pub at: u64,
+    /// The records.
+    pub bytes: Bytes,
+}
+
+/// A segment's file, opened when it is first needed.
+pub struct SegmentFile {
+    /// Its path.
+    pub path: String,
+    handle: Mutex<Option<Arc<dyn File>>>,
+    /// Whether something was written to it and not synced.
+    pub dirty: AtomicBool,
+    /// Whether its name is not durable yet.
+    pub created: AtomicBool,
+}
+
+impl SegmentFile {
+    /// A file that may not exist yet.
+    pub fn new(path: String) -> Self {
+        SegmentFile { path, handle: Mutex::new(None), dirty: AtomicBool::default(), created: AtomicBool::default() }
+    }
+
+    /// The handle.
+    ///
+    /// # Errors
+    /// What the disk says of opening it.
+    pub fn open(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+        let mut handle = self.handle.lock();
+        if let Some(file) = handle.as_ref() {
+            return Ok(file.clone());
+        }
+        let file = disk.open(&self.path)?;
+        *handle = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Takes the handle of a file just made.
+    pub fn opened(&self, file: Arc<dyn File>) {
+        *self.handle.lock() = Some(file);
+    }
+}
+
+/// A message that is being published.
+#[derive(Debug, Clone)]
+pub struct Added {
+    /// Its position.
+    pub seq: u64,
+    /// When it was recorded.
+    pub time: Moment,
+    /// Its subject.
+    pub subject: Bytes,
+    /// Its size, as [`event::Message::size`].
+    pub size: u32,
+    /// Where its record starts, counted from the first byte that is published with it.
+    pub at: u64,
+}
+
+/// What one commit changes in one stream.
+#[derive(Default)]
+pub struct Changes {
+    /// New messages, in order.
+    pub added: Vec<Added>,
+    /// Subjects whose entries changed, in the order they were first touched; no entry: none left.
+    pub subjects: Vec<(Bytes, Entry)>,
+    /// Positions that hold nothing any more.
+    pub gone: Vec<u64>,
+    /// The records' bytes, in order.
+    pub bytes: Vec<Bytes>,
+    /// Whether nothing is left of what was committed before.
+    pub cleared: bool,
+    /// Where opening reads them from: the segment that holds them already, in which `at` counts.
+    pub placed: Option<u64>,
+}
+
+impl Live {
+    /// Makes a commit visible.
+    pub fn publish(&mut self, shared: &Shared, changes: &Changes, state: StreamState, first_timed: bool, segment_bytes: u64) {
+        self.append(shared, changes, segment_bytes);
+        if changes.cleared {
+            (0..self.table.ids()).for_each(|id| self.table.release(id));
+        }
+        for (subject, entry) in &changes.subjects {
+            let text = std::str::from_utf8(subject).unwrap_or_default();
+            if entry.count == 0 {
+                if let Some(id) = self.table.find(text) {
+                    self.table.release(id);
+                }
+            } else {
+                let id = self.table.intern(text);
+                self.table.set(id, *entry);
+            }
+        }
+        for seq in &changes.gone {
+            self.gone.insert(*seq);
+        }
+        self.gone.forget_before(state.first);
+        self.drop_dead_memory(state.first);
+        (self.state, self.first_timed) = (state, first_timed);
+    }
+
+    fn append(&mut self, shared: &Shared, changes: &Changes, segment_bytes: u64) {
+        if let Some(base) = changes.placed {
+            let at = self.segments.partition_point(|segment| segment.base < base);
+            for added in &changes.added {
+                let id = self.table.intern(std::str::from_utf8(&added.subject).unwrap_or_default());
+                if let Some(segment) = self.segments.get_mut(at) {
+                    segment.index.push(id, added.seq, added.at, added.time, added.size);
+                }
+            }
+            return;
+        }
+        if changes.bytes.is_empty() {
+            return;
+        }
+        let full = self.segments.back().is_none_or(|segment| segment.len >= segment_bytes);
+        if full {
+            let base = changes.added.first().map_or(self.state.last + 1, |added| added.seq);
+            let first_time = changes.added.first().map_or(self.state.last_time, |added| added.time);
+            // Only effects so far: the open segment takes them, whatever its size.
+            let same_base = self.segments.back().is_some_and(|segment| segment.base == base);
+            if !same_base {
+                self.start_segment(shared, base, first_time);
+            }
+        }
+        let Some(segment) = self.segments.back_mut() else { return };
+        let start = segment.len;
+        for bytes in &changes.bytes {
+            segment.tail.push_back(Chunk { at: segment.len, bytes: bytes.clone() });
+            segment.len += bytes.len() as u64;
+        }
+        for added in &changes.added {
+            let id = self.table.intern(std::str::from_utf8(&added.subject).unwrap_or_default());
+            segment.index.push(id, added.seq, start + added.at, added.time, added.size);
+        }
+    }
+
+    /// Closes the open segment if it has so many bytes.
+    pub fn seal_if(&mut self, shared: &Shared, bytes: u64) {
+        if self.segments.back().is_some_and(|segment| segment.len >= bytes && segment.base <= self.state.last) {
+            self.start_segment(shared, self.state.last + 1, self.state.last_time);
+        }
+    }
+
+    /// Takes a message that is accounted for into its segment's index.
+    pub fn reindex(&mut self, base: u64, subject: &[u8], seq: u64, offset: u64, time: Moment, size: u32) {
+        // One whose subject is gone is found by position only.
+        let id = self.table.find(std::str::from_utf8(subject).unwrap_or_default()).unwrap_or(u32::MAX - 1);
+        let at = self.segments.partition_point(|segment| segment.base < base);
+        if let Some(segment) = self.segments.get_mut(at) {
+            segment.index.push(id, seq, offset, time, size);
+        }
+    }
+
+    /// Lets go of whole segments of a stream in memory that nothing is left of.
+    fn drop_dead_memory(&mut self, first: u64) {
+        while self.segments.len() > 1
+            && self.segments.get(1).is_some_and(|next| next.base <= first)
+            && self.segments.front().is_some_and(|segment| segment.file.is_none())
+        {
+            self.segments.pop_front();
+        }
+    }
+
+    /// Closes the open segment and opens one behind it.
+    pub fn start_segment(&mut self, shared: &Shared, base: u64, first_time: Moment) {
+        let file = (self.config.storage == journal::Storage::File)
+            .then(|| Arc::new(SegmentFile::new(segment::path(shared.id, base))));
+        self.segments.push_back(Segment {
+            base,
+            file,
+            len: segment::HEADER,
+            flushed: segment::HEADER,
+            first_time,
+            tail: VecDeque::new(),
+            index: Indexing::active(),
+        });
+    }
+
+    /// The segment that holds a position, or the first behind it: its place in `segments`.
+    pub fn segment_of(&self, seq: u64) -> Option<usize> {
+        let behind = self.segments.partition_point(|segment| segment.base <= seq);
+        let place = behind.saturating_sub(1);
+        (place < self.segments.len()).then_some(place)
+    }
+
+    /// Whether there is a message at a position.
+    pub fn holds(&self, seq: u64) -> bool {
+        seq >= self.state.first && seq <= self.state.last && !self.gone.contains(seq)
+    }
+
+    /// Bytes that the stream takes up on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.segments.iter().filter(|segment| segment.file.is_some()).map(|segment| segment.flushed).sum()
+    }
+
+    /// Bytes that wait to be flushed.
+    pub fn unflushed(&self) -> u64 {
+        self.segments.iter().filter(|segment| segment.file.is_some()).map(|segment| segment.len - segment.flushed).sum()
+    }
+}
+

@@ -1,0 +1,325 @@
+//! Opening: the newest catalogue that is whole, each stream's snapshot and what its segments hold
+//! behind it, and then the log from where the catalogue says.
+//!
+//! Work is in proportion to what was recorded since the last checkpoint, not to what is held. What
+//! is damaged is told in [`Recovered`] and never hides what is healthy behind it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event::{Moment, Wanted};
+use journal::{Storage, StreamConfig};
+use thiserror::Error;
+
+use crate::batch::Batch;
+use crate::blob;
+use crate::catalog::{self, Catalog, Listed};
+use crate::checkpoint::Standing;
+use crate::core::{Core, Options};
+use crate::directory::Directory;
+use crate::disk::Disk;
+use crate::index::{self, Indexing};
+use crate::live::{Segment, SegmentFile};
+use crate::record::{Kind, Record};
+use crate::segment;
+use crate::snapshot;
+use crate::stream::Stream;
+use crate::wal::Wal;
+
+/// Bytes of a stream's records that replay gathers before it makes them visible.
+const REPLAY_BYTES: usize = 256 * 1024;
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another node has it. Stop that one, or choose another directory.
+    #[error("{0}")]
+    InUse(String),
+    /// It holds nothing that could be opened safely. `tidings verify` says what is damaged.
+    #[error("the data directory is damaged: {0}; run 'tidings verify' on it")]
+    Damaged(String),
+    /// A later release wrote it. Use that one.
+    #[error("the data directory was written by a later release: {0}")]
+    Version(String),
+    /// The disk refuses.
+    #[error("the data directory cannot be opened: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// Damage that was passed over, in words.
+    pub damage: Vec<String>,
+    /// Bytes of the log's torn end that were cut off: what was never acknowledged.
+    pub cut: u64,
+    /// Records taken from the log.
+    pub replayed: u64,
+}
+
+impl Core {
+    /// Opens a data directory, or makes a new one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(disk: Arc<dyn Disk>, options: Options, now: Moment) -> Result<Core, OpenError> {
+        disk.make_dir("")?;
+        let lock = disk.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(error.to_string()),
+            _ => OpenError::Io(error),
+        })?;
+        disk.make_dir("streams")?;
+        let mut recovered = Recovered::default();
+        let (number, catalog) = read_catalog(disk.as_ref(), &mut recovered)?;
+        let (from, next_stream) = (catalog.lsn, catalog.next_stream.max(1));
+        let mut records = Vec::new();
+        let (wal, replayed) =
+            Wal::open(disk.clone(), options.wal_file_bytes, from, &mut |bytes| records.push(bytes))?;
+        recovered.damage.extend(replayed.damage);
+        recovered.cut = replayed.cut;
+        recovered.replayed = records.len() as u64;
+        let mut core = Core {
+            standing: Standing::new(number, from),
+            disk,
+            options,
+            wal,
+            streams: BTreeMap::new(),
+            names: BTreeMap::new(),
+            captures: Wanted::default(),
+            next_stream,
+            directory: Arc::new(Directory::default()),
+            queue: VecDeque::new(),
+            closed: None,
+            desk: catalog.desk,
+            acts: Vec::new(),
+            touched: BTreeSet::new(),
+            batch: Batch::default(),
+            refusing: None,
+            observer: None,
+            wake: None,
+            synced_at: now,
+            recovered,
+            _lock: lock,
+        };
+        for listed in catalog.streams {
+            let stream = core.load(listed)?;
+            core.adopt(stream);
+        }
+        core.remove_unlisted()?;
+        core.replay(records)?;
+        core.acts.clear();
+        for stream in core.streams.values() {
+            core.directory.put(&stream.shared);
+        }
+        let due = core.streams.values().filter_map(Stream::due).min();
+        core.wake = due;
+        for damage in &core.recovered.damage {
+            tracing::warn!(damage, "damage was found and passed over");
+        }
+        Ok(core)
+    }
+
+    /// A stream as its snapshot and segments have it.
+    fn load(&mut self, listed: Listed) -> io::Result<Stream> {
+        let config = StreamConfig::clone(&listed.config);
+        let mut stream = Stream::empty(&self.disk, &self.options, listed.id, config, listed.created);
+        if listed.config.storage == Storage::Memory {
+            stream.set_last(listed.last);
+            return Ok(stream);
+        }
+        let segments = self.present(&listed)?;
+        let first_base = segments.first().map_or(0, |(base, _, _)| *base);
+        let (mut base, mut len) = (0, 0);
+        if listed.snapshot > 0 {
+            match self.load_snapshot(&listed, first_base) {
+                Some(snapshot) => {
+                    (base, len) = (snapshot.base, snapshot.len);
+                    let state = snapshot.state;
+                    // Its size is not known any more: the next one comes when the least was recorded.
+                    self.snapped(listed.id, listed.snapshot, 0, state.first, state.last, (base, len));
+                    stream.restore(snapshot);
+                }
+                None => self.recovered.damage.push(format!(
+                    "the snapshot of the stream '{}': its segments are read instead",
+                    listed.config.name
+                )),
+            }
+        }
+        if base == 0 {
+            stream.start_at(first_base);
+        }
+        let mut live = stream.shared.live.write();
+        live.segments = segments
+            .iter()
+            .map(|(each, len, first_time)| Segment {
+                base: *each,
+                file: Some(Arc::new(SegmentFile::new(segment::path(listed.id, *each)))),
+                len: *len,
+                flushed: *len,
+                first_time: *first_time,
+                tail: VecDeque::new(),
+                index: if *each < base { Indexing::sealed(*each) } else { Indexing::active() },
+            })
+            .collect();
+        drop(live);
+        for (each, end, _) in segments.iter().filter(|(each, _, _)| *each >= base) {
+            let known = if *each == base { len } else { segment::HEADER };
+            self.scan_segment(&mut stream, *each, known, *end)?;
+        }
+        Ok(stream)
+    }
+
+    /// The listed segments whose files are there.
+    fn present(&mut self, listed: &Listed) -> io::Result<Vec<(u64, u64, Moment)>> {
+        let dir = segment::dir(listed.id);
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        let there: BTreeSet<u64> = names.iter().filter_map(|name| segment::base_of(name, ".seg")).collect();
+        let mut present = Vec::new();
+        for (base, len, time) in &listed.segments {
+            if there.contains(base) || *len <= segment::HEADER {
+                present.push((*base, *len, *time));
+            } else {
+                let missing = format!("the segment {} is missing", segment::path(listed.id, *base));
+                self.recovered.damage.push(missing);
+            }
+        }
+        for base in there.iter().filter(|base| !listed.segments.iter().any(|(each, _, _)| each == *base)) {
+            // Begun after the checkpoint: the log has all that is in it. Or dead before it.
+            self.disk.remove(&segment::path(listed.id, *base))?;
+        }
+        Ok(present)
+    }
+
+    fn load_snapshot(&self, listed: &Listed, first_base: u64) -> Option<snapshot::Snapshot> {
+        let numbers = blob::numbers(self.disk.as_ref(), &segment::dir(listed.id), snapshot::PREFIX).ok()?;
+        for number in numbers.into_iter().filter(|number| *number <= listed.snapshot) {
+            match snapshot::read(self.disk.as_ref(), listed.id, number) {
+                // An older one may count messages whose segments are gone.
+                Ok(snapshot) if number == listed.snapshot || snapshot.state.first >= first_base => {
+                    return Some(snapshot);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(stream = listed.config.name, number, %error, "a snapshot is unusable"),
+            }
+        }
+        None
+    }
+
+    /// Reads a segment into its index, and what lies behind `known` into the stream.
+    fn scan_segment(&mut self, stream: &mut Stream, base: u64, known: u64, end: u64) -> io::Result<()> {
+        if end <= segment::HEADER {
+            return Ok(());
+        }
+        let path = segment::path(stream.shared.id, base);
+        let file = self.disk.open(&path)?;
+        let shared = stream.shared.clone();
+        let mut gathered = 0;
+        let segment_bytes = self.options.segment_bytes;
+        let broken = index::scan(file.as_ref(), segment::HEADER, end, &mut |offset, bytes| {
+            let Ok(record) = Record::read(&bytes) else { return Ok(()) };
+            if record.head.stream != shared.id {
+                return Ok(());
+            }
+            if offset >= known {
+                stream.replay(&record, offset)?;
+                gathered += bytes.len();
+                if gathered >= REPLAY_BYTES {
+                    stream.publish(Vec::new(), Some(base), segment_bytes);
+                    gathered = 0;
+                }
+            } else if record.head.kind == Kind::Message {
+                let size = u32::try_from(record.size()).unwrap_or(u32::MAX);
+                shared.live.write().reindex(base, &record.subject, record.head.seq, offset, record.head.time, size);
+            }
+            Ok(())
+        })?;
+        stream.publish(Vec::new(), Some(base), segment_bytes);
+        if broken > 0 {
+            self.recovered.damage.push(format!("{path}: {broken} broken places"));
+        }
+        Ok(())
+    }
+
+    /// Removes directories of streams that are no more, or that only the log knows.
+    fn remove_unlisted(&mut self) -> io::Result<()> {
+        for name in self.disk.list("streams")? {
+            let known = u32::from_str_radix(&name, 16).is_ok_and(|id| self.streams.contains_key(&id));
+            if !known && u32::from_str_radix(&name, 16).is_ok() {
+                self.disk.remove_dir(&format!("streams/{name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, records: Vec<Bytes>) -> io::Result<()> {
+        let mut gathered: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        for bytes in records {
+            let Ok(record) = Record::read(&bytes) else { continue };
+            let id = record.head.stream;
+            match record.head.kind {
+                Kind::StreamPut => match catalog::config_of(&record.payload) {
+                    Ok(config) if self.streams.contains_key(&id) => self.redeclare_replayed(id, config),
+                    Ok(config) => {
+                        self.next_stream = self.next_stream.max(id + 1);
+                        self.add_stream(id, config, record.head.time);
+                    }
+                    Err(why) => self.recovered.damage.push(format!("the declaration of stream {id}: {why}")),
+                },
+                Kind::StreamDelete => {
+                    gathered.remove(&id);
+                    if let Some(stream) = self.forget(id) {
+                        self.standing.condemned.push(stream.shared.id);
+                    }
+                }
+                Kind::Desk => self.desk.push(record.payload.to_vec()),
+                _ => {
+                    let Some(stream) = self.streams.get_mut(&id) else { continue };
+                    let buffer = gathered.entry(id).or_default();
+                    stream.replay(&record, buffer.len() as u64)?;
+                    buffer.extend_from_slice(&bytes);
+                    if buffer.len() >= REPLAY_BYTES {
+                        stream.publish(vec![std::mem::take(buffer).into()], None, self.options.segment_bytes);
+                    }
+                }
+            }
+        }
+        for (id, buffer) in gathered {
+            if let Some(stream) = self.streams.get_mut(&id).filter(|_| !buffer.is_empty()) {
+                stream.publish(vec![buffer.into()], None, self.options.segment_bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn redeclare_replayed(&mut self, id: u32, config: StreamConfig) {
+        self.redeclare(id, config);
+        if let Some(stream) = self.streams.get(&id) {
+            stream.shared.live.write().config = stream.config.clone();
+        }
+    }
+}
+
+/// The newest catalogue that is whole, and the newest number there is.
+fn read_catalog(disk: &dyn Disk, recovered: &mut Recovered) -> Result<(u64, Catalog), OpenError> {
+    let numbers = blob::numbers(disk, "", catalog::PREFIX)?;
+    let newest = numbers.first().copied().unwrap_or(0);
+    for number in &numbers {
+        match Catalog::read(disk, *number) {
+            Ok(catalog) => return Ok((newest, catalog)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => recovered.damage.push(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                return Err(OpenError::Version(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if newest > 0 {
+        return Err(OpenError::Damaged(recovered.damage.join("; ")));
+    }
+    Ok((0, Catalog::default()))
+}

@@ -1,0 +1,157 @@
+//! What is known of one stream at a place in its segments, so that opening reads only what follows.
+//!
+//! ```text
+//! streams/<stream>/state.<number>, a blob of
+//! base u64 │ len u64                                    the place: a segment and a length of it
+//! messages, bytes, first, first_time, last, last_time, subjects, deleted: u64 each │ first_timed u8
+//! last_id: 0 u8, or 1 u8 │ len u16 │ bytes
+//! gone (see its drawing) │ expiries u32 │ expiries × (moment u64 │ seq u64) │ table │ window
+//! ```
+//!
+//! All of it can be found again by reading the segments, but the ids of messages that were removed.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+
+use bytes::{Buf, Bytes};
+use event::Moment;
+use journal::StreamState;
+
+use crate::blob;
+use crate::disk::Disk;
+use crate::gone::Gone;
+use crate::segment;
+use crate::stream::Stream;
+use crate::subjects::SubjectTable;
+use crate::window::Window;
+
+const MAGIC: &[u8; 8] = b"TIDSTA01";
+const VERSION: u32 = 1;
+/// The name before the number.
+pub const PREFIX: &str = "state";
+
+/// What a snapshot holds.
+pub struct Snapshot {
+    /// The segment that the place is in; 0: there was none.
+    pub base: u64,
+    /// How much of it is accounted for.
+    pub len: u64,
+    /// What the stream held.
+    pub state: StreamState,
+    /// Whether `state.first_time` is known.
+    pub first_timed: bool,
+    /// The id last recorded.
+    pub last_id: Option<Bytes>,
+    /// Positions that hold nothing.
+    pub gone: Gone,
+    /// When messages expire.
+    pub expiries: BinaryHeap<Reverse<(Moment, u64)>>,
+    /// Subjects.
+    pub table: SubjectTable,
+    /// Ids.
+    pub window: Window,
+}
+
+/// A stream's snapshot, as of what is committed.
+///
+/// # Errors
+/// Never, in memory.
+pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
+    let live = stream.shared.live.read();
+    let (base, len) = live.segments.back().map_or((0, 0), |segment| (segment.base, segment.len));
+    let state = live.state;
+    let mut out = Vec::new();
+    for number in [
+        base,
+        len,
+        state.messages,
+        state.bytes,
+        state.first,
+        state.first_time.nanos(),
+        state.last,
+        state.last_time.nanos(),
+        state.subjects,
+        state.deleted,
+    ] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.push(u8::from(live.first_timed));
+    match &stream.last_id {
+        None => out.push(0),
+        Some(id) => {
+            out.push(1);
+            out.extend_from_slice(&u16::try_from(id.len()).unwrap_or(u16::MAX).to_le_bytes());
+            out.extend_from_slice(id);
+        }
+    }
+    live.gone.encode(&mut out);
+    let mut expiries: Vec<(Moment, u64)> =
+        stream.expiries.iter().map(|Reverse(each)| *each).filter(|(_, seq)| live.holds(*seq)).collect();
+    expiries.sort_unstable();
+    out.extend_from_slice(&u32::try_from(expiries.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for (moment, seq) in expiries {
+        out.extend_from_slice(&moment.nanos().to_le_bytes());
+        out.extend_from_slice(&seq.to_le_bytes());
+    }
+    live.table.encode(&mut out)?;
+    stream.window.encode(&mut out)?;
+    Ok(out)
+}
+
+fn decode(mut bytes: &[u8]) -> Option<Snapshot> {
+    let input = &mut bytes;
+    let mut numbers = [0; 10];
+    for number in &mut numbers {
+        *number = input.try_get_u64_le().ok()?;
+    }
+    let [base, len, messages, bytes_held, first, first_time, last, last_time, subjects, deleted] = numbers;
+    let state = StreamState {
+        messages,
+        bytes: bytes_held,
+        first,
+        first_time: Moment::from_nanos(first_time),
+        last,
+        last_time: Moment::from_nanos(last_time),
+        subjects,
+        deleted,
+        damaged: 0,
+    };
+    let first_timed = input.try_get_u8().ok()? == 1;
+    let last_id = match input.try_get_u8().ok()? {
+        0 => None,
+        _ => {
+            let len = usize::from(input.try_get_u16_le().ok()?);
+            let (id, rest) = input.split_at_checked(len)?;
+            *input = rest;
+            Some(Bytes::copy_from_slice(id))
+        }
+    };
+    let gone = Gone::decode(input)?;
+    let mut expiries = BinaryHeap::new();
+    for _ in 0..input.try_get_u32_le().ok()? {
+        let moment = Moment::from_nanos(input.try_get_u64_le().ok()?);
+        expiries.push(Reverse((moment, input.try_get_u64_le().ok()?)));
+    }
+    let table = SubjectTable::decode(input).ok()?;
+    let window = Window::decode(input).ok()?;
+    Some(Snapshot { base, len, state, first_timed, last_id, gone, expiries, table, window })
+}
+
+/// Writes a snapshot under a number.
+///
+/// # Errors
+/// What the disk says.
+pub fn write(disk: &dyn Disk, stream: u32, number: u64, bytes: &[u8]) -> io::Result<()> {
+    blob::write(disk, &segment::dir(stream), &format!("{PREFIX}.{number}"), MAGIC, VERSION, bytes)
+}
+
+/// Reads the one under a number.
+///
+/// # Errors
+/// `InvalidData` where it is damaged; otherwise what the disk says.
+pub fn read(disk: &dyn Disk, stream: u32, number: u64) -> io::Result<Snapshot> {
+    let name = format!("{PREFIX}.{number}");
+    let (_, bytes) = blob::read(disk, &segment::dir(stream), &name, MAGIC)?;
+    decode(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("'{name}' is malformed")))
+}

@@ -1,0 +1,496 @@
+//! The write-ahead log: the only file that an append waits for.
+//!
+//! Positions (`lsn`) count bytes from the log's first day. The log is cut into slots of equal size;
+//! the file `wal/<slot, 16 hex digits>.wal` holds the positions from `slot × slot_bytes`, and spans
+//! more slots only where one frame needs them. Files behind the last two checkpoints are used again
+//! under a new name, so a file may hold old frames: a frame is valid only at the position it names.
+//!
+//! ```text
+//! file   magic "TIDWAL01" │ slot u64 │ crc u32 │ zero, up to 32 bytes │ frames
+//! frame  crc u32 (of len, lsn) │ len u32 │ lsn u64 │ records (len bytes) │ zero, up to a multiple of 8
+//! ```
+//!
+//! # Invariants
+//! 1. A frame is written only where the file has room for it already: running out of space is met
+//!    in [`Wal::ensure_room`], before anything was judged.
+//! 2. Frames of a file follow one another without gap. The last frame of the last file may be torn;
+//!    broken bytes anywhere else are damage, are told, and hide nothing behind them.
+//! 3. After a failed write or sync the log takes nothing more.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use crate::disk::{Disk, File};
+use crate::record::{self, Broken};
+
+const DIR: &str = "wal";
+const MAGIC: &[u8; 8] = b"TIDWAL01";
+/// Bytes before the first frame.
+const FILE_HEADER: u64 = 32;
+/// Bytes before a frame's records.
+pub const FRAME_HEADER: usize = 16;
+/// Frames start at multiples of this.
+const ALIGN: u64 = 8;
+/// Released files that are kept for use again; more are removed.
+const SPARES_MAX: usize = 2;
+/// Zeros written at a time when a file is made.
+const ZEROS: usize = 256 * 1024;
+
+/// The log, open for appending.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    slot_bytes: u64,
+    /// All files there are, oldest first; the last is appended to.
+    files: VecDeque<Span>,
+    file: Option<Arc<dyn File>>,
+    /// Where the next frame goes.
+    end: u64,
+    /// What was written and not yet synced.
+    dirty: bool,
+    /// Nothing before it is needed.
+    released: u64,
+}
+
+/// The slots of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    slot: u64,
+    slots: u64,
+}
+
+/// What replaying found besides the records.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Where the log ends.
+    pub end: u64,
+    /// Broken bytes that were passed over, in words.
+    pub damage: Vec<String>,
+    /// Bytes of a torn frame that were cut off.
+    pub cut: u64,
+}
+
+fn path(slot: u64) -> String {
+    format!("{DIR}/{slot:016x}.wal")
+}
+
+fn frame_crc(len: u32, lsn: u64) -> u32 {
+    let mut covered = [0; 12];
+    covered[..4].copy_from_slice(&len.to_le_bytes());
+    covered[4..].copy_from_slice(&lsn.to_le_bytes());
+    crc32c::crc32c(&covered)
+}
+
+fn file_header(slot: u64) -> [u8; FILE_HEADER as usize] {
+    let mut header = [0; FILE_HEADER as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&slot.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..16]);
+    header[16..20].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// Starts a frame in an empty buffer: records are added behind.
+pub fn begin_frame(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; FRAME_HEADER]);
+}
+
+impl Wal {
+    /// Opens the log and gives every whole record from `from` on, in order, to `visit`. Cuts a torn
+    /// tail, and syncs what is left, so that all that was given survives a crash.
+    ///
+    /// # Errors
+    /// What the disk says. Damage is no error.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        slot_bytes: u64,
+        from: u64,
+        visit: &mut dyn FnMut(Bytes),
+    ) -> io::Result<(Wal, Replayed)> {
+        disk.make_dir(DIR)?;
+        let mut wal = Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from };
+        wal.find_files()?;
+        let mut replayed = Replayed { end: from, ..Replayed::default() };
+        let spans: Vec<Span> = wal.files.iter().copied().collect();
+        for (place, span) in spans.iter().enumerate() {
+            let behind = spans.get(place + 1);
+            if (span.slot + span.slots) * slot_bytes <= from && behind.is_some() {
+                continue;
+            }
+            let followed = match behind {
+                Some(behind) => wal.begun(*behind)?,
+                None => false,
+            };
+            wal.replay_file(*span, from, followed, visit, &mut replayed)?;
+        }
+        wal.end = replayed.end;
+        wal.settle()?;
+        Ok((wal, replayed))
+    }
+
+    fn find_files(&mut self) -> io::Result<()> {
+        for name in self.disk.list(DIR)? {
+            let slot = name.strip_suffix(".wal").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            let Some(slot) = slot else { continue };
+            let len = self.disk.open(&path(slot))?.len()?;
+            self.files.push_back(Span { slot, slots: (len / self.slot_bytes).max(1) });
+        }
+        Ok(())
+    }
+
+    /// Whether a file holds a frame at its start.
+    fn begun(&self, span: Span) -> io::Result<bool> {
+        let mut header = [0; FRAME_HEADER];
+        self.disk.open(&path(span.slot))?.read_at(&mut header, FILE_HEADER)?;
+        let mut fields = &header[..];
+        let (crc, len) = (fields.get_u32_le(), fields.get_u32_le());
+        Ok(crc == frame_crc(len, span.slot * self.slot_bytes + FILE_HEADER))
+    }
+
+    fn replay_file(
+        &self,
+        span: Span,
+        from: u64,
+        followed: bool,
+        visit: &mut dyn FnMut(Bytes),
+        replayed: &mut Replayed,
+    ) -> io::Result<()> {
+        let file = self.disk.open(&path(span.slot))?;
+        let base = span.slot * self.slot_bytes;
+        let mut whole = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        let count = file.read_at(&mut whole, 0)?;
+        whole.truncate(count);
+        let whole = Bytes::from(whole);
+        let mut scan = Scan { base, at: from.saturating_sub(base).max(FILE_HEADER), bytes: whole, file, followed, replayed };
+        scan.run(visit)
+    }
+
+    /// Opens the file that the end lies in, and makes what replay gave durable.
+    fn settle(&mut self) -> io::Result<()> {
+        while let Some(last) = self.files.back().copied() {
+            if last.slot * self.slot_bytes <= self.end {
+                break;
+            }
+            // Made ahead and never written to.
+            self.disk.remove(&path(last.slot))?;
+            self.files.pop_back();
+        }
+        if let Some(last) = self.files.back().copied().filter(|last| self.end < self.end_of(*last)) {
+            let file = self.disk.open(&path(last.slot))?;
+            file.sync_data()?;
+            self.file = Some(file);
+        }
+        Ok(())
+    }
+
+    fn end_of(&self, span: Span) -> u64 {
+        (span.slot + span.slots) * self.slot_bytes
+    }
+
+    /// Where the next frame goes.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes between the oldest position that is still needed and the end.
+    pub fn held(&self) -> u64 {
+        self.end.saturating_sub(self.released)
+    }
+
+    /// Bytes that its files take up.
+    pub fn disk_bytes(&self) -> u64 {
+        self.files.iter().map(|span| span.slots * self.slot_bytes).sum()
+    }
+
+    /// Makes sure that a frame with so many bytes of records can be written.
+    ///
+    /// # Errors
+    /// What the disk says, a full one above all. The log is as it was.
+    pub fn ensure_room(&mut self, records: usize) -> io::Result<()> {
+        let need = (FRAME_HEADER + records) as u64 + ALIGN;
+        let room = match (self.file.as_ref(), self.files.back()) {
+            (Some(_), Some(last)) => self.end_of(*last).saturating_sub(self.end),
+            _ => 0,
+        };
+        if room >= need {
+            return Ok(());
+        }
+        if self.dirty {
+            self.sync()?;
+        }
+        let slots = (need + FILE_HEADER).div_ceil(self.slot_bytes).max(1);
+        let next = self.files.back().map_or(self.end / self.slot_bytes, |last| last.slot + last.slots);
+        let slot = next.max(self.end.div_ceil(self.slot_bytes));
+        let file = self.make_file(slot, slots)?;
+        self.files.push_back(Span { slot, slots });
+        self.file = Some(file);
+        self.end = slot * self.slot_bytes + FILE_HEADER;
+        Ok(())
+    }
+
+    fn make_file(&mut self, slot: u64, slots: u64) -> io::Result<Arc<dyn File>> {
+        let path_new = path(slot);
+        let spare = self.files.front().copied().filter(|span| {
+            slots == 1 && span.slots == 1 && self.files.len() > 1 && self.end_of(*span) <= self.released
+        });
+        let file = match spare {
+            Some(span) => {
+                let file = self.disk.open(&path(span.slot))?;
+                self.disk.rename(&path(span.slot), &path_new)?;
+                self.files.pop_front();
+                file
+            }
+            None => self.new_file(&path_new, slots * self.slot_bytes)?,
+        };
+        let prepared = file.write_at(&file_header(slot), 0).and_then(|()| file.sync_data());
+        if let Err(error) = prepared.and_then(|()| self.disk.sync_dir(DIR)) {
+            // Best effort: an unused file is removed at the next opening, too.
+            let _unused = self.disk.remove(&path_new);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    fn new_file(&self, path_new: &str, len: u64) -> io::Result<Arc<dyn File>> {
+        let file = match self.disk.create(path_new) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(path_new)?,
+            other => other?,
+        };
+        let fill = || {
+            file.allocate(len)?;
+            // Written zeros, not merely allocated ones: a sync then has no metadata to write.
+            let zeros = vec![0; ZEROS];
+            let mut at = 0;
+            while at < len {
+                let count = usize::try_from(len - at).unwrap_or(ZEROS).min(ZEROS);
+                file.write_at(zeros.get(..count).unwrap_or_default(), at)?;
+                at += count as u64;
+            }
+            Ok(())
+        };
+        if let Err(error) = fill() {
+            // Best effort, as above.
+            let _unused = self.disk.remove(path_new);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Writes a frame that [`begin_frame`] began, for which there is room. Not durable before
+    /// [`Wal::sync`].
+    ///
+    /// # Errors
+    /// What the disk says. The log must not be used any more.
+    pub fn write(&mut self, frame: &mut Vec<u8>) -> io::Result<()> {
+        let file = self.file.clone().ok_or_else(|| io::Error::other("no room was made for the frame"))?;
+        let len = u32::try_from(frame.len() - FRAME_HEADER).map_err(io::Error::other)?;
+        let mut header = [0; FRAME_HEADER];
+        header[..4].copy_from_slice(&frame_crc(len, self.end).to_le_bytes());
+        header[4..8].copy_from_slice(&len.to_le_bytes());
+        header[8..].copy_from_slice(&self.end.to_le_bytes());
+        if let Some(place) = frame.get_mut(..FRAME_HEADER) {
+            place.copy_from_slice(&header);
+        }
+        frame.resize(frame.len().next_multiple_of(ALIGN as usize), 0);
+        let base = self.files.back().map_or(0, |last| last.slot * self.slot_bytes);
+        self.dirty = true;
+        file.write_at(frame, self.end - base)?;
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// What the disk says. The log must not be used any more.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.dirty) {
+            file.sync_data()?;
+        }
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Whether something written is not yet synced.
+    pub fn dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Says that nothing before `lsn` is needed any more.
+    ///
+    /// # Errors
+    /// What the disk says of removing files; harmless.
+    pub fn release(&mut self, lsn: u64) -> io::Result<()> {
+        self.released = self.released.max(lsn);
+        let free = self.files.iter().filter(|span| self.end_of(**span) <= self.released).count();
+        for _ in SPARES_MAX..free {
+            if let Some(span) = self.files.pop_front() {
+                self.disk.remove(&path(span.slot))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One file being replayed.
+struct Scan<'a> {
+    base: u64,
+    at: u64,
+    bytes: Bytes,
+    file: Arc<dyn File>,
+    /// Whether the log goes on in another file: then nothing here is a torn tail.
+    followed: bool,
+    replayed: &'a mut Replayed,
+}
+
+impl Scan<'_> {
+    fn slice(&self, from: u64, to: u64) -> Bytes {
+        let len = self.bytes.len();
+        let cap = |at| usize::try_from(at).unwrap_or(len).min(len);
+        self.bytes.slice(cap(from)..cap(to).max(cap(from)))
+    }
+
+    /// The frame at an offset: the length of its records.
+    fn frame(&self, at: u64) -> Option<u64> {
+        let header = self.slice(at, at + FRAME_HEADER as u64);
+        let mut fields = header.as_ref();
+        if fields.len() < FRAME_HEADER {
+            return None;
+        }
+        let (crc, len) = (fields.get_u32_le(), fields.get_u32_le());
+        let end = at + FRAME_HEADER as u64 + u64::from(len);
+        (crc == frame_crc(len, self.base + at) && end <= self.bytes.len() as u64).then_some(u64::from(len))
+    }
+
+    /// Whether a broken frame header once was this position's: it names it.
+    fn named(&self, at: u64) -> bool {
+        let mut field = self.slice(at + 8, at + 16);
+        field.len() == 8 && field.get_u64_le() == self.base + at
+    }
+
+    fn next_frame(&self, after: u64) -> Option<u64> {
+        let mut at = after + ALIGN;
+        while at + (FRAME_HEADER as u64) <= self.bytes.len() as u64 {
+            if self.frame(at).is_some() {
+                return Some(at);
+            }
+            at += ALIGN;
+        }
+        None
+    }
+
+    fn run(&mut self, visit: &mut dyn FnMut(Bytes)) -> io::Result<()> {
+        if self.frame(self.at).is_none() && !self.named(self.at) && self.next_frame(self.at).is_none() {
+            // Nothing was written here: the log's end is where it was, unless it began here.
+            if self.replayed.end >= self.base {
+                self.replayed.end = self.replayed.end.max(self.base + FILE_HEADER);
+            }
+            return Ok(());
+        }
+        loop {
+            let behind = self.next_frame_from(self.at);
+            match (self.frame(self.at), behind) {
+                (Some(len), behind) => {
+                    let start = self.at + FRAME_HEADER as u64;
+                    let torn = self.records(start, start + len, behind.is_some() || self.followed, visit)?;
+                    self.at = if torn { self.replayed.end - self.base } else { (start + len).next_multiple_of(ALIGN) };
+                }
+                (None, Some(next)) => {
+                    self.replayed.damage.push(format!("the write-ahead log at {}: a frame's header", self.base + self.at));
+                    self.records(self.at + FRAME_HEADER as u64, next, true, visit)?;
+                    self.at = next;
+                }
+                (None, None) => {
+                    if self.followed && self.named(self.at) {
+                        self.replayed.damage.push(format!("the write-ahead log at {}: a frame's header", self.base + self.at));
+                        self.chain(self.at + FRAME_HEADER as u64, visit);
+                    }
+                    break;
+                }
+            }
+            self.replayed.end = self.base + self.at;
+        }
+        Ok(())
+    }
+
+    fn next_frame_from(&self, at: u64) -> Option<u64> {
+        match self.frame(at) {
+            Some(len) => {
+                let next = (at + FRAME_HEADER as u64 + len).next_multiple_of(ALIGN);
+                if self.frame(next).is_some() { Some(next) } else if self.named(next) { self.next_frame(next) } else { None }
+            }
+            None => self.next_frame(at),
+        }
+    }
+
+    /// Gives the records between two offsets. Where they are the last of the log, the first broken
+    /// one ends it: the frame is cut there, on disk too. Returns whether that happened.
+    fn records(&mut self, from: u64, to: u64, followed: bool, visit: &mut dyn FnMut(Bytes)) -> io::Result<bool> {
+        let bytes = self.slice(from, to);
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = bytes.slice(at..);
+            match record::check(&rest) {
+                Ok(head) => {
+                    visit(rest.slice(..head.len));
+                    at += head.len;
+                    continue;
+                }
+                Err(_) if !followed => return self.cut(from, at as u64, bytes.len() as u64).map(|()| true),
+                Err(broken) => {
+                    if rest.iter().all(|byte| *byte == 0) && rest.len() < ALIGN as usize {
+                        break;
+                    }
+                    self.replayed.damage.push(format!(
+                        "the write-ahead log at {}: a record ({broken:?})",
+                        self.base + from + at as u64
+                    ));
+                    at += skip(&rest, broken);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives records as long as they are whole.
+    fn chain(&mut self, from: u64, visit: &mut dyn FnMut(Bytes)) {
+        let mut rest = self.slice(from, u64::MAX);
+        while let Ok(head) = record::check(&rest) {
+            visit(rest.split_to(head.len));
+        }
+    }
+
+    fn cut(&mut self, from: u64, kept: u64, len: u64) -> io::Result<()> {
+        let frame = from - FRAME_HEADER as u64;
+        let mut header = [0; FRAME_HEADER];
+        if kept > 0 {
+            let kept = u32::try_from(kept).map_err(io::Error::other)?;
+            header[..4].copy_from_slice(&frame_crc(kept, self.base + frame).to_le_bytes());
+            header[4..8].copy_from_slice(&kept.to_le_bytes());
+            header[8..].copy_from_slice(&(self.base + frame).to_le_bytes());
+        }
+        self.file.write_at(&header, frame)?;
+        self.replayed.cut += len - kept;
+        let end = if kept == 0 { frame } else { (from + kept).next_multiple_of(ALIGN) };
+        self.replayed.end = self.base + end;
+        // What lies behind must not look like a frame of this place.
+        self.bytes = self.bytes.slice(..usize::try_from(end).unwrap_or(0).min(self.bytes.len()));
+        Ok(())
+    }
+}
+
+/// How far to the next place where a record may begin, behind a broken one.
+pub fn skip(bytes: &[u8], broken: Broken) -> usize {
+    if let Broken::Checksum { len } = broken {
+        let plausible = bytes.len() == len || bytes.get(len..).is_some_and(|rest| record::Head::read(rest).is_ok());
+        if plausible {
+            return len;
+        }
+    }
+    (1..bytes.len())
+        .find(|at| bytes.get(*at..).is_some_and(|rest| record::check(rest).is_ok()))
+        .unwrap_or(bytes.len())
+}
