@@ -77,7 +77,7 @@ impl Core {
         let mut records = Vec::new();
         let (wal, replayed) =
             Wal::open(disk.clone(), options.wal_file_bytes, from, &mut |bytes| records.push(bytes))?;
-        recovered.damage.extend(replayed.damage);
+        recovered.damage.extend(replayed.damage.iter().map(ToString::to_string));
         recovered.cut = replayed.cut;
         recovered.replayed = records.len() as u64;
         let mut core = Core {

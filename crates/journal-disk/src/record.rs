@@ -24,6 +24,7 @@
 //! | stream put | | the declaration, JSON |
 //! | stream delete | | |
 //! | desk | | a change of the consumers, theirs to read |
+//! | void | | nothing: it stands where damaged bytes were moved away from |
 //!
 //! Records state effects, so replaying them judges nothing again.
 
@@ -64,6 +65,8 @@ pub enum Kind {
     StreamDelete,
     /// Consumers changed.
     Desk,
+    /// Nothing; whatever it holds is passed over.
+    Void,
 }
 
 impl Kind {
@@ -75,6 +78,7 @@ impl Kind {
             Kind::StreamPut => 4,
             Kind::StreamDelete => 5,
             Kind::Desk => 6,
+            Kind::Void => 7,
         }
     }
 
@@ -86,6 +90,7 @@ impl Kind {
             4 => Kind::StreamPut,
             5 => Kind::StreamDelete,
             6 => Kind::Desk,
+            7 => Kind::Void,
             _ => return None,
         })
     }

@@ -18,6 +18,7 @@
 //! 3. After a failed write or sync the log takes nothing more.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -66,17 +67,37 @@ struct Span {
 pub struct Replayed {
     /// Where the log ends.
     pub end: u64,
-    /// Broken bytes that were passed over, in words.
-    pub damage: Vec<String>,
+    /// Broken bytes that were passed over.
+    pub damage: Vec<Damage>,
     /// Bytes of a torn frame that were cut off.
     pub cut: u64,
 }
 
-fn path(slot: u64) -> String {
+/// Broken bytes of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// Where they begin.
+    pub lsn: u64,
+    /// How many they are.
+    pub len: u64,
+    /// `None`: records. Else the header of a frame, behind which so many bytes of records are.
+    pub header_of: Option<u64>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.header_of.is_some() { "a frame's header" } else { "records" };
+        write!(f, "the write-ahead log at {}: {what} ({} bytes)", self.lsn, self.len)
+    }
+}
+
+/// A file of the log.
+pub fn path(slot: u64) -> String {
     format!("{DIR}/{slot:016x}.wal")
 }
 
-fn frame_crc(len: u32, lsn: u64) -> u32 {
+/// The checksum of a frame's header.
+pub fn frame_crc(len: u32, lsn: u64) -> u32 {
     let mut covered = [0; 12];
     covered[..4].copy_from_slice(&len.to_le_bytes());
     covered[4..].copy_from_slice(&lsn.to_le_bytes());
@@ -399,14 +420,15 @@ impl Scan<'_> {
                     self.at = if torn { self.replayed.end - self.base } else { (start + len).next_multiple_of(ALIGN) };
                 }
                 (None, Some(next)) => {
-                    self.replayed.damage.push(format!("the write-ahead log at {}: a frame's header", self.base + self.at));
+                    let records = (next - self.at).saturating_sub(FRAME_HEADER as u64);
+                    self.header_broke(records);
                     self.records(self.at + FRAME_HEADER as u64, next, true, visit)?;
                     self.at = next;
                 }
                 (None, None) => {
                     if self.followed && self.named(self.at) {
-                        self.replayed.damage.push(format!("the write-ahead log at {}: a frame's header", self.base + self.at));
-                        self.chain(self.at + FRAME_HEADER as u64, visit);
+                        let records = self.chain(self.at + FRAME_HEADER as u64, visit);
+                        self.header_broke(records);
                     }
                     break;
                 }
@@ -444,23 +466,30 @@ impl Scan<'_> {
                     if rest.iter().all(|byte| *byte == 0) && rest.len() < ALIGN as usize {
                         break;
                     }
-                    self.replayed.damage.push(format!(
-                        "the write-ahead log at {}: a record ({broken:?})",
-                        self.base + from + at as u64
-                    ));
-                    at += skip(&rest, broken);
+                    let len = skip(&rest, broken);
+                    let lsn = self.base + from + at as u64;
+                    self.replayed.damage.push(Damage { lsn, len: len as u64, header_of: None });
+                    at += len;
                 }
             }
         }
         Ok(false)
     }
 
-    /// Gives records as long as they are whole.
-    fn chain(&mut self, from: u64, visit: &mut dyn FnMut(Bytes)) {
+    fn header_broke(&mut self, records: u64) {
+        let lsn = self.base + self.at;
+        self.replayed.damage.push(Damage { lsn, len: FRAME_HEADER as u64, header_of: Some(records) });
+    }
+
+    /// Gives records as long as they are whole; returns how many bytes they are.
+    fn chain(&mut self, from: u64, visit: &mut dyn FnMut(Bytes)) -> u64 {
         let mut rest = self.slice(from, u64::MAX);
+        let mut len = 0;
         while let Ok(head) = record::check(&rest) {
             visit(rest.split_to(head.len));
+            len += head.len as u64;
         }
+        len
     }
 
     fn cut(&mut self, from: u64, kept: u64, len: u64) -> io::Result<()> {
