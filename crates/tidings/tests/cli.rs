@@ -219,6 +219,17 @@ fn deliveries_are_taken_and_acknowledged() {
 }
 
 #[test]
+fn a_token_that_is_not_taken_is_told() {
+    let stub = Stub::start(|_, _| {
+        let fault = json!({"token": "t2", "error": "used", "detail": "it was used already"});
+        Reply::json(207, json!({"acknowledged": 1, "errors": [fault]}).to_string())
+    });
+    stub.run(&["consumer", "ack", "S", "c", "t1", "t2"], "")
+        .expect(1)
+        .says(&["acknowledged: 1", "t2: it was used already"]);
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_a_command_quietly() {
     let stub = Stub::start(|_, _| {
         let many: Vec<Value> = (1..2_000).map(|seq| message(seq, &"x".repeat(99))).collect();

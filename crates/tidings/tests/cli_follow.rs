@@ -27,7 +27,7 @@ fn lines_are_sent_in_order_and_in_batches() {
     assert_eq!((&summary["lines"], &summary["events"]), (&json!(250), &json!(250)));
     let sent: Vec<String> = stub.seen().iter().flat_map(ids).collect();
     assert_eq!(sent, (0..250).map(|number| number.to_string()).collect::<Vec<_>>());
-    assert!(stub.seen().iter().all(|seen| ids(seen).len() <= 100));
+    assert!(stub.seen().iter().all(|seen| seen.method == "POST" && ids(seen).len() <= 100));
     assert_eq!(stub.seen()[0].header("content-type"), Some("application/cloudevents-batch+json"));
 }
 
@@ -121,4 +121,16 @@ fn following_is_taken_up_again_where_it_was_cut() {
     let resumed: Vec<Option<&str>> = seen[1..].iter().map(|seen| seen.header("last-event-id")).collect();
     assert_eq!(resumed, [Some("4"), Some("6"), Some("6")]);
     assert!(seen[1..].iter().all(|seen| seen.header("accept") == Some("text/event-stream")));
+}
+
+#[test]
+fn following_ends_when_the_stream_is_gone() {
+    let stub = Stub::start(|_, _| {
+        let problem = json!({"title": "There is no such stream", "status": 404, "detail": "EVENTS"});
+        let damaged = "event: damaged\ndata: {\"damaged\":[2,3]}\n\n";
+        let body = format!("{damaged}{}event: error\ndata: {problem}\n\n", told(4));
+        Reply { status: 200, headers: vec![("content-type", "text/event-stream".into())], body }
+    });
+    let ran = stub.run(&["event", "tail", "--from", "1"], "");
+    ran.expect(4).says(&["d4", "no such stream", "2 damaged records from position 2 to 3"]);
 }

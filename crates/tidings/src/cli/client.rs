@@ -242,8 +242,10 @@ impl Client {
     }
 }
 
-fn refusal(status: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Failure {
+/// What a refusal says: its problem document, or what stands in place of one. Status 0: the document's own.
+pub fn refusal(status: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Failure {
     let mut problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    let status = if status == 0 { problem.status } else { status };
     if problem.title.is_empty() {
         problem.title = format!("the node answered {status}");
         problem.detail = String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(200).collect();

@@ -94,12 +94,12 @@ pub struct AddArgs {
     /// Only subjects that match: patterns, by commas or repeated
     #[arg(long = "filter", value_name = "PATTERN", value_delimiter = ',')]
     filters: Vec<String>,
-    /// Where to start: all, last, new, last_per_subject, a position, a time, or a span before now
-    #[arg(long, default_value = "all")]
-    start: String,
-    /// What must be acknowledged: each message, all up to one, or nothing
-    #[arg(long, value_parser = ["explicit", "all", "none"], default_value = "explicit")]
-    ack: String,
+    /// Where to start: all, last, new, last_per_subject, a position, a time, or a span before now [default: all]
+    #[arg(long, value_name = "WHERE")]
+    start: Option<String>,
+    /// What must be acknowledged: each message, all up to one, or nothing [default: explicit]
+    #[arg(long, value_name = "POLICY", value_parser = ["explicit", "all", "none"], hide_possible_values = true)]
+    ack: Option<String>,
     /// How long a delivery may go unacknowledged before it is made again
     #[arg(long, value_name = "SPAN")]
     ack_wait: Option<Span>,
@@ -124,7 +124,7 @@ pub struct AddArgs {
     /// A note, kept as it is; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     metadata: Vec<Pair>,
-    /// Change the consumer if it exists already
+    /// If the consumer exists already, change what the flags say
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -284,6 +284,20 @@ struct Fetched {
     messages: Vec<Box<RawValue>>,
 }
 
+/// What the node says of tokens: those that it did not take.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    errors: Vec<Fault>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fault {
+    token: String,
+    detail: String,
+}
+
 /// Does what was asked.
 pub fn run(command: ConsumerCommand) -> Result<(), Failure> {
     match command {
@@ -309,9 +323,7 @@ pub fn run(command: ConsumerCommand) -> Result<(), Failure> {
             let span = args.span.map(|span| json!({"for": span.to_string()}));
             pause(&args.reach, args.show, &args.named, &until.or(span).unwrap_or_default())
         }
-        ConsumerCommand::Resume(args) => {
-            pause(&args.reach, args.show, &args.named, &json!({"until": now().to_string()}))
-        }
+        ConsumerCommand::Resume(args) => pause(&args.reach, args.show, &args.named, &json!({})),
         ConsumerCommand::Rm(args) => rm(&args),
     }
 }
@@ -387,26 +399,20 @@ fn shown_info(answer: &[u8], show: Show, done: Option<&str>) -> Result<(), Failu
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
-    if !args.replace {
-        match client.ask(&Request::get(&args.named.path(&[]))) {
-            Ok(_) => return Err(exists("consumer", &args.named.name, "add --replace to change it".to_owned())),
-            Err(Failure::NotFound(problem)) => {
-                let stream = client.ask(&Request::get(&["streams", &args.named.stream]));
-                if matches!(stream, Err(Failure::NotFound(_))) {
-                    return Err(Failure::NotFound(problem));
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    let config = args.config()?;
-    let answer = client.ask(&Request::new(Method::PUT, &args.named.path(&[])).json(&Value::Object(config)))?;
-    shown_info(&answer, args.show, Some("declared"))
+    let (config, done) = match client.ask_json::<Info>(&Request::get(&args.named.path(&[]))) {
+        Ok(info) if args.replace => (info.config, "changed"),
+        Ok(_) => return Err(exists("consumer", &args.named.name, "add --replace to change it".to_owned())),
+        Err(Failure::NotFound(_)) => (Map::new(), "declared"),
+        Err(failure) => return Err(failure),
+    };
+    let config = Value::Object(args.config(config)?);
+    let answer = client.ask(&Request::new(Method::PUT, &args.named.path(&[])).json(&config))?;
+    shown_info(&answer, args.show, Some(done))
 }
 
 impl AddArgs {
-    fn config(&self) -> Result<Map<String, Value>, Failure> {
-        let mut config = Map::new();
+    /// Writes what the flags say into a declaration.
+    fn config(&self, mut config: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
                 config.insert(name.to_owned(), value);
@@ -414,9 +420,9 @@ impl AddArgs {
         };
         put("name", Some(json!(self.named.name)));
         put("description", self.description.as_ref().map(|text| json!(text)));
-        put("durable", Some(json!(!self.ephemeral)));
-        put("filters", Some(json!(self.filters)));
-        put("ack", Some(json!(self.ack)));
+        put("durable", self.ephemeral.then_some(json!(false)));
+        put("filters", (!self.filters.is_empty()).then(|| json!(self.filters)));
+        put("ack", self.ack.as_ref().map(|policy| json!(policy)));
         put("ack_wait", self.ack_wait.map(|span| json!(span.to_string())));
         let backoff: Vec<String> = self.backoff.iter().map(Span::to_string).collect();
         put("backoff", (!backoff.is_empty()).then(|| json!(backoff)));
@@ -424,29 +430,27 @@ impl AddArgs {
         put("dead_letter", self.dead_letter.map(Value::from));
         put("ack_pending_max", self.ack_pending_max.map(Value::from));
         put("inactive", self.inactive.map(|span| json!(span.to_string())));
-        match self.start.as_str() {
-            "all" | "last" | "new" | "last_per_subject" => put("start", Some(json!(self.start))),
-            other => match other.parse::<u64>() {
-                Ok(seq) => {
-                    put("start", Some(json!("seq")));
-                    put("start_seq", Some(json!(seq)));
-                }
-                Err(_) => {
-                    let refused = |_| {
-                        Failure::usage(
-                            format!("'{other}' is no place to start"),
-                            "write all, last, new, last_per_subject, a position, a time, or a span before now such as 2h",
-                        )
-                    };
-                    let moment: When = other.parse().map_err(refused)?;
-                    put("start", Some(json!("time")));
-                    put("start_time", Some(json!(moment.to_string())));
-                }
-            },
+        for (name, value) in self.start.as_deref().map(started).transpose()?.into_iter().flatten() {
+            config.insert(name.to_owned(), value);
         }
         put_metadata(&mut config, &self.metadata);
         Ok(config)
     }
+}
+
+/// The fields of a declaration that say where to start.
+fn started(text: &str) -> Result<Vec<(&'static str, Value)>, Failure> {
+    if matches!(text, "all" | "last" | "new" | "last_per_subject") {
+        return Ok(vec![("start", json!(text))]);
+    }
+    if let Ok(seq) = text.parse::<u64>() {
+        return Ok(vec![("start", json!("seq")), ("start_seq", json!(seq))]);
+    }
+    let moment: When = text.parse().map_err(|_| {
+        let hint = "write all, last, new, last_per_subject, a position, a time, or a span before now such as 2h";
+        Failure::usage(format!("'{text}' is no place to start"), hint)
+    })?;
+    Ok(vec![("start", json!("time")), ("start_time", json!(moment.to_string()))])
 }
 
 fn next(args: &NextArgs) -> Result<(), Failure> {
@@ -515,7 +519,8 @@ fn take(client: &Client, args: &NextArgs, batch: u64, wait: Duration, out: &mut 
     }
     out.flush()?;
     if args.ack && !tokens.is_empty() {
-        client.ask(&Request::post(&args.named.path(&["ack"])).json(&json!({ "tokens": tokens })))?;
+        let answer = client.ask(&Request::post(&args.named.path(&["ack"])).json(&json!({ "tokens": tokens })))?;
+        warn_of_faults(&answer);
     }
     Ok(fetched.messages.len())
 }
@@ -526,19 +531,30 @@ fn say(reach: &Reach, show: Show, tokens: &Tokens, verb: &str, extra: Option<(&s
     body.insert("tokens".to_owned(), json!(tokens.tokens));
     body.extend(extra.map(|(name, value)| (name.to_owned(), value)));
     let answer = client.ask(&Request::post(&tokens.named.path(&[verb])).json(&Value::Object(body)))?;
+    let faults = warn_of_faults(&answer);
     let mut out = Out::new();
     if show.json {
         out.document(if answer.trim_ascii().is_empty() { b"{}" } else { &answer })?;
-        return out.flush();
+    } else {
+        let done = match verb {
+            "ack" => "acknowledged",
+            "nak" => "given back",
+            "term" => "given up",
+            _ => "extended",
+        };
+        out.line(format!("{done}: {}", tokens.tokens.len() - faults.min(tokens.tokens.len())))?;
     }
-    let done = match verb {
-        "ack" => "acknowledged",
-        "nak" => "given back",
-        "term" => "given up",
-        _ => "extended",
-    };
-    out.line(format!("{done}: {}", tokens.tokens.len()))?;
-    out.flush()
+    out.flush()?;
+    if faults > 0 { Err(Failure::Found) } else { Ok(()) }
+}
+
+/// Tells of the tokens that the node did not take, and how many they are.
+fn warn_of_faults(answer: &[u8]) -> usize {
+    let said: Said = serde_json::from_slice(answer).unwrap_or_default();
+    for fault in &said.errors {
+        eprintln!("not taken: {}: {}", safe(&fault.token), safe(&fault.detail));
+    }
+    said.errors.len()
 }
 
 fn pause(reach: &Reach, show: Show, named: &Named, body: &Value) -> Result<(), Failure> {
@@ -581,7 +597,7 @@ mod tests {
         }
         let words = ["add", "S", "c"].into_iter().chain(flags.split_whitespace());
         let parsed = <Parsed as clap::Parser>::try_parse_from(words).unwrap();
-        match (parsed.args.config(), expected) {
+        match (parsed.args.config(Map::new()), expected) {
             (Ok(config), Ok(Value::Object(expected))) => {
                 for (name, value) in &expected {
                     assert_eq!(config.get(name), Some(value), "{flags}: {name}");
@@ -594,7 +610,8 @@ mod tests {
 
     #[test]
     fn flags_make_a_declaration() {
-        check("", Ok(json!({"name":"c","durable":true,"filters":[],"ack":"explicit","start":"all"})));
+        check("", Ok(json!({"name":"c"})));
+        check("--ack none --start new", Ok(json!({"ack":"none","start":"new"})));
         check("--start 42", Ok(json!({"start":"seq","start_seq":42})));
         check("--start 2026-01-31", Ok(json!({"start":"time","start_time":"2026-01-31T00:00:00Z"})));
         check("--filter a.>,b --ephemeral", Ok(json!({"filters":["a.>","b"],"durable":false})));

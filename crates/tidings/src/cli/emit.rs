@@ -60,7 +60,7 @@ pub struct EmitArgs {
     #[arg(long, value_name = "FILE", requires = "ndjson", help_heading = "Many events")]
     resume: Option<PathBuf>,
     /// Most events in one request
-    #[arg(long, value_name = "N", requires = "ndjson", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Many events")]
+    #[arg(long, value_name = "N", requires = "ndjson", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000), help_heading = "Many events")]
     batch: u16,
     /// How long to try again while the node is away or pushes back
     #[arg(long, value_name = "SPAN", requires = "ndjson", default_value = "30s", help_heading = "Many events")]
@@ -148,7 +148,7 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
         out.document(Value::Object(answer).to_string().as_bytes())?;
         return out.flush();
     }
-    let place = out.paint(Colour::Bold, &format!("{}:{}", safe(&recorded.stream), recorded.seq));
+    let place = out.paint(Colour::Green, &format!("{}:{}", safe(&recorded.stream), recorded.seq));
     let note = if recorded.duplicate { out.paint(Colour::Yellow, "  (was there already)") } else { String::new() };
     out.line(format!("{place}  {}  id {}{note}", safe(&recorded.subject), safe(&id)))?;
     out.flush()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::client::{Client, Reach, Request};
+use super::client::{Client, Reach, Request, refusal};
 use super::emit::EmitArgs;
 use super::failure::Failure;
 use super::output::{Out, Show, date, safe};
@@ -319,9 +319,15 @@ fn follow(
     *connected = true;
     while *left > 0 {
         let Some(event) = events.next().map_err(lost)? else { return Ok(()) };
-        if !matches!(event.kind.as_str(), "" | "message") {
-            eprintln!("the node says: {} {}", safe(&event.kind), safe(&event.data));
-            continue;
+        match event.kind.as_str() {
+            "" | "message" => {}
+            "error" => return Err(refusal(0, None, event.data.as_bytes())),
+            "damaged" => {
+                let damaged: Page = serde_json::from_str(&event.data).map_err(Failure::strange)?;
+                warn_of_damage(&damaged.damaged);
+                continue;
+            }
+            _ => continue,
         }
         let record = Record::parse(&event.data)?;
         *from = Some(record.seq + 1);
