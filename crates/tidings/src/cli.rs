@@ -7,6 +7,7 @@ mod bench;
 mod bulk;
 mod client;
 mod consumer;
+mod demo;
 mod emit;
 mod event;
 mod failure;
@@ -42,6 +43,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the node or found wro
 enum Command {
     /// Run a node until it is told to stop
     Serve(serve::ServeArgs),
+    /// See a node record, survive a kill, and deliver: everything in a scratch directory
+    Demo(demo::DemoArgs),
     /// Record, list, follow and show events
     #[command(subcommand)]
     Event(event::EventCommand),
@@ -66,6 +69,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => return served(args),
+        Command::Demo(args) => demo::run(args),
         Command::Event(command) => event::run(command),
         Command::Stream(command) => stream::run(command),
         Command::Consumer(command) => consumer::run(command),

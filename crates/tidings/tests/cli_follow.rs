@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 const EMIT: [&str; 7] = ["event", "emit", "--ndjson", "--type", "t", "--source", "/s"];
 
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 fn ids(seen: &Seen) -> Vec<String> {
     let events: Vec<Value> = serde_json::from_str(&seen.body).unwrap();
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()

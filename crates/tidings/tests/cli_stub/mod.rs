@@ -1,5 +1,7 @@
 //! A node for the command line's tests: answers as it is told and remembers what it was asked.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
