@@ -1,0 +1,181 @@
+//! The router, its outermost layer, and what the host gives it.
+//!
+//! The outermost layer finds out who asks, counts, and writes problems. It is the only way in, so a
+//! route cannot be forgotten by it.
+
+mod listen;
+mod meters;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use door::Port;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use listen::serve;
+use meters::Meters;
+
+use crate::problem::Problem;
+use crate::session::call::Bodies;
+use crate::session::{consumers, events, messages, node, publish, streams};
+
+/// Where the node's metrics come from, besides the door's own.
+pub trait Metrics: Send + Sync {
+    /// Appends Prometheus text.
+    fn write(&self, out: &mut String);
+}
+
+/// No metrics besides the door's own.
+#[derive(Debug, Default)]
+pub struct NoMetrics;
+
+impl Metrics for NoMetrics {
+    fn write(&self, _out: &mut String) {}
+}
+
+/// What the host decides about the door.
+#[derive(Clone)]
+pub struct Options {
+    /// How often an idle server-sent stream gives a sign of life.
+    pub heartbeat: Duration,
+    /// The stream that `GET /v1/events/{id}` looks through, where none is named.
+    pub event_stream: String,
+    /// The node's metrics.
+    pub metrics: Arc<dyn Metrics>,
+    /// Ends what would go on for ever: followings, pushes, waits.
+    pub shutdown: CancellationToken,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            heartbeat: Duration::from_secs(15),
+            event_stream: "EVENTS".to_owned(),
+            metrics: Arc::new(NoMetrics),
+            shutdown: CancellationToken::new(),
+        }
+    }
+}
+
+/// What every handler has.
+pub struct Door {
+    pub(crate) port: Port,
+    pub(crate) options: Options,
+    pub(crate) meters: Meters,
+    pub(crate) bodies: Bodies,
+    pub(crate) document: Bytes,
+}
+
+/// Shared by all requests.
+pub type Shared = Arc<Door>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidings",
+        description = "An event fabric: events are recorded once, and read live, from the past, or by consumers.",
+        license(name = "Apache-2.0")
+    ),
+    tags(
+        (name = "events", description = "CloudEvents"),
+        (name = "messages", description = "Any bytes, by subject and by position"),
+        (name = "streams", description = "Durable logs"),
+        (name = "consumers", description = "Durable cursors with acknowledgement"),
+        (name = "node", description = "The node itself")
+    )
+)]
+struct Described;
+
+fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(node::get_index))
+        .routes(routes!(node::get_healthz))
+        .routes(routes!(node::get_readyz))
+        .routes(routes!(node::get_metrics))
+        .routes(routes!(node::get_openapi))
+        .routes(routes!(events::post_events))
+        .routes(routes!(events::get_event))
+        .routes(routes!(publish::post_publish))
+        .routes(routes!(publish::get_subscribe))
+        .routes(routes!(streams::list_streams))
+        .routes(routes!(streams::get_stream, streams::put_stream, streams::delete_stream))
+        .routes(routes!(streams::get_subjects))
+        .routes(routes!(streams::post_purge))
+        .routes(routes!(messages::get_messages))
+        .routes(routes!(messages::get_message, messages::delete_message))
+        .routes(routes!(messages::get_last))
+        .routes(routes!(consumers::list_consumers))
+        .routes(routes!(consumers::get_consumer, consumers::put_consumer, consumers::delete_consumer))
+        .routes(routes!(consumers::post_pause))
+        .routes(routes!(consumers::post_fetch))
+        .routes(routes!(consumers::post_ack))
+        .routes(routes!(consumers::post_nak))
+        .routes(routes!(consumers::post_term))
+        .routes(routes!(consumers::post_progress))
+        .split_for_parts();
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().add_security_scheme("token", token);
+    (router, document)
+}
+
+/// The description of the API, as `/openapi.json` gives it.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().1
+}
+
+/// The door's router: everything that HTTP clients can reach.
+pub fn router(port: Port, options: Options) -> Router {
+    let (router, document) = routes();
+    let meters = Meters::of(document.paths.paths.keys());
+    // A description that is made of our own types can be written.
+    let document = document.to_json().map(Bytes::from).unwrap_or_default();
+    let shared = Arc::new(Door { port, options, meters, bodies: Bodies::default(), document });
+    router
+        .fallback(async |uri: Uri| Problem::no_route(&uri))
+        .method_not_allowed_fallback(async |method: Method| Problem::method(&method))
+        .layer(from_fn_with_state(Arc::clone(&shared), around))
+        .with_state(shared)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Routes that need no token, so that probes need no secrets.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+async fn around(State(door): State<Shared>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let (uri, method) = (request.uri().clone(), request.method().clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = if is_probe(uri.path()) {
+        next.run(request).await
+    } else {
+        match door.port.authenticate(bearer(request.headers())) {
+            Ok(who) => {
+                request.extensions_mut().insert(who);
+                next.run(request).await
+            }
+            Err(error) => Problem::from(error).into_response(),
+        }
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.write(uri.path(), response);
+    }
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    door.meters.count(route, &method, response.status(), began.elapsed());
+    response
+}
