@@ -10,3 +10,4 @@
 
 pub mod chance;
 pub mod disk;
+pub mod world;

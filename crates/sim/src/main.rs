@@ -1,0 +1,106 @@
+//! `sim`: runs seeds against the embedded engine and tells which fail, and how to see it again.
+
+use std::process::ExitCode;
+
+use sim::world::{self, Menu, Report};
+
+const USAGE: &str = "\
+Runs the embedded engine on a simulated disk, beside the engine in memory.
+
+Usage: sim [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
+
+  --seeds N    how many seeds [default: 100]
+  --from S     the first seed [default: 1]
+  --ops K      steps of each run [default: 300]
+  --faults F   what goes wrong [default: by the seed]
+  --twice      runs each seed twice and compares what was answered and what is on the disk
+  --log        prints every step of every run
+  --whole      prints a failing run as it is, without taking out steps that do not matter";
+
+/// What was asked for.
+struct Args {
+    seeds: u64,
+    from: u64,
+    ops: usize,
+    menu: Option<Menu>,
+    twice: bool,
+    log: bool,
+    whole: bool,
+}
+
+fn args() -> Result<Option<Args>, String> {
+    let mut args = Args { seeds: 100, from: 1, ops: 300, menu: None, twice: false, log: false, whole: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("'{text}' is not a number"));
+        match word.as_str() {
+            "--seeds" => args.seeds = number(value()?)?,
+            "--from" => args.from = number(value()?)?,
+            "--ops" => args.ops = usize::try_from(number(value()?)?).unwrap_or(usize::MAX),
+            "--faults" => args.menu = Some(Menu::parse(&value()?)?),
+            "--twice" => args.twice = true,
+            "--log" => args.log = true,
+            "--whole" => args.whole = true,
+            "--help" | "-h" => return Ok(None),
+            other => return Err(format!("'{other}' is not known\n\n{USAGE}")),
+        }
+    }
+    Ok(Some(args))
+}
+
+/// Runs one seed; gives whether it went well.
+fn seed(args: &Args, seed: u64) -> bool {
+    let menu = args.menu.unwrap_or_else(|| Menu::of(seed));
+    let report = world::run_seed(seed, args.ops, menu);
+    if args.log {
+        print!("{report}");
+    }
+    if report.failure.is_some() {
+        let shown = if args.whole { report } else { world::shrink(seed, args.ops, menu, report) };
+        tell(args, seed, menu, &shown);
+        return false;
+    }
+    if args.twice {
+        let again = world::run_seed(seed, args.ops, menu);
+        if again.digest != report.digest {
+            println!("seed {seed}: twice the same seed, not twice the same bytes");
+            let pairs = report.log.iter().zip(&again.log).enumerate();
+            if let Some((place, (one, two))) = pairs.into_iter().find(|(_, (one, two))| one != two) {
+                println!("  line {place}:\n    {one}\n    {two}");
+            }
+            return false;
+        }
+    }
+    true
+}
+
+fn tell(args: &Args, seed: u64, menu: Menu, report: &Report) {
+    println!("seed {seed} FAILED ({menu})");
+    print!("{report}");
+    println!(
+        "  see it again: cargo run -p sim -- --seeds 1 --from {seed} --ops {} --faults {menu} --whole\n",
+        args.ops
+    );
+}
+
+fn main() -> ExitCode {
+    let args = match args() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    if !args.whole {
+        // A panic is a failure like any other; what it said is in the report.
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let failed = (args.from..args.from.saturating_add(args.seeds)).filter(|each| !seed(&args, *each)).count();
+    println!("{} seeds, {failed} failed", args.seeds);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
