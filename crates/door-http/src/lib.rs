@@ -18,4 +18,4 @@ pub mod problem;
 pub mod serve;
 pub mod session;
 
-pub use serve::{Metrics, NoMetrics, Options, openapi, router, serve};
+pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};

@@ -6,6 +6,8 @@
 mod listen;
 mod meters;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,10 +31,13 @@ use crate::problem::Problem;
 use crate::session::call::Bodies;
 use crate::session::{consumers, events, messages, node, publish, streams};
 
+/// Prometheus text, when it has been gathered.
+pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
+
 /// Where the node's metrics come from, besides the door's own.
 pub trait Metrics: Send + Sync {
-    /// Appends Prometheus text.
-    fn write(&self, out: &mut String);
+    /// Gathers Prometheus text: what the journal holds is asked for, and takes a moment.
+    fn text(&self) -> MetricsText<'_>;
 }
 
 /// No metrics besides the door's own.
@@ -40,7 +45,9 @@ pub trait Metrics: Send + Sync {
 pub struct NoMetrics;
 
 impl Metrics for NoMetrics {
-    fn write(&self, _out: &mut String) {}
+    fn text(&self) -> MetricsText<'_> {
+        Box::pin(std::future::ready(String::new()))
+    }
 }
 
 /// What the host decides about the door.

@@ -96,8 +96,7 @@ pub async fn get_readyz(State(door): State<Shared>) -> Response {
     responses((status = 200, description = "Prometheus text, or OpenMetrics where it is asked for",
         content_type = "text/plain", body = String)))]
 pub async fn get_metrics(State(door): State<Shared>, headers: HeaderMap) -> Response {
-    let mut text = String::new();
-    door.options.metrics.write(&mut text);
+    let mut text = door.options.metrics.text().await;
     // The end mark belongs at the end of everything.
     let end = text.strip_suffix("# EOF\n").map_or(text.len(), str::len);
     text.truncate(end);
