@@ -7,6 +7,7 @@ mod bench;
 mod bulk;
 mod client;
 mod consumer;
+mod deliveries;
 mod demo;
 mod emit;
 mod event;
