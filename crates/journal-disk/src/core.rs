@@ -264,9 +264,7 @@ impl Core {
             return;
         }
         self.publish(batch);
-        let streams = &self.streams;
-        let info = |id: u32| streams.get(&id).map(|stream| crate::read::info(&stream.shared));
-        replies.into_iter().for_each(|reply| reply.settle(&info));
+        replies.into_iter().for_each(Reply::settle);
     }
 
     fn write(&mut self, batch: &mut Batch, force: bool, now: Moment) -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::{Moment, Wanted};
 use journal::rules::{self, Admission};
-use journal::{Append, AppendError, Purge, Receipt, Storage, StreamConfig, StreamError};
+use journal::{Append, AppendError, Purge, Receipt, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
 
 use crate::core::{Act, Core, EXPIRED_MAX};
 use crate::cursor::Cursor;
@@ -36,9 +36,12 @@ impl Core {
                     Err((Some(Reply::Append(done, Err(AppendError::Closed(why.clone())))), why))
                 }
             },
-            Op::Create(config, done) => Ok(Some(Reply::Info(done, self.create(config, now)))),
+            Op::Create(config, done) => {
+                let created = self.create(config, now);
+                Ok(Some(Reply::Info(done, created.and_then(|id| self.told(id)))))
+            }
             Op::Update(config, done) => match self.update(config, now) {
-                Ok(result) => Ok(Some(Reply::Info(done, result))),
+                Ok(result) => Ok(Some(Reply::Info(done, result.and_then(|id| self.told(id))))),
                 Err(error) => {
                     let why = unreadable(&error);
                     Err((Some(Reply::Info(done, Err(StreamError::Closed(why.clone())))), why))
@@ -69,6 +72,18 @@ impl Core {
                 Ok(done.map(Reply::Desk))
             }
         }
+    }
+
+    /// A stream as a request leaves it, whatever follows in the same commit.
+    fn told(&self, id: u32) -> Result<Box<StreamInfo>, StreamError> {
+        let stream = self.streams.get(&id).ok_or_else(|| StreamError::NotFound(id.to_string()))?;
+        let mut info = crate::read::info(&stream.shared);
+        info.config = (*stream.config).clone();
+        if stream.state != stream.shared.live.read().state {
+            let damaged = info.state.damaged;
+            info.state = StreamState { damaged, ..stream.state };
+        }
+        Ok(Box::new(info))
     }
 
     fn named(&self, name: &str) -> Result<u32, StreamError> {
@@ -364,7 +379,7 @@ fn matching(stream: &mut Stream, purge: &Purge) -> io::Result<Vec<Known>> {
     let text = |subject: &[u8]| std::str::from_utf8(subject).is_ok_and(|subject| wanted.any(subject));
     let mut found = Vec::new();
     let committed = stream.shared.live.read().state.last;
-    let mut cursor = Cursor::new(stream.shared.clone(), stream.state.first, committed.min(end - 1), PURGE_CHUNK);
+    let mut cursor = Cursor::new(stream.shared.clone(), stream.state.first, committed.min(end.saturating_sub(1)), PURGE_CHUNK);
     while let Some((head, bytes)) = cursor.next()? {
         let subject = bytes.get(head.subject_range()).unwrap_or_default();
         if text(subject) && stream.holds(head.seq) {

@@ -23,6 +23,7 @@ pub mod segment;
 mod snapshot;
 mod stream;
 pub mod subjects;
+pub mod verify;
 mod waiters;
 pub mod wal;
 pub mod window;

@@ -175,10 +175,11 @@ pub struct Changes {
 impl Live {
     /// Makes a commit visible.
     pub fn publish(&mut self, shared: &Shared, changes: &Changes, state: StreamState, first_timed: bool, segment_bytes: u64) {
-        self.append(shared, changes, segment_bytes);
+        // Before anything is taken in, so that what the index is told keeps its id.
         if changes.cleared {
             (0..self.table.ids()).for_each(|id| self.table.release(id));
         }
+        self.append(shared, changes, segment_bytes);
         for (subject, entry) in &changes.subjects {
             let text = std::str::from_utf8(subject).unwrap_or_default();
             if entry.count == 0 {
@@ -188,6 +189,14 @@ impl Live {
             } else {
                 let id = self.table.intern(text);
                 self.table.set(id, *entry);
+            }
+        }
+        if changes.cleared {
+            // Subjects that came and went within the commit.
+            for id in 0..self.table.ids() {
+                if self.table.entry(id).count == 0 {
+                    self.table.release(id);
+                }
             }
         }
         for seq in &changes.gone {

@@ -150,6 +150,13 @@ impl Core {
         if base == 0 {
             stream.start_at(first_base);
         }
+        // Segments that were dead already may be gone; the others may not.
+        for (place, (each, _, _)) in listed.segments.iter().enumerate() {
+            let end = listed.segments.get(place + 1).map_or(u64::MAX, |(next, _, _)| *next);
+            if end > stream.state.first && !segments.iter().any(|(there, _, _)| there == each) {
+                self.recovered.damage.push(format!("{} is missing", segment::path(listed.id, *each)));
+            }
+        }
         let mut live = stream.shared.live.write();
         live.segments = segments
             .iter()
@@ -183,9 +190,6 @@ impl Core {
         for (base, len, time) in &listed.segments {
             if there.contains(base) || *len <= segment::HEADER {
                 present.push((*base, *len, *time));
-            } else {
-                let missing = format!("the segment {} is missing", segment::path(listed.id, *base));
-                self.recovered.damage.push(missing);
             }
         }
         for base in there.iter().filter(|base| !listed.segments.iter().any(|(each, _, _)| each == *base)) {

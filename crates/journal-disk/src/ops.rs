@@ -26,8 +26,8 @@ pub enum Op {
 pub enum Reply {
     /// Of an append.
     Append(Done<Result<Receipt, AppendError>>, Result<Receipt, AppendError>),
-    /// Of a declaration: the stream's number.
-    Info(Done<Result<StreamInfo, StreamError>>, Result<u32, StreamError>),
+    /// Of a declaration.
+    Info(Done<Result<StreamInfo, StreamError>>, Result<Box<StreamInfo>, StreamError>),
     /// Of a removal.
     Unit(Done<Result<(), StreamError>>, Result<(), StreamError>),
     /// Of a purge.
@@ -99,14 +99,11 @@ impl Op {
 }
 
 impl Reply {
-    /// Answers what was judged. `info` tells of a stream.
-    pub fn settle(self, info: &dyn Fn(u32) -> Option<StreamInfo>) {
+    /// Answers what was judged.
+    pub fn settle(self) {
         match self {
             Reply::Append(done, result) => done(result),
-            Reply::Info(done, Ok(stream)) => {
-                done(info(stream).ok_or_else(|| StreamError::NotFound(stream.to_string())));
-            }
-            Reply::Info(done, Err(error)) => done(Err(error)),
+            Reply::Info(done, result) => done(result.map(|info| *info)),
             Reply::Unit(done, result) => done(result),
             Reply::Count(done, result) => done(result),
             Reply::Desk(done) => done(Ok(())),

@@ -228,16 +228,16 @@ fn first_at(shared: &Arc<Shared>, moment: Moment, last: u64) -> io::Result<u64> 
     let first = live.state.first;
     let at = live.segments.partition_point(|segment| segment.first_time < moment).saturating_sub(1);
     let Some(segment) = live.segments.get(at) else { return Ok(last + 1) };
+    let next = live.segments.get(at + 1).map_or(last + 1, |next| next.base);
     let near = match &segment.index {
         Indexing::Active(builder) => builder.locate_time(moment.nanos()).map(|(seq, _)| seq),
         Indexing::Sealed(sealed) => {
             let sealed = sealed.clone();
-            let next = live.segments.get(at + 1).map_or(last + 1, |next| next.base);
             drop(live);
-            Some(sealed.locate_time(shared, moment)?.unwrap_or(next))
+            sealed.locate_time(shared, moment)?
         }
     };
-    let mut cursor = Cursor::new(shared.clone(), near.unwrap_or(last + 1).max(first), last, GET_CHUNK);
+    let mut cursor = Cursor::new(shared.clone(), near.unwrap_or(next).max(first), last, GET_CHUNK);
     while let Some((head, _)) = cursor.next()? {
         if head.time >= moment {
             return Ok(head.seq);
@@ -339,14 +339,15 @@ fn scan(
     while let Some(record) = cursor.next_record()? {
         let seq = record.head.seq;
         let size = record.size();
-        if gathering.full(size) {
+        let match_subject = |wanted: &Wanted<()>| std::str::from_utf8(&record.subject).is_ok_and(|text| wanted.any(text));
+        let takes = wanted.is_none_or(match_subject) && (whole || shared.live.read().holds(seq));
+        if gathering.full(if takes { size } else { 0 }) {
             return Ok(());
         }
         note_missing(shared, gathering, expected..seq);
         expected = seq + 1;
         gathering.page.next = seq + 1;
-        let match_subject = |wanted: &Wanted<()>| std::str::from_utf8(&record.subject).is_ok_and(|text| wanted.any(text));
-        if !wanted.is_none_or(match_subject) || !(whole || shared.live.read().holds(seq)) {
+        if !takes {
             continue;
         }
         match stored(&record) {

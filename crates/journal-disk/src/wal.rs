@@ -132,6 +132,8 @@ impl Wal {
         visit: &mut dyn FnMut(Bytes),
     ) -> io::Result<(Wal, Replayed)> {
         disk.make_dir(DIR)?;
+        // Made now, or by one that died before it could say so.
+        disk.sync_dir("")?;
         let mut wal = Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from };
         wal.find_files()?;
         let mut replayed = Replayed { end: from, ..Replayed::default() };
@@ -356,6 +358,15 @@ impl Wal {
     }
 }
 
+/// Whether bytes are records, one behind the other.
+fn are_whole(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Ok(head) = record::check(bytes) else { return false };
+        bytes = bytes.get(head.len..).unwrap_or_default();
+    }
+    true
+}
+
 /// One file being replayed.
 struct Scan<'a> {
     base: u64,
@@ -448,10 +459,14 @@ impl Scan<'_> {
         }
     }
 
-    /// Gives the records between two offsets. Where they are the last of the log, the first broken
-    /// one ends it: the frame is cut there, on disk too. Returns whether that happened.
+    /// Gives the records between two offsets. Where they are the last of the log and one is broken,
+    /// the frame was torn, and nobody was answered: it is cut off whole, on disk too, since the
+    /// effects of one commit belong together. Returns whether that happened.
     fn records(&mut self, from: u64, to: u64, followed: bool, visit: &mut dyn FnMut(Bytes)) -> io::Result<bool> {
         let bytes = self.slice(from, to);
+        if !followed && !are_whole(&bytes) {
+            return self.cut(from, bytes.len() as u64).map(|()| true);
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = bytes.slice(at..);
@@ -461,7 +476,6 @@ impl Scan<'_> {
                     at += head.len;
                     continue;
                 }
-                Err(_) if !followed => return self.cut(from, at as u64, bytes.len() as u64).map(|()| true),
                 Err(broken) => {
                     if rest.iter().all(|byte| *byte == 0) && rest.len() < ALIGN as usize {
                         break;
@@ -492,21 +506,13 @@ impl Scan<'_> {
         len
     }
 
-    fn cut(&mut self, from: u64, kept: u64, len: u64) -> io::Result<()> {
+    fn cut(&mut self, from: u64, len: u64) -> io::Result<()> {
         let frame = from - FRAME_HEADER as u64;
-        let mut header = [0; FRAME_HEADER];
-        if kept > 0 {
-            let kept = u32::try_from(kept).map_err(io::Error::other)?;
-            header[..4].copy_from_slice(&frame_crc(kept, self.base + frame).to_le_bytes());
-            header[4..8].copy_from_slice(&kept.to_le_bytes());
-            header[8..].copy_from_slice(&(self.base + frame).to_le_bytes());
-        }
-        self.file.write_at(&header, frame)?;
-        self.replayed.cut += len - kept;
-        let end = if kept == 0 { frame } else { (from + kept).next_multiple_of(ALIGN) };
-        self.replayed.end = self.base + end;
+        self.file.write_at(&[0; FRAME_HEADER], frame)?;
+        self.replayed.cut += len;
+        self.replayed.end = self.base + frame;
         // What lies behind must not look like a frame of this place.
-        self.bytes = self.bytes.slice(..usize::try_from(end).unwrap_or(0).min(self.bytes.len()));
+        self.bytes = self.bytes.slice(..usize::try_from(frame).unwrap_or(0).min(self.bytes.len()));
         Ok(())
     }
 }

@@ -101,13 +101,13 @@ fn check(seed: u64, config: StreamConfig) {
                 let receipt = append(&mut core, now, wanted).unwrap();
                 if let Some(seq) = id.as_ref().and_then(|id| model.ids.get(id)) {
                     assert!(receipt.duplicate && receipt.seq == *seq, "{seed} {step}");
-                    continue;
+                } else {
+                    model.last += 1;
+                    assert_eq!((receipt.seq, receipt.duplicate), (model.last, false), "{seed} {step}");
+                    model.messages.insert(model.last, (subject.clone(), payload, ttl.map(|ttl| now.after(ttl))));
+                    model.ids.extend(id.map(|id| (id, model.last)));
+                    model.limit(&config, &subject);
                 }
-                model.last += 1;
-                assert_eq!((receipt.seq, receipt.duplicate), (model.last, false), "{seed} {step}");
-                model.messages.insert(model.last, (subject.clone(), payload, ttl.map(|ttl| now.after(ttl))));
-                model.ids.extend(id.map(|id| (id, model.last)));
-                model.limit(&config, &subject);
             }
             70..76 => {
                 let seq = 1 + chance.below(model.last + 1);
@@ -149,7 +149,12 @@ fn check(seed: u64, config: StreamConfig) {
         let state = core.info("S").unwrap().state;
         let first = model.messages.keys().next().copied().unwrap_or(model.last + 1);
         let bytes: usize = model.messages.values().map(|m| m.0.len() + m.1.len()).sum();
-        assert_eq!((state.messages, state.last), (model.messages.len() as u64, model.last), "{seed} {step}");
+        if state.messages != model.messages.len() as u64 {
+            let found: Vec<_> = all(&core, "S").into_iter().map(|m| m.0).collect();
+            let wanted: Vec<_> = model.messages.iter().map(|(seq, m)| (*seq, m.2)).collect();
+            panic!("{seed} {step} {now} {state:?}\n{found:?}\n{wanted:?}");
+        }
+        assert_eq!(state.last, model.last, "{seed} {step}");
         assert_eq!((state.first, state.bytes), (first, bytes as u64), "{seed} {step}");
         if chance.below(10) == 0 {
             compare(&core, &model, seed, step);
