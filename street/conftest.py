@@ -19,6 +19,7 @@ class Node:
     def __init__(self, folder: pathlib.Path):
         self.binary = os.environ["TIDINGS_BINARY"]
         self.data = folder / "data"
+        self.data.mkdir(exist_ok=True)
         self.log = folder / "node.log"
         self.process = None
         self.start()

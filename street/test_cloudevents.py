@@ -54,6 +54,13 @@ def message(node, seq, accept=None, raw=False):
     return answer
 
 
+def as_it_is(data):
+    """Data as bytes: text as UTF-8, and only what is neither as JSON."""
+    if isinstance(data, str):
+        return data.encode()
+    return json.dumps(data).encode() if isinstance(data, dict) else data
+
+
 def text_time(values):
     """Attributes with the time as an instant, however it is written."""
     def instant(value):
@@ -98,7 +105,8 @@ def test_an_event_of_the_old_interface_comes_back_in_both_modes(node, mode, name
     # The old interface puts attributes into headers as they are: no way for what HTTP does not take.
     ascii_only = {k: v for k, v in further.items() if isinstance(v, str) and v.isascii() and "%" not in v}
     event = OldEvent({**attributes(ascii_only), "source": "/street/old", "time": TIME.isoformat()}, data)
-    headers, body = {"binary": to_binary, "structured": to_structured}[mode](event)
+    # Left to itself it writes a text as a JSON string in one mode and not in the other.
+    headers, body = to_binary(event, as_it_is) if mode == "binary" else to_structured(event)
     receipt = post(node, headers, body)
 
     structured = message(node, receipt["seq"], accept=STRUCTURED)
@@ -107,11 +115,12 @@ def test_an_event_of_the_old_interface_comes_back_in_both_modes(node, mode, name
     assert read.get_data() == data
 
     binary = message(node, receipt["seq"], raw=True)
-    _, expected = to_binary(event)
-    if isinstance(data, (bytes, str)) or data is None:
-        assert binary.content == (expected or b"")
-    else:
+    if mode == "binary":
+        assert binary.content == (body or b"")
+    elif isinstance(data, dict):
         assert json.loads(binary.content) == data
+    else:
+        assert binary.content == (as_it_is(data) or b"")
 
 
 def test_a_batch_is_recorded_in_its_order_and_comes_back_as_one(node):

@@ -35,7 +35,7 @@ pub fn prepare(target: &Path) -> Result<PathBuf, String> {
 /// The command that runs the tests against a binary.
 pub fn command(python: &Path, binary: &Path) -> Command {
     let mut command = Command::new(python);
-    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-rs", "--color=no", "street"]);
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-rs", "--color=no", "-c", "street/pytest.ini", "street"]);
     command.env("TIDINGS_BINARY", binary).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root());
     command
 }
