@@ -19,15 +19,21 @@ pub fn prepare(target: &Path) -> Result<PathBuf, String> {
     }
     quiet(Command::new("python3").arg("--version"), "Python 3 is not here")?;
     let _absent = std::fs::remove_dir_all(&environment);
-    let made = quiet(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv fails");
-    if made.is_err() {
-        // Debian splits ensurepip off; virtualenv brings a pip of its own.
-        let virtualenv = quiet(Command::new("python3").args(["-m", "virtualenv"]).arg(&environment), "no virtualenv");
-        virtualenv.map_err(|_| "python3 -m venv fails (on Debian: apt install python3-venv)".to_string())?;
+    let requirements = root().join("street/requirements.txt");
+    let install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"];
+    let failed = "the clients cannot be installed from PyPI";
+    if quiet(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv fails").is_ok() {
+        quiet(Command::new(&python).args(["-m", "pip"]).args(install).arg(&requirements), failed)?;
+    } else {
+        // Debian splits off what puts pip into an environment; one from outside does as well.
+        let missing = "python3 -m venv fails, and there is no pip (on Debian: apt install python3-venv)";
+        quiet(Command::new("python3").args(["-m", "pip", "--version"]), missing)?;
+        let bare = ["-m", "venv", "--clear", "--without-pip"];
+        quiet(Command::new("python3").args(bare).arg(&environment), "python3 -m venv fails")?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "--python"]).arg(&python).args(install).arg(&requirements);
+        quiet(&mut pip, failed)?;
     }
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"]);
-    quiet(pip.arg(root().join("street/requirements.txt")), "the clients cannot be installed from PyPI")?;
     std::fs::write(&mark, wanted).map_err(|error| error.to_string())?;
     Ok(python)
 }
