@@ -4,6 +4,11 @@
 //! door over its real encoding. A story panics, with the door's name, where it does not hold.
 
 use std::future::Future;
+use std::sync::Mutex;
+
+use event::{Message, Pattern};
+
+use crate::fabric::{Fabric, Subscriber, SubscriberId};
 
 /// A message as a client at a door's far side sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,43 @@ pub trait Street {
 
     /// Reads up to `limit` messages of a stream from a position on.
     fn read(&self, stream: &str, from: u64, limit: usize) -> impl Future<Output = Result<Vec<Seen>, String>> + Send;
+}
+
+/// A fabric that asks every subscriber about every message: for doors' tests, and the oracle of
+/// better ones.
+#[derive(Default)]
+pub struct Plain(Mutex<Vec<(SubscriberId, Vec<Pattern>, Subscriber)>>);
+
+impl Plain {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<(SubscriberId, Vec<Pattern>, Subscriber)>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Fabric for Plain {
+    fn is_quiet(&self) -> bool {
+        self.with(|all| all.is_empty())
+    }
+
+    fn deliver(&self, message: &Message) -> u64 {
+        let subject = message.subject.as_str();
+        self.with(|all| {
+            let wants = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(subject));
+            all.iter().filter(|(_, patterns, _)| wants(patterns)).filter(|(_, _, taker)| taker.offer(message)).count()
+        }) as u64
+    }
+
+    fn subscribe(&self, patterns: &[Pattern], subscriber: Subscriber) -> SubscriberId {
+        self.with(|all| {
+            let id = all.iter().map(|(id, ..)| *id).max().unwrap_or(0) + 1;
+            all.push((id, patterns.to_vec(), subscriber));
+            id
+        })
+    }
+
+    fn unsubscribe(&self, id: SubscriberId) {
+        self.with(|all| all.retain(|(each, ..)| *each != id));
+    }
 }
 
 /// Payloads that a door could be tempted to change.

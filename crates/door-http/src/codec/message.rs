@@ -190,7 +190,7 @@ pub fn delivery(out: &mut Vec<u8>, delivery: &Delivery) {
 /// Writes the JSON form of the event in a message (CloudEvents JSON format, section 3); `false`, and
 /// nothing written, where the message is none.
 pub fn event(out: &mut Vec<u8>, message: &Message) -> bool {
-    if !Event::from_message(message).is_some_and(|event| event.is_ok()) {
+    if Event::from_message(message).is_none_or(|event| event.is_err()) {
         return false;
     }
     let mut media_type = None;
@@ -220,21 +220,17 @@ pub fn event(out: &mut Vec<u8>, message: &Message) -> bool {
 }
 
 fn event_data(out: &mut Vec<u8>, media_type: Option<&str>, payload: &[u8]) {
-    let text = media_type.and_then(|media_type| std::str::from_utf8(payload).ok().map(|text| (media_type, text)));
+    let text = std::str::from_utf8(payload).ok().zip(media_type);
     match text {
-        Some((media_type, text)) if is_json(media_type) => {
-            if serde_json::from_str::<IgnoredAny>(text).is_ok() {
-                raw(out, ",\"data\":");
-                raw(out, text);
-                return;
-            }
-        }
-        Some((_, text)) => {
+        Some((text, media_type)) if !is_json(media_type) => {
             raw(out, ",\"data\":");
-            string(out, text);
-            return;
+            return string(out, text);
         }
-        None => {}
+        Some((text, _)) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            raw(out, ",\"data\":");
+            return raw(out, text);
+        }
+        _ => {}
     }
     raw(out, ",\"data_base64\":");
     base64(out, payload);

@@ -19,14 +19,14 @@ use crate::problem::Problem;
 #[derive(Debug, Default)]
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
+fn decode<'a>(name: &str, text: &'a str) -> Result<Cow<'a, str>, Problem> {
     // A plus sign is a space in forms, which is what every HTTP client library writes queries as.
     if !text.contains(['+', '%']) {
         return Ok(Cow::Borrowed(text));
     }
     let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8();
-    decoded.map(|text| Cow::Owned(text.into_owned())).map_err(|_| Problem::query(text, "is not UTF-8"))
+    decoded.map(|text| Cow::Owned(text.into_owned())).map_err(|_| Problem::query(name, "is not UTF-8"))
 }
 
 impl<'a> Query<'a> {
@@ -42,7 +42,8 @@ impl<'a> Query<'a> {
         let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decode(name)?, decode(value)?);
+            let name = decode(name, name)?;
+            let value = decode(&name, value)?;
             if !known.contains(&name.as_ref()) && !repeat.contains(&name.as_ref()) {
                 let names: Vec<&str> = known.iter().chain(repeat).copied().collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

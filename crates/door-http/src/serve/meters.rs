@@ -50,10 +50,9 @@ impl Meters {
         let status = STATUSES.iter().position(|code| *code == status.as_u16()).unwrap_or(STATUSES.len() - 1);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.partition_point(|bound| *bound < micros);
-        for counter in [meter.counts.get(method).and_then(|statuses| statuses.get(status)), meter.buckets.get(bucket)] {
-            if let Some(counter) = counter {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
+        let counts = meter.counts.get(method).and_then(|statuses| statuses.get(status));
+        for counter in counts.into_iter().chain(meter.buckets.get(bucket)) {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
         meter.micros.fetch_add(micros, Ordering::Relaxed);
     }

@@ -1,0 +1,10 @@
+//! The door's routes, one by one, on a journal in memory, without a socket.
+
+mod access;
+mod consumers;
+mod events;
+mod messages;
+mod node;
+mod publish;
+mod streams;
+mod support;
