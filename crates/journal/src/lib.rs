@@ -27,6 +27,7 @@ extern crate alloc;
 mod config;
 mod consumer;
 mod contract;
+pub mod desk;
 mod error;
 pub mod limits;
 pub mod local;

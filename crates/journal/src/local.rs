@@ -15,7 +15,7 @@ mod readers;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -25,6 +25,7 @@ use spin::Mutex;
 use crate::config::StreamConfig;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, Sink};
 use crate::contract::{Answer, Done, Health, Journal, ready};
+use crate::desk::Removed;
 use crate::error::{AckError, AppendError, ConsumerError, ReadError, StreamError};
 use crate::memory::Memory;
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
@@ -140,7 +141,7 @@ impl State {
     fn tick(&mut self, now: Moment) {
         self.memory.tick(now);
         self.readers.tick(&self.memory, now, &mut self.calls);
-        self.consumers.tick(now);
+        self.consumers.tick(now, &mut self.calls);
     }
 
     /// Lets consumers do what they can.
@@ -160,6 +161,13 @@ impl State {
             self.consumers.appended(now, &receipt, &subject);
         }
         Ok(receipt)
+    }
+
+    /// Tells consumers what limits and lifetimes have removed.
+    fn forget_removed(&mut self, now: Moment, stream: &str) {
+        if let Some(first) = self.memory.first(stream) {
+            self.consumers.removed(now, stream, Removed::Below(first));
+        }
     }
 
     fn info(&self, mut info: StreamInfo) -> StreamInfo {
@@ -187,7 +195,9 @@ impl Journal for Local {
     fn stream_update(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
         self.shared.on_streams(|state, now| {
             let info = state.memory.stream_update(now, config)?;
-            state.consumers.removed(now, &info.config.name, info.state.first);
+            state.consumers.stream(now, &info);
+            state.consumers.removed(now, &info.config.name, Removed::Some);
+            state.forget_removed(now, &info.config.name);
             Ok(state.info(info))
         })
     }
@@ -226,8 +236,8 @@ impl Journal for Local {
     fn purge(&self, stream: &str, purge: Purge) -> Answer<Result<u64, StreamError>> {
         self.shared.on_streams(|state, now| {
             let purged = state.memory.purge(stream, &purge)?;
-            let first = state.memory.stream_info(stream)?.state.first;
-            state.consumers.purged(now, stream, first);
+            state.consumers.removed(now, stream, Removed::Some);
+            state.forget_removed(now, stream);
             Ok(purged)
         })
     }
@@ -235,7 +245,7 @@ impl Journal for Local {
     fn delete(&self, stream: &str, seq: u64) -> Answer<Result<(), StreamError>> {
         self.shared.on_streams(|state, now| {
             state.memory.delete(stream, seq)?;
-            state.consumers.deleted(now, stream, seq);
+            state.consumers.removed(now, stream, Removed::One(seq));
             Ok(())
         })
     }
@@ -276,13 +286,16 @@ impl Journal for Local {
     }
 
     fn consumer_info(&self, stream: &str, consumer: &str) -> Answer<Result<ConsumerInfo, ConsumerError>> {
-        ready(self.shared.with(|state, _| state.consumers.info(stream, consumer)))
+        ready(self.shared.with(|state, now| {
+            state.forget_removed(now, stream);
+            state.consumers.info(stream, consumer)
+        }))
     }
 
     fn consumers(&self, stream: &str) -> Answer<Result<Vec<ConsumerInfo>, ConsumerError>> {
-        ready(self.shared.with(|state, _| match state.memory.stream_info(stream) {
-            Ok(_) => Ok(state.consumers.list(stream)),
-            Err(_) => Err(ConsumerError::NoStream(String::from(stream))),
+        ready(self.shared.with(|state, now| {
+            state.forget_removed(now, stream);
+            state.consumers.list(stream)
         }))
     }
 
@@ -296,10 +309,12 @@ impl Journal for Local {
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {
-        let closed = self.shared.state.lock().closed;
         self.shared.with(|state, now| {
-            let shared = Arc::downgrade(&self.shared);
-            state.consumers.fetch(now, stream, consumer, fetch, consumers::Open { sink, shared, closed });
+            if state.closed {
+                return consumers::refuse(sink, &mut state.calls);
+            }
+            let open = consumers::Open { sink, shared: Arc::downgrade(&self.shared) };
+            state.consumers.fetch(now, stream, consumer, fetch, open);
         });
     }
 

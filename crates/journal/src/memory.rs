@@ -107,6 +107,11 @@ impl Memory {
         self.held(stream).map(Held::info).ok_or_else(|| StreamError::NotFound(stream.to_string()))
     }
 
+    /// A stream's first position; as [`StreamState::first`](crate::StreamState::first).
+    pub fn first(&self, stream: &str) -> Option<u64> {
+        self.held(stream).map(Held::first)
+    }
+
     /// All streams, by name.
     pub fn streams(&self) -> Vec<StreamInfo> {
         self.streams.values().map(Held::info).collect()

@@ -1,30 +1,53 @@
-//! Consumers of the journal in memory.
+//! The rim of the [`Desk`] in memory: reads at once, saves nothing, and hands deliveries to sinks.
+//!
+//! # Invariants
+//! - A sink is either in `sinks` or out with a call; while one is out, the desk is not polled, so
+//!   what a sink says to a delivery is known before the next is made.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::ToString;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use event::{Moment, Subject};
 
-use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, FetchEnd, Sink};
+use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Delivery, Fetch, FetchEnd, Sink, Want};
 use crate::contract::{Answer, Done, answer};
-use crate::error::{AckError, ConsumerError, FetchError};
+use crate::desk::{Desk, Input, Output, Removed, Reply, Request, What, dead_stream};
+use crate::error::{AckError, AppendError, ConsumerError, FetchError, ReadError};
 use crate::memory::Memory;
-use crate::stream::{Receipt, StreamInfo};
+use crate::stream::{Append, Page, Receipt, StreamInfo};
 
 use super::{CLOSED, Call, Readers, Shared};
+
+/// How often sinks that wait are asked whether their users are still there.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
 
 /// What a fetch brings.
 pub(super) struct Open {
     pub(super) sink: Box<dyn Sink>,
     pub(super) shared: Weak<Shared>,
-    pub(super) closed: bool,
+}
+
+enum Waiter {
+    Consumer(Done<Told<ConsumerInfo>>),
+    Unit(Done<Told<()>>),
+    Ack(Done<Result<(), AckError>>),
 }
 
 #[derive(Default)]
-pub(super) struct Consumers {}
+pub(super) struct Consumers {
+    desk: Desk,
+    sinks: BTreeMap<Request, Open>,
+    waiters: BTreeMap<u64, Waiter>,
+    /// Names requests and tickets.
+    next: u64,
+    /// Sinks that are out with a call.
+    out: usize,
+    probe_at: Moment,
+}
 
 type Told<T> = Result<T, ConsumerError>;
 
@@ -37,66 +60,252 @@ impl Shared {
         self.with(|state, now| work(&mut state.consumers, now, done));
         told
     }
-}
 
-fn absent<T>(stream: &str) -> Told<T> {
-    Err(ConsumerError::NoStream(stream.to_string()))
+    /// Takes back a sink that was out with a delivery.
+    fn delivered(&self, request: Request, open: Open, token: AckToken, want: Want) {
+        let now = (self.clock)();
+        let mut state = self.state.lock();
+        let consumers = &mut state.consumers;
+        consumers.out -= 1;
+        match want {
+            Want::More => {}
+            Want::Pause => consumers.desk.handle(now, Input::Hold { request }),
+            Want::Closed => {
+                consumers.desk.handle(now, Input::Cancel { request, untaken: Some(token) });
+                drop(state);
+                return open.sink.end(FetchEnd::Closed);
+            }
+        }
+        consumers.sinks.insert(request, open);
+    }
+
+    /// Takes back a sink that was asked whether it is ready.
+    fn probed(&self, request: Request, open: Open, ready: Option<bool>) {
+        let now = (self.clock)();
+        let mut state = self.state.lock();
+        let consumers = &mut state.consumers;
+        consumers.out -= 1;
+        match ready {
+            Some(true) => consumers.desk.handle(now, Input::Ready { request }),
+            Some(false) => {}
+            None => {
+                consumers.desk.handle(now, Input::Cancel { request, untaken: None });
+                drop(state);
+                return open.sink.end(FetchEnd::Closed);
+            }
+        }
+        consumers.sinks.insert(request, open);
+    }
 }
 
 impl Consumers {
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        None
+        self.desk.wake_at()
     }
-    pub(super) fn count(&self, _stream: &str) -> u64 {
-        0
+
+    pub(super) fn count(&self, stream: &str) -> u64 {
+        self.desk.count(stream)
     }
-    pub(super) fn tick(&mut self, _now: Moment) {}
-    pub(super) fn settle(&mut self, _: &mut Memory, _: &mut Readers, _: Moment, _: &mut VecDeque<Call>) {}
-    pub(super) fn stream(&mut self, _now: Moment, _info: &StreamInfo) {}
-    pub(super) fn stream_deleted(&mut self, _now: Moment, _stream: &str) {}
-    pub(super) fn appended(&mut self, _now: Moment, _receipt: &Receipt, _subject: &Subject) {}
-    pub(super) fn removed(&mut self, _now: Moment, _stream: &str, _first: u64) {}
-    pub(super) fn purged(&mut self, _now: Moment, _stream: &str, _first: u64) {}
-    pub(super) fn deleted(&mut self, _now: Moment, _stream: &str, _seq: u64) {}
-    pub(super) fn create(&mut self, _: Moment, stream: &str, _: ConsumerConfig, done: Done<Told<ConsumerInfo>>) {
-        done(absent(stream));
+
+    pub(super) fn tick(&mut self, now: Moment, calls: &mut VecDeque<Call>) {
+        self.desk.handle(now, Input::Tick);
+        if now < self.probe_at || self.out > 0 {
+            return;
+        }
+        self.probe_at = now.after(PROBE_EVERY);
+        let requests: Vec<Request> = self.sinks.keys().copied().collect();
+        for request in requests {
+            let Some(mut open) = self.sinks.remove(&request) else { continue };
+            self.out += 1;
+            calls.push_back(Box::new(move || {
+                let ready = open.sink.ready();
+                if let Some(shared) = open.shared.upgrade() {
+                    shared.probed(request, open, ready);
+                }
+            }));
+        }
     }
-    pub(super) fn update(&mut self, _: Moment, stream: &str, _: ConsumerConfig, done: Done<Told<ConsumerInfo>>) {
-        done(absent(stream));
+
+    /// Does what the desk wants done, up to the next delivery.
+    pub(super) fn settle(
+        &mut self,
+        memory: &mut Memory,
+        readers: &mut Readers,
+        now: Moment,
+        calls: &mut VecDeque<Call>,
+    ) {
+        while self.out == 0 {
+            let Some(output) = self.desk.poll(now) else { return };
+            match output {
+                Output::Read { key, stream, what } => {
+                    let result = read(memory, &stream, what);
+                    self.desk.handle(now, Input::Page { key, result });
+                }
+                Output::Deliver { request, delivery } => self.deliver(now, request, delivery, calls),
+                Output::End { request, end } => {
+                    if let Some(open) = self.sinks.remove(&request) {
+                        calls.push_back(Box::new(move || open.sink.end(end)));
+                    }
+                }
+                Output::Save { key, .. } => self.desk.handle(now, Input::Saved { key, result: Ok(()) }),
+                Output::DeadLetter { key, append } => {
+                    let result = self.dead_letter(memory, readers, now, append, calls);
+                    self.desk.handle(now, Input::DeadLettered { key, result });
+                }
+                Output::Retire { stream, seqs } => memory.retire(&stream, &seqs),
+                Output::Reply { ticket, reply } => self.reply(ticket, reply, calls),
+            }
+        }
     }
-    pub(super) fn delete(&mut self, _: Moment, stream: &str, _: &str, done: Done<Told<()>>) {
-        done(absent(stream));
+
+    fn deliver(&mut self, now: Moment, request: Request, delivery: Delivery, calls: &mut VecDeque<Call>) {
+        let Some(mut open) = self.sinks.remove(&request) else {
+            return self.desk.handle(now, Input::Cancel { request, untaken: Some(delivery.token) });
+        };
+        self.out += 1;
+        calls.push_back(Box::new(move || {
+            let token = delivery.token.clone();
+            let want = open.sink.deliver(delivery);
+            if let Some(shared) = open.shared.upgrade() {
+                shared.delivered(request, open, token, want);
+            }
+        }));
     }
+
+    fn dead_letter(
+        &mut self,
+        memory: &mut Memory,
+        readers: &mut Readers,
+        now: Moment,
+        append: Append,
+        calls: &mut VecDeque<Call>,
+    ) -> Result<(), AppendError> {
+        let subject = append.message.subject.clone();
+        if memory.captured_by(&subject).is_none()
+            && let Ok(config) = dead_stream()
+            && let Ok(info) = memory.stream_create(now, config)
+        {
+            self.stream(now, &info);
+        }
+        let receipt = memory.append(now, append)?;
+        if !receipt.duplicate {
+            readers.appended(memory, &receipt.stream, &subject, calls);
+            self.appended(now, &receipt, &subject);
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, ticket: u64, reply: Reply, calls: &mut VecDeque<Call>) {
+        match (self.waiters.remove(&ticket), reply) {
+            (Some(Waiter::Consumer(done)), Reply::Consumer(told)) => calls.push_back(Box::new(move || done(told))),
+            (Some(Waiter::Unit(done)), Reply::Unit(told)) => calls.push_back(Box::new(move || done(told))),
+            (Some(Waiter::Ack(done)), Reply::Ack(told)) => calls.push_back(Box::new(move || done(told))),
+            // A waiter that is dropped answers that the journal is closed.
+            (_, _) => {}
+        }
+    }
+
+    fn name(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn ticket(&mut self, waiter: Waiter) -> u64 {
+        let ticket = self.name();
+        self.waiters.insert(ticket, waiter);
+        ticket
+    }
+
+    pub(super) fn stream(&mut self, now: Moment, info: &StreamInfo) {
+        let (config, state) = (&info.config, &info.state);
+        let (retention, first, last) = (config.retention, state.first, state.last);
+        self.desk.handle(now, Input::Stream { stream: &config.name, retention, first, last });
+    }
+
+    pub(super) fn stream_deleted(&mut self, now: Moment, stream: &str) {
+        self.desk.handle(now, Input::StreamDeleted { stream });
+    }
+
+    pub(super) fn appended(&mut self, now: Moment, receipt: &Receipt, subject: &Subject) {
+        let input = Input::Appended { stream: &receipt.stream, seq: receipt.seq, subject: subject.as_str() };
+        self.desk.handle(now, input);
+    }
+
+    pub(super) fn removed(&mut self, now: Moment, stream: &str, removed: Removed) {
+        self.desk.handle(now, Input::Removed { stream, removed });
+    }
+
+    pub(super) fn create(&mut self, now: Moment, stream: &str, config: ConsumerConfig, done: Done<Told<ConsumerInfo>>) {
+        let ticket = self.ticket(Waiter::Consumer(done));
+        self.desk.handle(now, Input::Create { ticket, stream, config });
+    }
+
+    pub(super) fn update(&mut self, now: Moment, stream: &str, config: ConsumerConfig, done: Done<Told<ConsumerInfo>>) {
+        let ticket = self.ticket(Waiter::Consumer(done));
+        self.desk.handle(now, Input::Update { ticket, stream, config });
+    }
+
+    pub(super) fn delete(&mut self, now: Moment, stream: &str, consumer: &str, done: Done<Told<()>>) {
+        let ticket = self.ticket(Waiter::Unit(done));
+        self.desk.handle(now, Input::Delete { ticket, stream, consumer });
+    }
+
     pub(super) fn pause(
         &mut self,
-        _: Moment,
+        now: Moment,
         stream: &str,
-        _: &str,
-        _: Option<Moment>,
+        consumer: &str,
+        until: Option<Moment>,
         done: Done<Told<ConsumerInfo>>,
     ) {
-        done(absent(stream));
+        let ticket = self.ticket(Waiter::Consumer(done));
+        self.desk.handle(now, Input::Pause { ticket, stream, consumer, until });
     }
-    pub(super) fn info(&self, stream: &str, _: &str) -> Told<ConsumerInfo> {
-        absent(stream)
+
+    pub(super) fn info(&self, stream: &str, consumer: &str) -> Told<ConsumerInfo> {
+        self.desk.info(stream, consumer)
     }
-    pub(super) fn list(&self, _: &str) -> Vec<ConsumerInfo> {
-        Vec::new()
+
+    pub(super) fn list(&self, stream: &str) -> Told<Vec<ConsumerInfo>> {
+        self.desk.list(stream)
     }
-    pub(super) fn fetch(&mut self, _: Moment, stream: &str, consumer: &str, _: Fetch, open: Open) {
-        let _ = (open.shared, open.closed);
-        let error = FetchError::NotFound { stream: stream.to_string(), name: consumer.to_string() };
-        open.sink.end(FetchEnd::Failed(error));
+
+    pub(super) fn fetch(&mut self, now: Moment, stream: &str, consumer: &str, fetch: Fetch, open: Open) {
+        let request = self.name();
+        self.sinks.insert(request, open);
+        self.desk.handle(now, Input::Fetch { request, stream, consumer, fetch });
     }
+
     pub(super) fn acknowledge(
         &mut self,
-        _: Moment,
+        now: Moment,
         token: AckToken,
-        _: Ack,
-        _: bool,
+        ack: Ack,
+        synced: bool,
         done: Done<Result<(), AckError>>,
     ) {
-        done(Err(AckError::NotFound { stream: token.stream.to_string(), name: token.consumer.to_string() }));
+        let ticket = self.ticket(Waiter::Ack(done));
+        self.desk.handle(now, Input::Ack { ticket, token, ack, synced });
     }
-    pub(super) fn close(&mut self, _: Moment) {}
+
+    pub(super) fn close(&mut self, now: Moment) {
+        self.desk.handle(now, Input::Close);
+    }
+}
+
+fn read(memory: &Memory, stream: &str, what: What) -> Result<Page, ReadError> {
+    let gathered = |messages| Page { messages, next: u64::MAX, last: 0, damaged: Vec::new() };
+    match what {
+        What::Next(read) => memory.read(stream, &read),
+        What::Seqs(seqs) => Ok(gathered(seqs.iter().filter_map(|seq| memory.get(stream, *seq).ok()).collect())),
+        What::Last(patterns) => {
+            Ok(gathered(patterns.iter().filter_map(|pattern| memory.last(stream, pattern).ok()).collect()))
+        }
+    }
+}
+
+/// A fetch of a journal that is closed.
+pub(super) fn refuse(sink: Box<dyn Sink>, calls: &mut VecDeque<Call>) {
+    let end = FetchEnd::Failed(FetchError::Closed(CLOSED.to_string()));
+    calls.push_back(Box::new(move || sink.end(end)));
 }

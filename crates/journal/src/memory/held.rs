@@ -65,6 +65,10 @@ impl Held {
         }
     }
 
+    pub(super) fn first(&self) -> u64 {
+        self.messages.keys().next().copied().unwrap_or(self.last + 1)
+    }
+
     pub(super) fn insert(&mut self, stored: Stored, id: Option<Bytes>, expires: Option<Moment>) {
         let seq = stored.seq;
         (self.last, self.last_time) = (seq, stored.time);

@@ -1,0 +1,353 @@
+//! Streams and consumers as they come, change and go.
+
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use event::{Moment, Wanted};
+
+use crate::config::Retention;
+use crate::consumer::{ConsumerConfig, ConsumerInfo, ConsumerStart, FetchEnd};
+use crate::error::{ConsumerError, FetchError, ReadError};
+use crate::rules;
+use crate::stream::{Page, Read, Start};
+
+use super::consumer::{Consumer, Seat};
+use super::outbox::{Aim, Saving};
+use super::stored::Entry;
+use super::{Desk, Key, RETRY_EVERY, Removed, Reply, Room, SHUT, Ticket, What, not_found, stored};
+
+impl Desk {
+    pub(super) fn room(&mut self, stream: &str) -> &mut Room {
+        let new = || Room {
+            retention: Retention::Limits,
+            first: 1,
+            last: 0,
+            consumers: alloc::collections::BTreeMap::new(),
+            watching: Wanted::default(),
+            interest: Wanted::default(),
+            retiring: Vec::new(),
+            sweep: None,
+            told: false,
+        };
+        self.rooms.entry(Arc::from(stream)).or_insert_with(new)
+    }
+
+    pub(super) fn stream(&mut self, stream: &str, retention: Retention, first: u64, last: u64) {
+        let room = self.room(stream);
+        (room.retention, room.told) = (retention, true);
+        (room.first, room.last) = (room.first.max(first), room.last.max(last));
+    }
+
+    pub(super) fn stream_deleted(&mut self, now: Moment, stream: &str) {
+        let ids = self.rooms.get(stream).map(|room| room.consumers.values().copied().collect::<Vec<u64>>());
+        ids.unwrap_or_default().into_iter().for_each(|id| self.drop_consumer(now, id));
+        self.rooms.remove(stream);
+    }
+
+    pub(super) fn removed(&mut self, now: Moment, stream: &str, removed: Removed) {
+        let Some(room) = self.rooms.get_mut(stream) else { return };
+        if let Removed::Below(first) = removed {
+            room.first = room.first.max(first);
+        }
+        for id in room.consumers.values().copied().collect::<Vec<u64>>() {
+            let Some(consumer) = self.consumers.get_mut(&id) else { continue };
+            match removed {
+                Removed::Below(first) => consumer.removed_below(first),
+                Removed::One(seq) => consumer.removed_one(seq),
+                Removed::Some => consumer.removed_some(),
+            }
+            self.after(now, id);
+        }
+    }
+
+    pub(super) fn create(&mut self, now: Moment, ticket: Ticket, stream: &str, config: ConsumerConfig) {
+        if let Err(error) = self.try_create(now, ticket, stream, config) {
+            self.outbox.reply(ticket, Reply::Consumer(Err(error)));
+        }
+    }
+
+    fn try_create(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        stream: &str,
+        config: ConsumerConfig,
+    ) -> Result<(), ConsumerError> {
+        if self.closed {
+            return Err(ConsumerError::Closed(SHUT.to_string()));
+        }
+        let room = self.rooms.get(stream).ok_or_else(|| ConsumerError::NoStream(stream.to_string()))?;
+        let config = rules::check_consumer(config)?;
+        if let Some(id) = room.consumers.get(config.name.as_str()).copied() {
+            let same = self.consumers.get(&id).is_some_and(|found| same(&found.config, &config));
+            if !same {
+                return Err(ConsumerError::Exists(config.name));
+            }
+            // As durable as the first answer was.
+            let info = self.info(stream, &config.name)?;
+            self.answer(now, id, ticket, info);
+            return Ok(());
+        }
+        self.check_queue(room, &config)?;
+        let (retention, last) = (room.retention, room.last);
+        self.consumer_next += 1;
+        self.tag_last = now.nanos().max(self.tag_last + 1);
+        let seat =
+            Seat { id: self.consumer_next, stream: Arc::from(stream), tag: self.tag_last, created: now, retention };
+        let (id, start) = (seat.id, config.start);
+        let mut consumer = Consumer::new(seat, config);
+        match start {
+            ConsumerStart::All => {}
+            ConsumerStart::New => consumer.cursor = last + 1,
+            ConsumerStart::Seq(seq) => consumer.cursor = seq.max(1),
+            ConsumerStart::LastPerSubject => consumer.until = last,
+            ConsumerStart::Last => {
+                let what = What::Last(consumer.patterns());
+                self.outbox.read(&consumer.stream, Aim::Open(id), what);
+                consumer.opening = Some(ticket);
+            }
+            ConsumerStart::Time(time) => {
+                let read = Read { start: Start::Time(time), ..Read::from(1, 1) };
+                self.outbox.read(&consumer.stream, Aim::Open(id), What::Next(read));
+                consumer.opening = Some(ticket);
+            }
+        }
+        let opening = consumer.opening.is_some();
+        self.seat(consumer);
+        self.after(now, id);
+        if !opening {
+            self.answer_info(now, id, ticket);
+        }
+        Ok(())
+    }
+
+    /// Lists a consumer under its stream.
+    pub(super) fn seat(&mut self, consumer: Consumer) {
+        let (id, name, patterns) = (consumer.id, consumer.name.clone(), consumer.patterns());
+        let room = self.room(&consumer.stream);
+        room.consumers.insert(name, id);
+        for pattern in &patterns {
+            room.interest.insert(pattern, id);
+        }
+        self.consumers.insert(id, consumer);
+    }
+
+    /// The place where a new consumer starts was read.
+    pub(super) fn opened_at(&mut self, now: Moment, id: u64, result: Result<Page, ReadError>) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let page = match result {
+            Ok(page) => page,
+            Err(error) => {
+                let ticket = consumer.opening.take();
+                self.drop_consumer(now, id);
+                let told = Reply::Consumer(Err(ConsumerError::Storage(error.to_string())));
+                return ticket.into_iter().for_each(|ticket| self.outbox.reply(ticket, told.clone()));
+            }
+        };
+        let last = self.rooms.get(&consumer.stream).map_or(0, |room| room.last);
+        consumer.cursor = match consumer.config.start {
+            ConsumerStart::Last => page.messages.iter().map(|stored| stored.seq).max().unwrap_or(last + 1),
+            _ => page.messages.first().map_or(page.next, |stored| stored.seq),
+        };
+        if let Some(ticket) = consumer.opening.take() {
+            self.answer_info(now, id, ticket);
+        }
+        self.after(now, id);
+    }
+
+    pub(super) fn update(&mut self, now: Moment, ticket: Ticket, stream: &str, config: ConsumerConfig) {
+        if let Err(error) = self.try_update(now, ticket, stream, config) {
+            self.outbox.reply(ticket, Reply::Consumer(Err(error)));
+        }
+    }
+
+    fn try_update(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        stream: &str,
+        config: ConsumerConfig,
+    ) -> Result<(), ConsumerError> {
+        let room = self.rooms.get(stream).ok_or_else(|| ConsumerError::NoStream(stream.to_string()))?;
+        let id = room.consumers.get(config.name.as_str()).copied();
+        let id = id.ok_or_else(|| not_found(stream, &config.name))?;
+        let old = self.consumers.get(&id).ok_or_else(|| not_found(stream, &config.name))?;
+        let config = rules::check_consumer_update(&old.config, config)?;
+        self.check_queue(room, &config)?;
+        let Some(room) = self.rooms.get_mut(stream) else { return Ok(()) };
+        let Some(consumer) = self.consumers.get_mut(&id) else { return Ok(()) };
+        let refiltered = consumer.config.filters != config.filters;
+        if refiltered {
+            consumer.unwatch(&mut room.watching);
+            consumer.rewind();
+            for pattern in &consumer.patterns() {
+                room.interest.remove(pattern, &id);
+            }
+        }
+        consumer.config = config;
+        (consumer.whole, consumer.changed) = (true, true);
+        if refiltered {
+            for pattern in &consumer.patterns() {
+                room.interest.insert(pattern, id);
+            }
+            let stream = consumer.stream.clone();
+            self.sweep(&stream);
+        }
+        self.after(now, id);
+        self.answer_info(now, id, ticket);
+        Ok(())
+    }
+
+    /// Under [`Retention::WorkQueue`] no two consumers take the same message.
+    fn check_queue(&self, room: &Room, config: &ConsumerConfig) -> Result<(), ConsumerError> {
+        if room.retention != Retention::WorkQueue {
+            return Ok(());
+        }
+        let all = [event::Pattern::all()];
+        let ours = if config.filters.is_empty() { &all[..] } else { &config.filters };
+        for other in room.consumers.values().filter_map(|id| self.consumers.get(id)) {
+            let theirs = other.patterns();
+            let overlap = ours.iter().any(|ours| theirs.iter().any(|theirs| ours.overlaps(theirs)));
+            if *other.name != *config.name && overlap {
+                let reason = alloc::format!("must not overlap those of '{}': the stream is a work queue", other.name);
+                return Err(ConsumerError::Invalid { field: "filters", reason });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pause(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str, until: Option<Moment>) {
+        let found = self.find(stream, name);
+        let Some(consumer) = found.and_then(|id| self.consumers.get_mut(&id)) else {
+            let error = self.info(stream, name).err().unwrap_or_else(|| not_found(stream, name));
+            return self.outbox.reply(ticket, Reply::Consumer(Err(error)));
+        };
+        let id = consumer.id;
+        consumer.config.pause_until = until;
+        (consumer.whole, consumer.changed) = (true, true);
+        self.after(now, id);
+        self.answer_info(now, id, ticket);
+    }
+
+    pub(super) fn delete(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str) {
+        let Some(id) = self.find(stream, name) else {
+            let error = self.info(stream, name).err().unwrap_or_else(|| not_found(stream, name));
+            return self.outbox.reply(ticket, Reply::Unit(Err(error)));
+        };
+        let durable = self.consumers.get(&id).is_some_and(|consumer| consumer.config.durable);
+        self.drop_consumer(now, id);
+        let told = Reply::Unit(Ok(()));
+        if durable {
+            self.waiting.push((ticket, told));
+        } else {
+            self.outbox.reply(ticket, told);
+        }
+    }
+
+    /// Takes a consumer out; its fetches end.
+    pub(super) fn drop_consumer(&mut self, now: Moment, id: u64) {
+        let Some(mut consumer) = self.consumers.remove(&id) else { return };
+        for request in consumer.fetches.take_all() {
+            self.requests.remove(&request);
+            self.outbox.end(request, FetchEnd::ConsumerDeleted);
+        }
+        if let Some(wake) = consumer.wake {
+            self.timers.remove(&(wake, id));
+        }
+        self.dirty.remove(&id);
+        if let Some(ticket) = consumer.opening.take() {
+            let error = not_found(&consumer.stream, &consumer.name);
+            self.outbox.reply(ticket, Reply::Consumer(Err(error)));
+        }
+        if consumer.config.durable {
+            let (stream, name) = (consumer.stream.to_string(), consumer.name.to_string());
+            self.gone.push(Entry::Gone { stream, name, tag: consumer.tag });
+            self.save_at = Some(now);
+        }
+        if let Some(room) = self.rooms.get_mut(&consumer.stream) {
+            room.consumers.remove(&consumer.name);
+            consumer.unwatch(&mut room.watching);
+            for pattern in &consumer.patterns() {
+                room.interest.remove(pattern, &id);
+            }
+        }
+        let stream = consumer.stream.clone();
+        if self.rooms.get(&stream).is_some_and(|room| room.retention == Retention::Interest) {
+            self.sweep(&stream);
+        }
+    }
+
+    fn answer_info(&mut self, now: Moment, id: u64, ticket: Ticket) {
+        let Some(consumer) = self.consumers.get(&id) else { return };
+        let range = self.rooms.get(&consumer.stream).map_or((1, 0), |room| (room.first, room.last));
+        let info = consumer.info(range.0, range.1);
+        self.answer(now, id, ticket, info);
+    }
+
+    /// Answers a declaration: where it is durable, when it is.
+    fn answer(&mut self, now: Moment, id: u64, ticket: Ticket, info: ConsumerInfo) {
+        let durable = info.config.durable;
+        let told = Reply::Consumer(Ok(info));
+        if durable {
+            self.settle(now, id);
+            self.waiting.push((ticket, told));
+        } else {
+            self.outbox.reply(ticket, told);
+        }
+    }
+
+    /// Hands over all changes.
+    pub(super) fn save(&mut self) {
+        self.save_at = None;
+        let mut saving = Saving { replies: core::mem::take(&mut self.waiting), ..Saving::default() };
+        saving.gone = core::mem::take(&mut self.gone);
+        let mut entries = saving.gone.clone();
+        for id in core::mem::take(&mut self.dirty) {
+            if let Some(consumer) = self.consumers.get_mut(&id).filter(|consumer| consumer.unsaved()) {
+                entries.push(consumer.take_entry());
+                saving.consumers.push(id);
+            }
+        }
+        if entries.is_empty() && saving.replies.is_empty() {
+            return;
+        }
+        self.outbox.save(stored::encode(&entries), saving);
+    }
+
+    pub(super) fn saved(&mut self, now: Moment, key: Key, result: Result<(), alloc::string::String>) {
+        let Some(saving) = self.outbox.take_save(key) else { return };
+        let Err(why) = result else {
+            return saving.replies.into_iter().for_each(|(ticket, told)| self.outbox.reply(ticket, told));
+        };
+        saving.replies.iter().for_each(|(ticket, told)| self.outbox.reply(*ticket, told.unsaved(&why)));
+        self.gone.extend(saving.gone);
+        for id in saving.consumers {
+            if let Some(consumer) = self.consumers.get_mut(&id) {
+                (consumer.whole, consumer.changed) = (true, true);
+                self.dirty.insert(id);
+            }
+        }
+        if !self.closed {
+            self.save_at = Some(now.after(RETRY_EVERY));
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Moment) {
+        self.closed = true;
+        for consumer in self.consumers.values_mut() {
+            for request in consumer.fetches.take_all() {
+                self.outbox.end(request, FetchEnd::Failed(FetchError::Closed(SHUT.to_string())));
+            }
+            consumer.rewind();
+        }
+        self.requests.clear();
+        self.save_at = Some(now);
+    }
+}
+
+/// Whether two declarations are one; a pause is not part of it.
+fn same(a: &ConsumerConfig, b: &ConsumerConfig) -> bool {
+    let bare = |config: &ConsumerConfig| ConsumerConfig { pause_until: None, ..config.clone() };
+    bare(a) == bare(b)
+}
