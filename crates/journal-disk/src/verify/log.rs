@@ -19,8 +19,7 @@ impl Survey<'_> {
     /// Reads all of the log there is.
     pub(super) fn log(&mut self, slot_bytes: u64, needed_from: u64) -> Result<Log, VerifyError> {
         self.step("wal");
-        let mut log =
-            Log { slot_bytes, messages: BTreeMap::new(), damage: Vec::new(), declared: BTreeMap::new() };
+        let mut log = Log { slot_bytes, messages: BTreeMap::new(), damage: Vec::new(), declared: BTreeMap::new() };
         let disk: Arc<dyn Disk> = Arc::new(Still(self.disk.clone()));
         let mut count = 0;
         let (_, replayed) = match Wal::open(disk, slot_bytes, 0, &mut |bytes| {

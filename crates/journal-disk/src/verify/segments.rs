@@ -33,12 +33,7 @@ struct Broken {
 
 impl Survey<'_> {
     /// Reads one stream.
-    pub(super) fn stream(
-        &mut self,
-        stream: &Listed,
-        log: &Log,
-        patches: &mut Patches,
-    ) -> Result<(), VerifyError> {
+    pub(super) fn stream(&mut self, stream: &Listed, log: &Log, patches: &mut Patches) -> Result<(), VerifyError> {
         let dir = segment::dir(stream.id);
         let held = self.snapshot(stream, &dir)?;
         let name = stream.config.name.clone();
