@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use event::Moment;
 use journal::Storage;
@@ -52,7 +52,6 @@ pub struct Standing {
 struct Snapped {
     number: u64,
     bytes: u64,
-    last: u64,
     first: u64,
     /// Where it is: segment and length.
     place: (u64, u64),
@@ -74,6 +73,8 @@ pub struct Checkpoint {
     snapshots: Vec<(u32, Vec<u8>, Snapped)>,
     condemned: Vec<u32>,
     disk: Arc<dyn Disk>,
+    /// Whether a segment could not be synced: what it then reads back may not be on the disk.
+    distrusted: AtomicBool,
 }
 
 impl Core {
@@ -118,7 +119,7 @@ impl Core {
             let mut snapped = before;
             if file && due && place.0 > 0 {
                 let bytes = snapshot::encode(stream)?;
-                snapped = Snapped { number, bytes: bytes.len() as u64, last, first, place };
+                snapped = Snapped { number, bytes: bytes.len() as u64, first, place };
                 snapshots.push((*id, bytes, snapped));
             }
             catalog.streams.push(Listed {
@@ -139,6 +140,7 @@ impl Core {
             snapshots,
             condemned: self.standing.condemned.clone(),
             disk: self.disk.clone(),
+            distrusted: AtomicBool::new(false),
         }))
     }
 
@@ -148,6 +150,10 @@ impl Core {
         if let Err(error) = result {
             tracing::warn!(%error, "a checkpoint failed; the log is kept");
             self.standing.error = Some(error.to_string());
+            if done.distrusted.load(Ordering::Relaxed) {
+                // A second sync would say that all is well. Opening anew writes it again, from the log.
+                self.fail(&format!("a segment could not be synced: {error}"));
+            }
             return;
         }
         self.standing.error = None;
@@ -162,6 +168,11 @@ impl Core {
         if let Err(error) = self.wal.release(before) {
             tracing::warn!(%error, "old files of the log could not be removed");
         }
+    }
+
+    /// Forgets a checkpoint that was begun and will not run.
+    pub(crate) fn abandon_checkpoint(&mut self) {
+        self.standing.running = false;
     }
 
     /// Does a whole checkpoint here and now.
@@ -201,13 +212,15 @@ impl Core {
         }
         self.fail("it was closed");
         for stream in self.streams.values() {
-            stream.shared.waiters.lock().wake_all();
+            let woken = stream.shared.waiters.lock().take_all();
+        woken.into_iter().for_each(|wake| wake());
         }
     }
 
     /// What the snapshots cover, as opening found it.
-    pub(crate) fn snapped(&mut self, stream: u32, number: u64, bytes: u64, first: u64, last: u64, place: (u64, u64)) {
-        self.standing.snapshots.insert(stream, Snapped { number, bytes, last, first, place });
+    pub(crate) fn snapped(&mut self, stream: u32, number: u64, first: u64, place: (u64, u64)) {
+        // Its size is not known any more: the next one comes when the least was recorded.
+        self.standing.snapshots.insert(stream, Snapped { number, bytes: 0, first, place });
     }
 }
 
@@ -225,7 +238,7 @@ impl Checkpoint {
     pub fn run(&self) -> io::Result<()> {
         for shared in &self.streams {
             flush(shared)?;
-            sync(shared)?;
+            sync(shared).inspect_err(|_| self.distrusted.store(true, Ordering::Relaxed))?;
             write_indexes(shared)?;
         }
         for (id, bytes, _) in &self.snapshots {
@@ -286,16 +299,18 @@ pub fn flush(shared: &Shared) -> io::Result<()> {
     while let Some(job) = next_flush(shared) {
         let file = match job.file.open(shared.disk.as_ref()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && job.at == segment::HEADER => {
-                let dir = segment::dir(shared.id);
-                shared.disk.make_dir(&dir)?;
+                shared.disk.make_dir(&segment::dir(shared.id))?;
                 let file = shared.disk.create(&job.file.path)?;
-                file.write_at(&segment::header(shared.id, job.base), 0)?;
                 job.file.opened(file.clone());
-                job.file.created.store(true, Ordering::Relaxed);
                 file
             }
             other => other?,
         };
+        if job.at == segment::HEADER {
+            // Nothing is in it yet, though an earlier try may have made it.
+            job.file.created.store(true, Ordering::Relaxed);
+            file.write_at(&segment::header(shared.id, job.base), 0)?;
+        }
         let mut bytes = Vec::with_capacity(job.chunks.iter().map(|chunk| chunk.bytes.len()).sum());
         job.chunks.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.bytes));
         job.file.dirty.store(true, Ordering::Relaxed);
@@ -340,21 +355,18 @@ fn next_flush(shared: &Shared) -> Option<Flush> {
 /// Makes what was flushed durable.
 fn sync(shared: &Shared) -> io::Result<()> {
     let files: Vec<_> = shared.live.read().segments.iter().filter_map(|segment| segment.file.clone()).collect();
-    let mut created = false;
-    for file in files {
+    for file in &files {
         if file.dirty.swap(false, Ordering::Relaxed) {
-            let synced = file.open(shared.disk.as_ref()).and_then(|file| file.sync_data());
-            if let Err(error) = synced {
-                // What the file lost is still in the log, which is kept until a sync succeeds.
+            file.open(shared.disk.as_ref()).and_then(|file| file.sync_data()).inspect_err(|_| {
                 file.dirty.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
+            })?;
         }
-        created |= file.created.swap(false, Ordering::Relaxed);
     }
-    if created {
+    let created: Vec<_> = files.iter().filter(|file| file.created.load(Ordering::Relaxed)).collect();
+    if !created.is_empty() {
         shared.disk.sync_dir(&segment::dir(shared.id))?;
         shared.disk.sync_dir("streams")?;
+        created.iter().for_each(|file| file.created.store(false, Ordering::Relaxed));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use event::{Moment, Wanted};
@@ -21,6 +22,8 @@ use crate::batch::Batch;
 use crate::checkpoint::Standing;
 use crate::directory::Directory;
 use crate::disk::Disk;
+#[cfg(doc)]
+use crate::live::Shared;
 use crate::ops::{Op, Refusal, Reply};
 use crate::record::{Draft, Kind};
 use crate::stream::Stream;
@@ -84,8 +87,9 @@ pub(crate) enum Act {
     Drop(Stream),
 }
 
-/// Told of messages that became visible: stream, first and last position.
-pub type Observer = Box<dyn Fn(&Arc<str>, u64, u64) + Send>;
+/// Told of messages that became visible, of streams that [`Shared::watched`] is set for: the stream,
+/// and position and subject of each.
+pub type Observer = Box<dyn Fn(&Arc<str>, Vec<(u64, bytes::Bytes)>) + Send>;
 
 /// See the module.
 pub struct Core {
@@ -110,6 +114,8 @@ pub struct Core {
     /// When the next message expires, or earlier.
     pub(crate) wake: Option<Moment>,
     pub(crate) synced_at: Moment,
+    /// Answers that wait for a later sync.
+    pub(crate) unsynced: Vec<Reply>,
     pub(crate) recovered: crate::open::Recovered,
     pub(crate) _lock: Box<dyn Send + std::marker::Sync>,
 }
@@ -136,6 +142,16 @@ impl Core {
     /// Why appends are refused for now.
     pub fn refusing(&self) -> Option<&str> {
         self.closed.as_deref().or(self.refusing.as_deref())
+    }
+
+    /// Where the log ends: how many bytes were ever recorded, about.
+    pub fn log_end(&self) -> u64 {
+        self.wal.end()
+    }
+
+    /// What the consumers kept: in order, the last whole and the changes behind it.
+    pub fn desk(&self) -> &[Vec<u8>] {
+        &self.desk
     }
 
     /// What opening found.
@@ -186,7 +202,13 @@ impl Core {
         let mut replies = Vec::with_capacity(ops.len());
         let mut force = false;
         for op in ops {
-            force |= matches!(&op, Op::Desk(_, Some(_)) | Op::Create(..) | Op::Update(..) | Op::Drop(..));
+            let always = self.options.sync == Sync::Always;
+            force |= match &op {
+                Op::Desk { synced, .. } => *synced,
+                Op::Create(..) | Op::Update(..) | Op::Drop(..) => true,
+                Op::Retire(..) | Op::DeskWhole(_) => false,
+                Op::Append(..) | Op::Purge(..) | Op::Delete(..) => always,
+            };
             match self.judge(op, now) {
                 Ok(reply) => replies.extend(reply),
                 Err((reply, why)) => {
@@ -197,6 +219,7 @@ impl Core {
             }
         }
         if expiring && self.closed.is_none() {
+            force |= self.options.sync == Sync::Always;
             if let Err(error) = self.expire(now) {
                 self.fail(&error.to_string());
             }
@@ -257,7 +280,8 @@ impl Core {
             }
         }
         if let Some(why) = self.closed.clone() {
-            replies.into_iter().for_each(|reply| reply.fail(&why));
+            let unsynced = std::mem::take(&mut self.unsynced);
+            unsynced.into_iter().chain(replies).for_each(|reply| reply.fail(&why));
             for op in std::mem::take(&mut self.queue) {
                 op.refuse(&Refusal::Closed(why.clone()));
             }
@@ -271,7 +295,7 @@ impl Core {
         // Judging may need more than was foreseen, where a purge removes single messages.
         self.wal.ensure_room(batch.log_bytes())?;
         self.wal.write(&mut batch.frame)?;
-        if force || self.options.sync == Sync::Always {
+        if force {
             self.wal.sync()?;
             self.synced_at = now;
         }
@@ -289,9 +313,12 @@ impl Core {
         }
         for (id, bytes) in batch.into_runs() {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let first = stream.publish(bytes, None, self.options.segment_bytes);
-            if let (Some(first), Some(observer)) = (first, &self.observer) {
-                observer(&stream.shared.name, first, stream.state.last);
+            let added = stream.publish(bytes, None, self.options.segment_bytes);
+            if let Some(observer) = &self.observer {
+                if !added.is_empty() && stream.shared.watched.load(Ordering::SeqCst) {
+                    let told = added.into_iter().map(|each| (each.seq, each.subject)).collect();
+                    observer(&stream.shared.name, told);
+                }
             }
         }
         for act in acts.drain(..) {
@@ -315,7 +342,8 @@ impl Core {
         live.deleted = true;
         live.segments.clear();
         drop(live);
-        stream.shared.waiters.lock().wake_all();
+        let woken = stream.shared.waiters.lock().take_all();
+        woken.into_iter().for_each(|wake| wake());
         self.standing.condemned.push(stream.shared.id);
     }
 
@@ -329,6 +357,10 @@ impl Core {
     /// Does what is due by time: expiry, and the sync of `Interval`.
     pub fn tick(&mut self, now: Moment) {
         self.commit(now);
+        if self.refusing.is_some() {
+            // The cause may be gone; it is told by what making room says now.
+            let _noted = self.make_room(EFFECTS_BYTES);
+        }
         while self.closed.is_none() && self.wake.is_some_and(|wake| wake <= now) {
             let before = self.wake;
             self.commit_once(now);
@@ -341,6 +373,12 @@ impl Core {
                 self.fail(&format!("the write-ahead log failed: {error}"));
             }
             self.synced_at = now;
+            for reply in std::mem::take(&mut self.unsynced) {
+                match &self.closed {
+                    None => reply.settle(),
+                    Some(why) => reply.fail(why),
+                }
+            }
         }
     }
 

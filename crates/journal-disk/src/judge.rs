@@ -66,10 +66,14 @@ impl Core {
                 Ok(()) => Ok(None),
                 Err(error) => Err((None, unreadable(&error))),
             },
-            Op::Desk(bytes, done) => {
+            Op::DeskWhole(bytes) => {
+                self.desk = vec![bytes];
+                Ok(None)
+            }
+            Op::Desk { bytes, done, .. } => {
                 self.batch.add_apart(&Draft { payload: &bytes, ..Draft::bare(Kind::Desk, 0, 0, now) });
                 self.desk.push(bytes);
-                Ok(done.map(Reply::Desk))
+                Ok(Some(Reply::Desk(done)))
             }
         }
     }

@@ -13,7 +13,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use event::Moment;
@@ -41,6 +41,10 @@ pub struct Shared {
     pub disk: Arc<dyn Disk>,
     /// Positions found damaged since the engine was opened, at most [`DAMAGED_MAX`].
     pub damaged: Mutex<BTreeSet<u64>>,
+    /// Whether somebody wants to be told of its messages.
+    pub watched: AtomicBool,
+    /// How many consumers it has.
+    pub consumers: AtomicU64,
 }
 
 /// Damaged positions that are remembered, so that each is counted once.

@@ -100,6 +100,7 @@ impl Core {
             observer: None,
             wake: None,
             synced_at: now,
+            unsynced: Vec::new(),
             recovered,
             _lock: lock,
         };
@@ -136,9 +137,7 @@ impl Core {
             match self.load_snapshot(&listed, first_base) {
                 Some(snapshot) => {
                     (base, len) = (snapshot.base, snapshot.len);
-                    let state = snapshot.state;
-                    // Its size is not known any more: the next one comes when the least was recorded.
-                    self.snapped(listed.id, listed.snapshot, 0, state.first, state.last, (base, len));
+                    self.snapped(listed.id, listed.snapshot, snapshot.state.first, (base, len));
                     stream.restore(snapshot);
                 }
                 None => self.recovered.damage.push(format!(

@@ -18,8 +18,17 @@ pub enum Op {
     Delete(String, u64, Done<Result<(), StreamError>>),
     /// Remove messages that every consumer is done with: those that are there, of those given.
     Retire(String, Vec<u64>),
-    /// Keep a change of the consumers. Durable when it answers, where there is something to answer.
-    Desk(Vec<u8>, Option<Done<Result<(), String>>>),
+    /// Keep a change of the consumers. Answered when it is durable.
+    Desk {
+        /// The change, theirs to read.
+        bytes: Vec<u8>,
+        /// Whether somebody waits: it is synced with this commit, otherwise with a later one.
+        synced: bool,
+        /// What is answered.
+        done: Done<Result<(), String>>,
+    },
+    /// All changes of the consumers so far come to this: the next catalogue has it in their place.
+    DeskWhole(Vec<u8>),
 }
 
 /// An answer that waits for the commit.
@@ -32,7 +41,7 @@ pub enum Reply {
     Unit(Done<Result<(), StreamError>>, Result<(), StreamError>),
     /// Of a purge.
     Count(Done<Result<u64, StreamError>>, Result<u64, StreamError>),
-    /// Of a change of the consumers.
+    /// Of a change of the consumers, once the log is synced.
     Desk(Done<Result<(), String>>),
 }
 
@@ -80,7 +89,8 @@ impl Op {
                 4096 + patterns + notes + config.description.len() * 2
             }
             Op::Retire(_, seqs) => seqs.len() * (OVERHEAD + event::limits::SUBJECT_BYTES_MAX),
-            Op::Desk(bytes, _) => bytes.len() + OVERHEAD,
+            Op::Desk { bytes, .. } => bytes.len() + OVERHEAD,
+            Op::DeskWhole(_) => 0,
             _ => OVERHEAD + event::limits::SUBJECT_BYTES_MAX,
         }
     }
@@ -92,8 +102,8 @@ impl Op {
             Op::Create(_, done) | Op::Update(_, done) => done(Err(refusal.stream())),
             Op::Drop(_, done) | Op::Delete(_, _, done) => done(Err(refusal.stream())),
             Op::Purge(_, _, done) => done(Err(refusal.stream())),
-            Op::Retire(..) | Op::Desk(_, None) => {}
-            Op::Desk(_, Some(done)) => done(Err(refusal.text())),
+            Op::Retire(..) | Op::DeskWhole(_) => {}
+            Op::Desk { done, .. } => done(Err(refusal.text())),
         }
     }
 }

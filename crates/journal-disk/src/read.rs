@@ -41,14 +41,14 @@ fn storage(error: io::Error) -> ReadError {
     ReadError::Storage(error.to_string())
 }
 
-/// A stream's declaration and what it holds; consumers are counted elsewhere.
+/// A stream's declaration and what it holds.
 pub fn info(shared: &Arc<Shared>) -> StreamInfo {
     let live = shared.live.read();
     let mut info = StreamInfo {
         config: (*live.config).clone(),
         created: live.created,
         state: live.state,
-        consumers: 0,
+        consumers: shared.consumers.load(std::sync::atomic::Ordering::Relaxed),
         disk_bytes: live.disk_bytes(),
     };
     let (timed, first, last) = (live.first_timed, live.state.first, live.state.last);
@@ -106,6 +106,11 @@ impl Reader {
     /// All streams, by name.
     pub fn streams(&self) -> Vec<StreamInfo> {
         self.directory.all().iter().map(info).collect()
+    }
+
+    /// Records found damaged since the engine was opened.
+    pub fn damaged(&self) -> u64 {
+        self.directory.all().iter().map(|shared| shared.damaged.lock().len() as u64).sum()
     }
 
     /// The stream that captures a subject.

@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use event::{Moment, Pattern};
@@ -124,6 +125,8 @@ impl Stream {
             waiters: Mutex::default(),
             disk: disk.clone(),
             damaged: Mutex::default(),
+            watched: AtomicBool::new(false),
+            consumers: AtomicU64::new(0),
         };
         Stream::new(Arc::new(shared), window)
     }
@@ -542,8 +545,8 @@ impl Stream {
     }
 
     /// Makes the commit visible. `bytes` are the records of this stream, in order.
-    /// Returns the first new position, if there is one.
-    pub fn publish(&mut self, bytes: Vec<Bytes>, placed: Option<u64>, segment_bytes: u64) -> Option<u64> {
+    /// Returns the new messages.
+    pub fn publish(&mut self, bytes: Vec<Bytes>, placed: Option<u64>, segment_bytes: u64) -> Vec<Added> {
         let subjects = self
             .touched
             .drain(..)
@@ -564,8 +567,9 @@ impl Stream {
         let mut live = self.shared.live.write();
         live.publish(&self.shared, &changes, self.state, self.first_timed, segment_bytes);
         drop(live);
-        self.shared.waiters.lock().wake(&changes.added);
-        changes.added.first().map(|added| added.seq)
+        let woken = self.shared.waiters.lock().take(&changes.added);
+        woken.into_iter().for_each(|wake| wake());
+        changes.added
     }
 }
 

@@ -39,27 +39,23 @@ impl Waiters {
         Some(wake)
     }
 
-    /// Calls and removes those that want one of these messages.
-    pub fn wake(&mut self, added: &[Added]) {
+    /// Removes those that want one of these messages, to be called when the lock is let go of.
+    #[must_use]
+    pub fn take(&mut self, added: &[Added]) -> Vec<Wake> {
         if self.waiting.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut woken = Vec::new();
         for message in added {
             self.wanted.each(std::str::from_utf8(&message.subject).unwrap_or_default(), &mut |key| woken.push(*key));
         }
-        for key in woken {
-            if let Some(wake) = self.remove(key) {
-                wake();
-            }
-        }
+        woken.into_iter().filter_map(|key| self.remove(key)).collect()
     }
 
-    /// Calls and removes all.
-    pub fn wake_all(&mut self) {
+    /// Removes all, to be called when the lock is let go of.
+    #[must_use]
+    pub fn take_all(&mut self) -> Vec<Wake> {
         let keys: Vec<u64> = self.waiting.keys().copied().collect();
-        for wake in keys.into_iter().filter_map(|key| self.remove(key)) {
-            wake();
-        }
+        keys.into_iter().filter_map(|key| self.remove(key)).collect()
     }
 }
