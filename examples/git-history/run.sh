@@ -31,10 +31,10 @@ fail() {
     exit 1
 }
 
-commits=$(git -C "$repository" rev-list --count HEAD)
+sh "$here/commits.sh" "$repository" >"$scratch/all"
+commits=$(wc -l <"$scratch/all")
 [ "$commits" -ge 2 ] || fail "$repository has fewer than two commits"
 echo "== $commits commits, one event each; all but the newest now"
-sh "$here/commits.sh" "$repository" >"$scratch/all"
 head -n "$((commits - 1))" "$scratch/all" | emit
 
 echo "== who wrote how much"

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::{Client, Request};
-use super::emit::{Outcome, Recorded, addressed};
+use super::emit::{Outcome, Recorded, addressed, uncaptured};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::lines::{Digest, Wrap};
@@ -132,7 +132,7 @@ fn send_all(
     loop {
         let (batch, end) = gather(bulk, receiver, &mut kept, interrupt);
         if let Some(batch) = batch {
-            let recorded = send(client, bulk, &batch, interrupt)?;
+            let recorded = send(client, bulk, &batch, progress, interrupt)?;
             progress.acknowledged(&batch, recorded);
             if let Some(file) = &bulk.resume {
                 progress.reached.store(file)?;
@@ -181,7 +181,13 @@ fn gather(
     }
 }
 
-fn send(client: &Client, bulk: &Bulk, batch: &Batch, interrupt: &Interrupt) -> Result<Vec<Recorded>, Failure> {
+fn send(
+    client: &Client,
+    bulk: &Bulk,
+    batch: &Batch,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<Recorded>, Failure> {
     let request = Request::post(&["events"]).header("content-type", "application/cloudevents-batch+json");
     let mut body = Vec::with_capacity(batch.body.len() + 2);
     body.push(b'[');
@@ -196,12 +202,17 @@ fn send(client: &Client, bulk: &Bulk, batch: &Batch, interrupt: &Interrupt) -> R
                 let recorded = answer.events.into_iter().map(Outcome::recorded).collect::<Result<_, _>>();
                 return recorded.map_err(|failure| batch.refused(failure));
             }
-            Err(failure) => failure,
+            Err(failure) => uncaptured(failure),
         };
         let Some(seconds) = failure.retry_after_seconds() else { return Err(batch.refused(failure)) };
         let pause = wait.max(Duration::from_secs(seconds));
-        if begun.elapsed() + pause > bulk.patience {
+        // A node that was never there is more likely a wrong address than one that is coming back.
+        let never_there = progress.events == 0 && matches!(failure, Failure::Unreachable { .. });
+        if never_there || begun.elapsed() + pause > bulk.patience {
             return Err(failure);
+        }
+        if wait == RETRY_WAIT_FIRST {
+            progress.bar.suspend(|| eprintln!("{failure}\ntrying again for up to {}", Span(bulk.patience)));
         }
         let until = Instant::now() + pause;
         while Instant::now() < until {

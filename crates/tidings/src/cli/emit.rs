@@ -16,6 +16,9 @@ use super::units::{Pair, Span};
 /// Where events come from that are given no source.
 const SOURCE_DEFAULT: &str = "/tidings/cli";
 
+/// What to do where no stream captures a subject.
+const DECLARE: &str = "declare a stream for it: tidings stream add NAME --subjects PATTERN";
+
 /// Flags of `tidings event emit`.
 #[derive(Debug, clap::Args)]
 pub struct EmitArgs {
@@ -110,7 +113,7 @@ impl Outcome {
             Outcome::Delivered { delivered } => Err(Failure::Refused(Problem {
                 title: "no stream captures the event's subject".to_owned(),
                 detail: format!("it was handed to {delivered} who listen now, and not recorded"),
-                hint: Some("declare a stream for it: tidings stream add NAME --subjects PATTERN".to_owned()),
+                hint: Some(DECLARE.to_owned()),
                 ..Problem::default()
             })),
         }
@@ -139,7 +142,7 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
         };
     }
     let request = addressed(request, args.to.as_deref(), args.ttl).body(data.unwrap_or_default());
-    let answer = client.ask(&request)?;
+    let answer = client.ask(&request).map_err(uncaptured)?;
     let recorded = serde_json::from_slice::<Outcome>(&answer).map_err(Failure::strange)?.recorded()?;
     let mut out = Out::new();
     if args.show.json {
@@ -152,6 +155,17 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
     let note = if recorded.duplicate { out.paint(Colour::Yellow, "  (was there already)") } else { String::new() };
     out.line(format!("{place}  {}  id {}{note}", safe(&recorded.subject), safe(&id)))?;
     out.flush()
+}
+
+/// Where no stream captures a subject the node says "not found"; what is missing is a stream, not an event.
+pub fn uncaptured(failure: Failure) -> Failure {
+    match failure {
+        Failure::NotFound(problem) => {
+            let hint = problem.hint.clone().or(Some(DECLARE.to_owned()));
+            Failure::Refused(Problem { hint, ..problem })
+        }
+        other => other,
+    }
 }
 
 fn event(args: &EmitArgs, id: &str, content_type: Option<String>) -> Result<event::cloud::Event, Failure> {

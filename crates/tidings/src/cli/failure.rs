@@ -141,7 +141,7 @@ impl fmt::Display for Failure {
             Failure::Found | Failure::Closed => return Ok(()),
         };
         write!(f, "error: {}", what.trim_end_matches('.'))?;
-        if !detail.is_empty() && detail != what {
+        if !detail.is_empty() && !detail.eq_ignore_ascii_case(what) {
             write!(f, "\n  {detail}")?;
         }
         if !hint.is_empty() {
