@@ -37,6 +37,9 @@ pub const FRAME_HEADER: usize = 16;
 const ALIGN: u64 = 8;
 /// Released files that are kept for use again; more are removed.
 const SPARES_MAX: usize = 2;
+/// Bytes at the log's end, at least, that opening writes again: what may be written between two syncs
+/// that no append asks for.
+const REWRITTEN: u64 = 64 * 1024;
 /// Zeros written at a time when a file is made.
 const ZEROS: usize = 256 * 1024;
 
@@ -71,6 +74,8 @@ pub struct Replayed {
     pub damage: Vec<Damage>,
     /// Bytes of a torn frame that were cut off.
     pub cut: u64,
+    /// Where the last frame starts.
+    last: u64,
 }
 
 /// Broken bytes of the log.
@@ -150,7 +155,7 @@ impl Wal {
             wal.replay_file(*span, from, followed, visit, &mut replayed)?;
         }
         wal.end = replayed.end;
-        wal.settle()?;
+        wal.settle(replayed.last)?;
         Ok((wal, replayed))
     }
 
@@ -191,8 +196,10 @@ impl Wal {
         scan.run(visit)
     }
 
-    /// Opens the file that the end lies in, and makes what replay gave durable.
-    fn settle(&mut self) -> io::Result<()> {
+    /// Opens the file that the end lies in, and makes what replay gave durable. The end is written
+    /// again: after a sync that failed it may be read from memory and not be on the disk, and no
+    /// later sync would say so.
+    fn settle(&mut self, last_frame: u64) -> io::Result<()> {
         while let Some(last) = self.files.back().copied() {
             if last.slot * self.slot_bytes <= self.end {
                 break;
@@ -201,10 +208,17 @@ impl Wal {
             self.disk.remove(&path(last.slot))?;
             self.files.pop_back();
         }
-        if let Some(last) = self.files.back().copied().filter(|last| self.end < self.end_of(*last)) {
+        if let Some(last) = self.files.back().copied() {
             let file = self.disk.open(&path(last.slot))?;
+            let base = last.slot * self.slot_bytes;
+            let from = last_frame.min(self.end.saturating_sub(REWRITTEN)).max(base + FILE_HEADER);
+            if from < self.end {
+                let mut bytes = vec![0; usize::try_from(self.end - from).map_err(io::Error::other)?];
+                let count = file.read_at(&mut bytes, from - base)?;
+                file.write_at(bytes.get(..count).unwrap_or_default(), from - base)?;
+            }
             file.sync_data()?;
-            self.file = Some(file);
+            self.file = (self.end < self.end_of(last)).then_some(file);
         }
         Ok(())
     }
@@ -428,6 +442,7 @@ impl Scan<'_> {
                 (Some(len), behind) => {
                     let start = self.at + FRAME_HEADER as u64;
                     let torn = self.records(start, start + len, behind.is_some() || self.followed, visit)?;
+                    self.replayed.last = self.base + self.at;
                     self.at = if torn { self.replayed.end - self.base } else { (start + len).next_multiple_of(ALIGN) };
                 }
                 (None, Some(next)) => {
