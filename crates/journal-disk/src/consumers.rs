@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event::{Moment, Pattern};
@@ -24,10 +24,10 @@ use crate::pool::Pool;
 use crate::read::Reader;
 use crate::writer::Inbox;
 
-/// How often sinks that took a pause are asked.
+/// How often sinks that took a pause are asked, by the machine's own clock: their users are outside.
 const HELD_EVERY: Duration = Duration::from_millis(100);
 /// How often sinks that wait are asked whether their user is still there.
-const WAITING_EVERY: Duration = Duration::from_secs(1);
+const WAITING_EVERY: Duration = Duration::from_millis(500);
 /// Longest sleep, so that a clock that is set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Bytes of saved changes after which the whole is taken down in their place.
@@ -66,7 +66,8 @@ enum Event {
     Pause(String, String, Option<Moment>, Told<ConsumerInfo>),
     Info(String, String, Told<ConsumerInfo>),
     List(String, Told<Vec<ConsumerInfo>>),
-    Fetch(String, String, Fetch, Box<dyn Sink>),
+    /// With the moment it was asked, from which its wait counts.
+    Fetch(Moment, String, String, Fetch, Box<dyn Sink>),
     Ack(AckToken, Ack, bool, Done<Result<(), AckError>>),
     Close(Done<()>),
 }
@@ -83,6 +84,7 @@ struct Queue {
 pub struct Consumers {
     queue: Mutex<Queue>,
     wake: Condvar,
+    clock: Arc<dyn Clock>,
 }
 
 enum Waiting {
@@ -100,8 +102,8 @@ struct Counter {
     sinks: BTreeMap<Request, Box<dyn Sink>>,
     next: u64,
     saved: usize,
-    asked_held: Moment,
-    asked_waiting: Moment,
+    asked_held: Instant,
+    asked_waiting: Instant,
     closing: Option<Done<()>>,
 }
 
@@ -111,7 +113,7 @@ impl Consumers {
     /// # Errors
     /// Where the system gives no thread.
     pub fn start(parts: Parts, kept: &[Vec<u8>]) -> io::Result<(Arc<Consumers>, JoinHandle<()>)> {
-        let way = Arc::new(Consumers { queue: Mutex::default(), wake: Condvar::new() });
+        let way = Arc::new(Consumers { queue: Mutex::default(), wake: Condvar::new(), clock: parts.clock.clone() });
         let mut desk = Desk::new();
         for bytes in kept {
             if let Err(error) = desk.apply(bytes) {
@@ -126,8 +128,8 @@ impl Consumers {
             sinks: BTreeMap::new(),
             next: 0,
             saved: kept.iter().map(Vec::len).sum(),
-            asked_held: now,
-            asked_waiting: now,
+            asked_held: Instant::now(),
+            asked_waiting: Instant::now(),
             closing: None,
             parts,
         };
@@ -220,8 +222,9 @@ impl Consumers {
 
     /// See [`journal::Journal::fetch`].
     pub fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {
-        let refused = self.ask(Event::Fetch(stream.to_owned(), consumer.to_owned(), fetch, sink));
-        if let Err(Event::Fetch(_, _, _, sink)) = refused {
+        let now = self.clock.now();
+        let refused = self.ask(Event::Fetch(now, stream.to_owned(), consumer.to_owned(), fetch, sink));
+        if let Err(Event::Fetch(_, _, _, _, sink)) = refused {
             sink.end(FetchEnd::Failed(FetchError::Closed(CLOSED.to_owned())));
         }
     }
@@ -292,9 +295,11 @@ impl Counter {
 
     /// Waits for events, or until something is due. `None`: the end.
     fn take(&self) -> Option<VecDeque<Event>> {
-        let held = (!self.desk.held().is_empty()).then(|| self.asked_held.after(HELD_EVERY));
-        let waiting = (!self.sinks.is_empty()).then(|| self.asked_waiting.after(WAITING_EVERY));
-        let until = [held, waiting, self.desk.wake_at()].into_iter().flatten().min();
+        let left = |asked: Instant, every: Duration| every.saturating_sub(asked.elapsed());
+        let held = (!self.desk.held().is_empty()).then(|| left(self.asked_held, HELD_EVERY));
+        let waiting = (!self.sinks.is_empty()).then(|| left(self.asked_waiting, WAITING_EVERY));
+        let asked_at = [held, waiting].into_iter().flatten().min().map(|left| Instant::now() + left);
+        let until = self.desk.wake_at();
         let mut queue = self.way.queue.lock();
         loop {
             if queue.stopped {
@@ -306,9 +311,13 @@ impl Counter {
             if !queue.events.is_empty() || due || std::mem::take(&mut queue.nudged) {
                 return Some(std::mem::take(&mut queue.events));
             }
-            match until {
-                Some(until) => {
-                    let _timed_out = self.way.wake.wait_for(&mut queue, until.since(now).min(SLEEP_MAX));
+            let asking = asked_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if asking.is_some_and(|left| left.is_zero()) {
+                return Some(VecDeque::new());
+            }
+            match [until.map(|until| until.since(now).min(SLEEP_MAX)), asking].into_iter().flatten().min() {
+                Some(span) => {
+                    let _timed_out = self.way.wake.wait_for(&mut queue, span);
                 }
                 None => self.way.wake.wait(&mut queue),
             }
@@ -354,11 +363,11 @@ impl Counter {
             }
             Event::Info(stream, consumer, done) => done(self.desk.info(&stream, &consumer)),
             Event::List(stream, done) => done(self.desk.list(&stream)),
-            Event::Fetch(stream, consumer, fetch, sink) => {
+            Event::Fetch(asked, stream, consumer, fetch, sink) => {
                 self.next += 1;
                 let request = self.next;
                 self.sinks.insert(request, sink);
-                self.desk.handle(now, Input::Fetch { request, stream: &stream, consumer: &consumer, fetch });
+                self.desk.handle(asked.min(now), Input::Fetch { request, stream: &stream, consumer: &consumer, fetch });
             }
             Event::Ack(token, ack, synced, done) => {
                 let ticket = self.ticket(Waiting::Ack(done));
@@ -403,8 +412,8 @@ impl Counter {
     }
 
     fn ask_sinks(&mut self, now: Moment) {
-        if now.since(self.asked_held) >= HELD_EVERY {
-            self.asked_held = now;
+        if self.asked_held.elapsed() >= HELD_EVERY {
+            self.asked_held = Instant::now();
             for request in self.desk.held() {
                 match self.sinks.get_mut(&request).map(|sink| sink.ready()) {
                     Some(Some(true)) => self.desk.handle(now, Input::Ready { request }),
@@ -413,8 +422,8 @@ impl Counter {
                 }
             }
         }
-        if now.since(self.asked_waiting) >= WAITING_EVERY {
-            self.asked_waiting = now;
+        if self.asked_waiting.elapsed() >= WAITING_EVERY {
+            self.asked_waiting = Instant::now();
             let waiting: Vec<Request> = self.desk.waiting().collect();
             for request in waiting {
                 if self.sinks.get_mut(&request).is_none_or(|sink| sink.ready().is_none()) {
@@ -425,8 +434,14 @@ impl Counter {
     }
 
     fn cancel(&mut self, now: Moment, request: Request) {
-        self.sinks.remove(&request);
+        self.close_sink(request);
         self.desk.handle(now, Input::Cancel { request, untaken: None });
+    }
+
+    fn close_sink(&mut self, request: Request) {
+        if let Some(sink) = self.sinks.remove(&request) {
+            sink.end(FetchEnd::Closed);
+        }
     }
 
     /// Does what the desk asks, until it asks no more.
@@ -488,7 +503,7 @@ impl Counter {
             Want::More => {}
             Want::Pause => self.desk.handle(now, Input::Hold { request }),
             Want::Closed => {
-                self.sinks.remove(&request);
+                self.close_sink(request);
                 self.desk.handle(now, Input::Cancel { request, untaken: Some(token) });
             }
         }
