@@ -20,6 +20,7 @@ mod signals;
 mod tls;
 mod tokens;
 pub mod units;
+pub mod verify;
 mod watch;
 
 pub use config::Config;
