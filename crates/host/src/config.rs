@@ -30,10 +30,6 @@ pub const DATA_DEFAULT: &str = "./tidings-data";
 /// Name of the stream that every node has, and what it captures.
 pub const EVENTS_STREAM: (&str, &str) = ("EVENTS", "events.>");
 
-/// Connections that a door holds at a time where nothing is said. An idle one costs about 12 KiB,
-/// so this bounds idle memory near 200 MiB.
-pub const CONNECTIONS_DEFAULT: usize = 16_384;
-
 /// Longest name of a node, in bytes: it is a label of metrics and a token of subjects.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
@@ -117,8 +113,6 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Largest payload of a message, in bytes.
     pub payload_bytes_max: usize,
-    /// Most connections of a door at a time.
-    pub connections_max: usize,
 }
 
 /// Everything a node is told, complete.
@@ -220,8 +214,6 @@ pub struct TlsLayer {
 pub struct LimitsLayer {
     /// See [`Limits::payload_bytes_max`].
     pub payload_max: Option<Size>,
-    /// See [`Limits::connections_max`].
-    pub connections_max: Option<usize>,
 }
 
 /// A stream as a configuration file declares it; see [`StreamConfig`].
@@ -341,7 +333,6 @@ impl Layer {
             },
             limits: LimitsLayer {
                 payload_max: self.limits.payload_max.or(weaker.limits.payload_max),
-                connections_max: self.limits.connections_max.or(weaker.limits.connections_max),
             },
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),
@@ -431,7 +422,7 @@ impl Default for Config {
             open: false,
             tokens: None,
             tls: None,
-            limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT, connections_max: CONNECTIONS_DEFAULT },
+            limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT },
             streams: Vec::new(),
         }
     }
@@ -445,11 +436,7 @@ fn limits(layer: &LimitsLayer) -> Result<Limits, StartError> {
             format!("must be 1 to {PAYLOAD_BYTES_MAX} bytes, and is {payload}"),
         ));
     }
-    let connections = layer.connections_max.unwrap_or(CONNECTIONS_DEFAULT);
-    if connections == 0 {
-        return Err(StartError::invalid("limits.connections_max", "must be at least 1"));
-    }
-    Ok(Limits { payload_bytes_max: payload, connections_max: connections })
+    Ok(Limits { payload_bytes_max: payload })
 }
 
 fn check_node(node: &str) -> Result<(), StartError> {
@@ -651,7 +638,7 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         check(Layer { node: Some("a b".into()), ..Layer::default() }, Some("node"));
-        let limits = LimitsLayer { payload_max: Some(Size(0)), connections_max: None };
+        let limits = LimitsLayer { payload_max: Some(Size(0)) };
         check(Layer { limits, ..Layer::default() }, Some("limits.payload_max"));
         let tls = TlsLayer { certificate: Some("c".into()), key: None };
         check(Layer { tls, ..Layer::default() }, Some("tls"));

@@ -70,6 +70,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Another node has the data directory; the text names both.
+    #[error("{0}")]
+    InUse(String),
     /// The data directory cannot be used.
     #[error("cannot open the data directory {}: {reason}", path.display())]
     Data {
@@ -128,7 +131,7 @@ impl StartError {
             StartError::Listen { door, .. } => {
                 Some(format!("Choose another address (--{door} ADDR), or close this door (--{door} off)."))
             }
-            StartError::Data { .. } => {
+            StartError::InUse(_) => {
                 Some(String::from("Each node needs a directory of its own: choose another with --data DIR."))
             }
             _ => None,

@@ -1,35 +1,65 @@
-//! The HTTP door, joined to this node: its socket, its tasks, and what it asks the host for.
+//! The HTTP door, joined to this node: its socket, its task, its end.
 
 use std::sync::Arc;
 
 use door::Port;
+use door_http::{Metrics as Gathered, MetricsText, Options, router, serve};
 use journal::Journal;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
 
+use crate::config::EVENTS_STREAM;
 use crate::metrics::Metrics;
-use crate::ready::Readiness;
 
 /// What the door is made of.
 pub(crate) struct HttpParts {
     pub(crate) port: Port,
     pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) connections_max: usize,
 }
 
 /// The open door.
-pub(crate) struct HttpDoor {}
+pub(crate) struct HttpDoor {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
 
 impl HttpDoor {
     /// Serves from now on.
-    pub(crate) fn open(_runtime: &Runtime, _listener: TcpListener, _parts: HttpParts) -> Self {
-        HttpDoor {}
+    pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
+        let HttpParts { port, journal, metrics, tls } = parts;
+        let shutdown = CancellationToken::new();
+        let options = Options {
+            event_stream: String::from(EVENTS_STREAM.0),
+            metrics: Arc::new(Gatherer { journal, metrics }),
+            shutdown: shutdown.clone(),
+            ..Options::default()
+        };
+        let task = runtime.spawn(serve(listener, tls, router(port, options), shutdown.clone()));
+        HttpDoor { shutdown, task }
     }
 
     /// Accepts nothing more, and waits for what is in flight.
-    pub(crate) async fn close(self) {}
+    pub(crate) async fn close(self) {
+        self.shutdown.cancel();
+        if let Err(error) = self.task.await {
+            error!(%error, "the HTTP door broke");
+        }
+    }
+}
+
+struct Gatherer {
+    journal: Arc<dyn Journal>,
+    metrics: Metrics,
+}
+
+impl Gathered for Gatherer {
+    fn text(&self) -> MetricsText<'_> {
+        Box::pin(self.metrics.render(&*self.journal))
+    }
 }

@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod engine;
+mod entropy;
 mod error;
 pub mod file;
 mod http;
@@ -14,7 +15,6 @@ mod metered;
 mod metrics;
 mod node;
 pub mod ports;
-mod ready;
 mod reload;
 mod signals;
 mod tls;

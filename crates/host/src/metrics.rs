@@ -10,19 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use journal::{ConsumerInfo, Health, Journal, StreamInfo};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::live::Live;
-
-/// Media type of what [`Metrics::render`] gives.
-pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Most streams that are shown one by one: about 1 KiB of text each.
 pub const STREAMS_SHOWN_MAX: usize = 1_000;
@@ -39,12 +35,6 @@ const APPEND_BUCKETS: u16 = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-    node: String,
 }
 
 /// What is counted of appends. Cheap to clone.
@@ -77,6 +67,7 @@ impl AppendMetrics {
 pub(crate) struct Metrics {
     registry: Registry,
     appends: AppendMetrics,
+    node: String,
     live: Arc<Live>,
     started: Instant,
     started_at: SystemTime,
@@ -85,8 +76,6 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(node: &str, live: Arc<Live>) -> Self {
         let mut registry = Registry::with_prefix("tidings");
-        let build = Info::new(Build { version: env!("CARGO_PKG_VERSION"), node: node.to_owned() });
-        registry.register("build", "What runs", build);
         let outcomes = Family::<Outcome, Counter>::default();
         let outcome = |outcome| outcomes.get_or_create_owned(&Outcome { outcome });
         let appends = AppendMetrics {
@@ -109,7 +98,8 @@ impl Metrics {
             Unit::Seconds,
             appends.seconds.clone(),
         );
-        Metrics { registry, appends, live, started: Instant::now(), started_at: SystemTime::now() }
+        let node = node.to_owned();
+        Metrics { registry, appends, node, live, started: Instant::now(), started_at: SystemTime::now() }
     }
 
     /// What appends are counted with.
@@ -117,13 +107,8 @@ impl Metrics {
         self.appends.clone()
     }
 
-    /// Where doors register what they count.
-    pub(crate) fn registry_mut(&mut self) -> &mut Registry {
-        &mut self.registry
-    }
-
     /// The text of a scrape.
-    pub(crate) async fn render(&self, journal: &dyn Journal) -> Result<String, fmt::Error> {
+    pub(crate) async fn render(&self, journal: &dyn Journal) -> String {
         let mut streams = journal.streams().await;
         let mut left_out = streams.len().saturating_sub(STREAMS_SHOWN_MAX) as u64;
         streams.truncate(STREAMS_SHOWN_MAX);
@@ -136,6 +121,7 @@ impl Metrics {
             consumers.extend(found.into_iter().take(room));
         }
         let facts = Facts {
+            node: self.node.clone(),
             health: journal.health(),
             streams,
             consumers,
@@ -148,16 +134,16 @@ impl Metrics {
         let mut now = Registry::default();
         now.register_collector(Box::new(facts));
         let mut text = String::new();
-        encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &now)?;
-        encode_eof(&mut text)?;
-        Ok(text)
+        // Writing to a text cannot fail.
+        let _infallible = encode_registry(&mut text, &self.registry).and_then(|()| encode_registry(&mut text, &now));
+        text
     }
 }
 
 /// What is asked for at a scrape.
 #[derive(Debug)]
 struct Facts {
+    node: String,
     health: Health,
     streams: Vec<StreamInfo>,
     consumers: Vec<ConsumerInfo>,
@@ -206,6 +192,11 @@ impl Facts {
     }
 
     fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        // A gauge of 1, since the older text format knows no information metrics.
+        let one = ConstGauge::new(1_i64);
+        let mut build = encoder.encode_descriptor("tidings_build_info", "What runs", None, one.metric_type())?;
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("node", self.node.as_str())];
+        one.encode(build.encode_family(&labels)?)?;
         let started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let started = ConstGauge::new(started.as_secs_f64());
         Self::one(encoder, "process_start_time_seconds", "When the process began, since the epoch", &started)?;

@@ -8,6 +8,7 @@
 //!
 //! The node owns its executor; nothing here is `async` to its caller.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use door::{Access, Limits, Port};
+use door_http::limits::CONNECTIONS_MAX;
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,14 +27,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{Config, EVENTS_STREAM, Listen};
-use crate::engine;
+use crate::engine::{self, Opened};
 use crate::error::StartError;
 use crate::http::{HttpDoor, HttpParts};
 use crate::live::Live;
 use crate::metered::Metered;
 use crate::metrics::Metrics;
 use crate::ports::{Ports, PortsFile, remove_stale};
-use crate::ready::Readiness;
 use crate::reload::{Reloadable, Reloader};
 use crate::signals::{Signal, Signals};
 use crate::tls::Certificate;
@@ -58,11 +59,12 @@ pub struct Node {
     config: Config,
     ports: Ports,
     journal: Arc<dyn Journal>,
-    readiness: Arc<Readiness>,
     http: Option<HttpDoor>,
     reloader: Reloader,
     ports_file: Option<PortsFile>,
     runtime: Runtime,
+    /// The data directory, where the engine does not hold it itself.
+    _hold: Option<Box<dyn Any + Send>>,
 }
 
 /// How a node ended.
@@ -91,7 +93,7 @@ impl Node {
     /// As [`Node::start`].
     pub fn run(config: Config, ready: impl FnOnce(&Node)) -> Result<Ended, StartError> {
         let runtime = runtime()?;
-        make_room_for_connections(config.limits.connections_max);
+        make_room_for_connections();
         let mut signals = {
             let _entered = runtime.enter();
             Signals::install().map_err(|error| StartError::System { doing: "catch signals", error })?
@@ -115,7 +117,8 @@ impl Node {
 
         let live = Arc::new(Live::default());
         let metrics = Metrics::new(&config.node, Arc::clone(&live));
-        let journal: Arc<dyn Journal> = Arc::new(Metered::new(engine::open(&config, &runtime)?, metrics.appends()));
+        let Opened { journal, hold } = engine::open(&config, &runtime)?;
+        let journal: Arc<dyn Journal> = Arc::new(Metered::new(journal, metrics.appends()));
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config.streams).await?;
@@ -138,16 +141,13 @@ impl Node {
         };
 
         let mut ports = Ports::new(&config.node, config.engine, tls.is_some());
-        let readiness = Arc::new(Readiness::new(Arc::clone(&journal)));
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
-            let connections_max = config.limits.connections_max;
-            let (journal, readiness) = (Arc::clone(&journal), Arc::clone(&readiness));
-            let parts = HttpParts { port, journal, readiness, metrics, tls, connections_max };
+            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, tls };
             HttpDoor::open(&runtime, listener, parts)
         });
         let ports_file = write_ports(&config, &ports);
-        Ok(Node { config, ports, journal, readiness, http, reloader, ports_file, runtime })
+        Ok(Node { config, ports, journal, http, reloader, ports_file, runtime, _hold: hold })
     }
 
     /// What the node was told.
@@ -171,7 +171,6 @@ impl Node {
     }
 
     fn stop_unless(mut self, hurry: impl Future<Output = ()>) -> Ended {
-        self.readiness.stop();
         let (http, journal) = (self.http.take(), Arc::clone(&self.journal));
         let rest = async move {
             if let Some(http) = http
@@ -194,15 +193,15 @@ impl Node {
 }
 
 /// Raises this process's limit of open files as far as it may: each connection is one.
-fn make_room_for_connections(connections: usize) {
+fn make_room_for_connections() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         warn!(%error, "cannot raise the limit of open files");
     }
-    let wanted = (connections + FILES_BESIDES) as u64;
+    let wanted = (CONNECTIONS_MAX + FILES_BESIDES) as u64;
     match getrlimit(Resource::Nofile).current {
         Some(files) if files < wanted => {
-            warn!("{files} files may be open, {wanted} are needed for {connections} connections; see ulimit -n");
+            warn!("{files} files may be open, {wanted} are needed for {CONNECTIONS_MAX} connections; see ulimit -n");
         }
         _ => {}
     }

@@ -43,7 +43,7 @@ fn every_field_can_be_said_in_a_file() {
         "open: false\n",
         "tokens: /etc/tokens.yaml\n",
         "tls: {certificate: c.pem, key: k.pem}\n",
-        "limits: {payload_max: 4MiB, connections_max: 10}\n",
+        "limits: {payload_max: 4MiB}\n",
         "log: debug\n",
         "log_format: json\n",
         "streams:\n",
@@ -58,7 +58,7 @@ fn every_field_can_be_said_in_a_file() {
     assert_eq!(config.http, Listen::At("0.0.0.0:80".parse().unwrap()));
     assert_eq!(config.tokens.as_deref(), Some(Path::new("/etc/tokens.yaml")));
     assert_eq!(config.tls.unwrap().key, base.join("k.pem"));
-    assert_eq!((config.limits.payload_bytes_max, config.limits.connections_max), (4 << 20, 10));
+    assert_eq!(config.limits.payload_bytes_max, 4 << 20);
     let stream = &config.streams[0];
     assert_eq!((stream.name.as_str(), stream.subjects.len(), stream.bytes_max), ("ORDERS", 2, Some(20 << 30)));
     assert_eq!(stream.age_max, Some(Duration::from_secs(30 * 86_400)));

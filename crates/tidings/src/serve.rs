@@ -78,9 +78,6 @@ pub struct ServeArgs {
     /// Largest payload of a message [default: 1MiB]
     #[arg(long, value_name = "BYTES", env = "TIDINGS_PAYLOAD_MAX", help_heading = "Limits")]
     payload_max: Option<Size>,
-    /// Most connections of a door at a time [default: 16384]
-    #[arg(long, value_name = "COUNT", env = "TIDINGS_CONNECTIONS_MAX", help_heading = "Limits")]
-    connections_max: Option<usize>,
     /// What is logged: off, error, warn, info, debug, trace, or per part as in info,host=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "TIDINGS_LOG", help_heading = "Logs")]
     log: Option<String>,
@@ -107,7 +104,7 @@ impl ServeArgs {
             open: self.open.then_some(true),
             tokens: self.tokens,
             tls: TlsLayer { certificate: self.tls_cert, key: self.tls_key },
-            limits: LimitsLayer { payload_max: self.payload_max, connections_max: self.connections_max },
+            limits: LimitsLayer { payload_max: self.payload_max },
             log: self.log,
             log_format: self.log_format,
             streams: Vec::new(),
