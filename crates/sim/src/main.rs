@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sim::world::{self, Menu, Report};
+use sim::world::{self, Counts, Menu, Report};
 
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory.
@@ -50,9 +50,10 @@ fn args() -> Result<Option<Args>, String> {
 }
 
 /// Runs one seed; gives whether it went well.
-fn seed(args: &Args, seed: u64) -> bool {
+fn seed(args: &Args, seed: u64, total: &mut Counts) -> bool {
     let menu = args.menu.unwrap_or_else(|| Menu::of(seed));
     let report = world::run_seed(seed, args.ops, menu);
+    total.add(&report.counts);
     if args.log {
         print!("{report}");
     }
@@ -100,7 +101,9 @@ fn main() -> ExitCode {
         // A panic is a failure like any other; what it said is in the report.
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let failed = (args.from..args.from.saturating_add(args.seeds)).filter(|each| !seed(&args, *each)).count();
-    println!("{} seeds, {failed} failed", args.seeds);
+    let mut total = Counts::default();
+    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let failed = seeds.filter(|each| !seed(&args, *each, &mut total)).count();
+    println!("{total:?}\n{} seeds, {failed} failed", args.seeds);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

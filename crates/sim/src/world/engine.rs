@@ -108,6 +108,11 @@ impl Engine {
         self.core.closed()
     }
 
+    /// Damage that opening found, in words.
+    pub fn damage(&self) -> &[String] {
+        &self.core.recovered().damage
+    }
+
     /// Whether it refuses for now.
     pub fn refusing(&self) -> bool {
         self.core.refusing().is_some()

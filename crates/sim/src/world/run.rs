@@ -14,7 +14,7 @@ use super::oracle::Oracle;
 use super::step::{self, Menu, SHARES, Step, Wish};
 use super::verb::{Ask, Found, Verb, short};
 use crate::chance::Chance;
-use crate::disk::{Digest, Faults, Flip, SimDisk};
+use crate::disk::{Countdown, Digest, Faults, Flip, SimDisk};
 
 /// Requests that wait before the engine is told to commit them.
 const WAITING_MAX: usize = 40;
@@ -44,6 +44,21 @@ pub struct Counts {
     pub flips: u64,
     /// Messages that were missing for it, and were named.
     pub damaged: u64,
+}
+
+impl Counts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Counts) {
+        self.steps += other.steps;
+        self.agreed += other.agreed;
+        self.reads += other.reads;
+        self.refused += other.refused;
+        self.crashes += other.crashes;
+        self.open += other.open;
+        self.survived += other.survived;
+        self.flips += other.flips;
+        self.damaged += other.damaged;
+    }
 }
 
 /// How a process ends.
@@ -222,6 +237,8 @@ impl World {
             && !shape.is_multiple_of(8)
         {
             (config.storage, config.retention) = (info.config.storage, info.config.retention);
+            // What a longer window would remember of before is nobody's promise.
+            config.duplicate_window = config.duplicate_window.min(info.config.duplicate_window);
             config.deny_delete |= info.config.deny_delete;
             config.deny_purge |= info.config.deny_purge;
         }
@@ -287,9 +304,12 @@ impl World {
     }
 
     fn compare(&mut self, ask: &Ask) -> Result<(), String> {
-        let theirs = self.engine()?.ask(ask).bare();
-        if theirs.is_storage() {
-            return if self.disturbed() { Ok(()) } else { Err(format!("{ask:?} was refused: {theirs:?}")) };
+        let faults = self.disk.counts().faults;
+        let mut theirs = self.engine()?.ask(ask).bare();
+        if self.disk.counts().faults > faults {
+            // A read failed: the answer may be a refusal, or lack what could not be read.
+            self.disk.set_faults(Faults { reads: Countdown::default(), ..self.disk.faults() });
+            theirs = self.engine()?.ask(ask).bare();
         }
         let ours = self.oracle.ask(ask).bare();
         self.counts.reads += 1;
@@ -442,7 +462,15 @@ impl World {
     }
 
     fn open(&mut self) -> Result<(), String> {
+        let faults = self.disk.counts().faults;
         let mut engine = Engine::open(&self.disk, self.now)?;
+        if self.disk.counts().faults > faults && !engine.damage().is_empty() {
+            // A read that failed counts as damage: what it cost must be back when it succeeds.
+            drop(engine);
+            self.disk.kill();
+            self.calm();
+            engine = Engine::open(&self.disk, self.now)?;
+        }
         engine.tick(self.now);
         self.engine = Some(engine);
         self.forget()
@@ -607,7 +635,13 @@ impl World {
         self.engine = None;
         self.disk.kill();
         let count = self.chance.between(1, FLIPS_MAX);
-        let flips: Vec<Flip> = (0..count).filter_map(|_| self.disk.flip(&mut self.chance, |_| true)).collect();
+        let mut flips: Vec<Flip> = Vec::new();
+        for _ in 0..count {
+            // There are two catalogues so that one may be damaged; where both are, opening is refused.
+            let spared = flips.iter().any(|flip| flip.path.starts_with("catalog"));
+            let wanted = |path: &str| !(spared && path.starts_with("catalog"));
+            flips.extend(self.disk.flip(&mut self.chance, wanted));
+        }
         for flip in &flips {
             self.note(format!("    flipped {flip:?}"));
         }
@@ -634,6 +668,8 @@ impl World {
                 Some(found) if *found == stored => {}
                 Some(found) => return Err(format!("{name}: another message: {}, was {}", short(found), short(stored))),
                 None if theirs.damaged.contains(&stored.seq) => missing += 1,
+                // Where what is known of the stream is damaged too, damage is told by its place alone.
+                None if flips > 1 && !self.engine()?.damage().is_empty() => {}
                 None => return Err(format!("{name}: {} is missing and not named: {:?}", stored.seq, theirs.damaged)),
             }
         }

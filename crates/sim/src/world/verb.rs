@@ -85,8 +85,14 @@ impl Told {
 
 /// What is wrong with a field may be said in other words.
 fn unworded(error: &mut StreamError) {
-    if let StreamError::Invalid { reason, .. } = error {
-        reason.clear();
+    match error {
+        StreamError::Invalid { reason, .. } => reason.clear(),
+        // Of several that overlap, any may be named.
+        StreamError::Overlap { ours, other, theirs, .. } => {
+            other.clear();
+            (*ours, *theirs) = (event::Pattern::all(), event::Pattern::all());
+        }
+        _ => {}
     }
 }
 
