@@ -10,6 +10,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -81,7 +82,7 @@ async fn accept(
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be taken");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -133,14 +134,30 @@ async fn speak(
         .keep_alive_interval(H2_PING_EVERY)
         .max_concurrent_streams(H2_STREAMS_MAX)
         .adaptive_window(true);
-    let service = TowerToHyperService::new(router.map_request(|request: Request<Incoming>| request.map(Body::new)));
+    let asked = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&asked);
+    let service = TowerToHyperService::new(router.map_request(move |request: Request<Incoming>| {
+        noted.store(true, Ordering::Relaxed);
+        request.map(Body::new)
+    }));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // Before the first request the protocol itself may be unknown, and then no other limit holds.
+    let mut first = pin!(sleep(HEAD_WAIT_MAX));
+    let (mut ending, mut waited) = (false, false);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = shutdown.cancelled(), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = first.as_mut(), if !waited => {
+                waited = true;
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = ended {
