@@ -92,12 +92,12 @@ impl Survey<'_> {
             }
             other => other?,
         };
-        let mut header = [0; segment::HEADER as usize];
+        let whole = segment::header(stream.id, base);
+        let mut header = whole.map(|_| 0);
         file.read_at(&mut header, 0)?;
-        if !segment::check_header(&header, stream.id, base) {
+        if header != whole {
             self.find(&path, (0, segment::HEADER), Part::SegmentHeader, Some(stream), Safety::Derived);
-            let patch = segment::header(stream.id, base).to_vec();
-            patches.entry(path.clone()).or_default().push((0, patch));
+            patches.entry(path.clone()).or_default().push((0, whole.to_vec()));
         }
         let (healthy, broken) = read(file.as_ref(), stream.id, (base, len, last))?;
         report.healthy += healthy;
