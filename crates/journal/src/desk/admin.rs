@@ -9,13 +9,14 @@ use event::{Moment, Wanted};
 use crate::config::Retention;
 use crate::consumer::{ConsumerConfig, ConsumerInfo, ConsumerStart, FetchEnd};
 use crate::error::{ConsumerError, FetchError, ReadError};
+use crate::limits::PAGE_MESSAGES_MAX;
 use crate::rules;
 use crate::stream::{Page, Read, Start};
 
 use super::consumer::{Consumer, Seat};
 use super::outbox::{Aim, Saving};
 use super::stored::Entry;
-use super::{Desk, Key, RETRY_EVERY, Removed, Reply, Room, SHUT, Ticket, What, not_found, stored};
+use super::{AHEAD_BYTES_MAX, Desk, Key, RETRY_EVERY, Removed, Reply, Room, SHUT, Ticket, What, not_found, stored};
 
 impl Desk {
     pub(super) fn room(&mut self, stream: &str) -> &mut Room {
@@ -101,7 +102,10 @@ impl Desk {
             ConsumerStart::All => {}
             ConsumerStart::New => consumer.cursor = last + 1,
             ConsumerStart::Seq(seq) => consumer.cursor = seq.max(1),
-            ConsumerStart::LastPerSubject => consumer.until = last,
+            ConsumerStart::LastPerSubject => {
+                (consumer.until, consumer.cursor, consumer.opening) = (last, last + 1, Some(ticket));
+                self.outbox.read(&consumer.stream, Aim::Open(id), last_of_each(&consumer, 1));
+            }
             ConsumerStart::Last => {
                 let what = What::Last(consumer.patterns());
                 self.outbox.read(&consumer.stream, Aim::Open(id), what);
@@ -146,7 +150,17 @@ impl Desk {
             }
         };
         let last = self.rooms.get(&consumer.stream).map_or(0, |room| room.last);
+        let next = page.next;
         consumer.cursor = match consumer.config.start {
+            ConsumerStart::LastPerSubject => {
+                let seqs = page.messages.iter().map(|stored| stored.seq);
+                consumer.firsts.extend(seqs.take_while(|seq| *seq <= consumer.until));
+                if next <= consumer.until {
+                    self.outbox.read(&consumer.stream, Aim::Open(id), last_of_each(consumer, next));
+                    return;
+                }
+                consumer.until + 1
+            }
             ConsumerStart::Last => page.messages.iter().map(|stored| stored.seq).max().unwrap_or(last + 1),
             _ => page.messages.first().map_or(page.next, |stored| stored.seq),
         };
@@ -344,6 +358,12 @@ impl Desk {
         self.requests.clear();
         self.save_at = Some(now);
     }
+}
+
+/// A page of the last messages of each subject.
+fn last_of_each(consumer: &Consumer, from: u64) -> What {
+    let filters = consumer.config.filters.clone();
+    What::Next(Read { filters, last_per_subject: true, bytes: AHEAD_BYTES_MAX, ..Read::from(from, PAGE_MESSAGES_MAX) })
 }
 
 /// Whether two declarations are one; a pause is not part of it.

@@ -57,7 +57,9 @@ pub(super) struct Consumer {
     pub(super) opening: Option<Ticket>,
     /// The next position to be read.
     pub(super) cursor: u64,
-    /// Up to and with this position only the last message of each subject counts; 0: all count.
+    /// Positions to be read before the cursor, in order: the last of each subject when it was created.
+    pub(super) firsts: VecDeque<u64>,
+    /// The last position when it was created, where it has such positions; 0: it never had.
     pub(super) until: u64,
     pub(super) delivered: u64,
     pub(super) order: u64,
@@ -65,9 +67,11 @@ pub(super) struct Consumer {
     pub(super) flights: Flights,
     pub(super) dying: BTreeMap<u64, Dying>,
     pub(super) fetches: Fetches,
-    ahead: VecDeque<Stored>,
+    pub(super) ahead: VecDeque<Stored>,
     back: VecDeque<Stored>,
     next_read: Option<Key>,
+    /// How many of `firsts` the read is of; 0: it is of the cursor.
+    next_asked: usize,
     back_read: Option<(Key, Vec<u64>)>,
     dying_read: Option<(Key, Vec<u64>)>,
     at_end: bool,
@@ -120,6 +124,7 @@ impl Consumer {
             retention: place.retention,
             opening: None,
             cursor: 1,
+            firsts: VecDeque::new(),
             until: 0,
             delivered: 0,
             order: 0,
@@ -130,6 +135,7 @@ impl Consumer {
             ahead: VecDeque::new(),
             back: VecDeque::new(),
             next_read: None,
+            next_asked: 0,
             back_read: None,
             dying_read: None,
             at_end: false,
@@ -146,7 +152,8 @@ impl Consumer {
 
     /// The lowest position that was not delivered, as far as it is known.
     pub(super) fn position(&self) -> u64 {
-        self.ahead.front().map_or(self.cursor, |stored| stored.seq)
+        let front = self.ahead.front().map(|stored| stored.seq).or(self.firsts.front().copied());
+        front.unwrap_or(self.cursor)
     }
 
     pub(super) fn ack_floor(&self) -> u64 {
@@ -171,7 +178,7 @@ impl Consumer {
 
     fn pending(&self, first: u64, last: u64) -> u64 {
         let behind = if self.at_end { 0 } else { (last + 1).saturating_sub(self.cursor.max(first)) };
-        self.ahead.len() as u64 + behind
+        (self.ahead.len() + self.firsts.len()) as u64 + behind
     }
 
     pub(super) fn wants(&self, subject: &str) -> bool {
@@ -180,7 +187,11 @@ impl Consumer {
 
     /// Whether a position needs it no more, if it ever did.
     pub(super) fn is_done(&self, seq: u64) -> bool {
-        self.opening.is_none() && seq < self.position() && self.flights.get(seq).is_none()
+        let passed_over = || {
+            let ahead = self.ahead.binary_search_by_key(&seq, |stored| stored.seq).is_ok();
+            seq <= self.until && !ahead && self.firsts.binary_search(&seq).is_err()
+        };
+        self.opening.is_none() && (seq < self.position() || passed_over()) && self.flights.get(seq).is_none()
     }
 
     fn paused(&self, now: Moment) -> bool {
@@ -253,12 +264,20 @@ impl Consumer {
 
     /// Forgets what it read ahead.
     pub(super) fn rewind(&mut self) {
-        if !self.ahead.is_empty() {
-            self.cursor = self.position();
-            self.ahead.clear();
-            self.at_end = false;
+        while let Some(stored) = self.ahead.pop_back() {
+            self.go_back(stored.seq);
         }
         self.next_read = None;
+    }
+
+    /// Has a position read again, and what follows it.
+    fn go_back(&mut self, seq: u64) {
+        self.at_end = false;
+        if seq <= self.until {
+            self.firsts.push_front(seq);
+        } else {
+            self.cursor = seq;
+        }
     }
 
     /// All before a position is gone.
@@ -267,6 +286,7 @@ impl Consumer {
             self.ahead.pop_front();
         }
         self.back.retain(|stored| stored.seq >= first);
+        self.firsts.retain(|seq| *seq >= first);
         if self.cursor < first {
             (self.cursor, self.changed) = (first, true);
         }
@@ -293,6 +313,7 @@ impl Consumer {
         if self.cursor > last + 1 {
             (self.cursor, self.changed) = (last + 1, true);
             (self.delivered, self.until) = (self.delivered.min(last), self.until.min(last));
+            self.firsts.retain(|seq| *seq <= last);
             self.flights.from(last + 1).into_iter().for_each(|seq| self.finish(seq));
         }
     }
@@ -332,9 +353,9 @@ impl Consumer {
         let seq = token.seq;
         if self.config.ack == AckPolicy::None {
             self.rewind();
-            if self.cursor > seq {
-                (self.cursor, self.at_end, self.changed) = (seq, false, true);
-                self.delivered = seq.saturating_sub(1);
+            if self.position() > seq {
+                self.go_back(seq);
+                (self.delivered, self.changed) = (seq.saturating_sub(1), true);
                 self.done.retain(|(done, _)| *done != seq);
             }
             return;
@@ -516,15 +537,22 @@ impl Consumer {
         let free = if self.config.ack == AckPolicy::None { u64::MAX } else { free };
         // One more than is wanted: whether anything follows is then known.
         let wanted = self.fetches.wanted().min(free).saturating_add(1);
+        let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX);
         let read = Read {
             start: Start::Seq(self.cursor),
             filters: self.config.filters.clone(),
-            last_per_subject: self.cursor <= self.until,
-            limit: usize::try_from(wanted).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX),
+            last_per_subject: false,
+            limit,
             bytes: AHEAD_BYTES_MAX,
             wait: None,
         };
-        self.next_read = Some(outbox.read(&self.stream, Aim::Next(self.id), What::Next(read)));
+        let what = if self.firsts.is_empty() {
+            What::Next(read)
+        } else {
+            What::Seqs(self.firsts.iter().take(limit).copied().collect())
+        };
+        self.next_asked = self.firsts.len().min(limit);
+        self.next_read = Some(outbox.read(&self.stream, Aim::Next(self.id), what));
     }
 
     /// Takes in a page of new messages. `last` is the stream's last position that is known of.
@@ -544,18 +572,17 @@ impl Consumer {
             Ok(page) => page,
             Err(error) => return self.fail(&error, outbox),
         };
-        let mut next = page.next.max(self.cursor);
-        if self.cursor <= self.until {
-            let behind = next > self.until || page.messages.iter().any(|stored| stored.seq > self.until);
-            if behind {
-                next = self.until + 1;
-            }
-            self.ahead.extend(page.messages.into_iter().filter(|stored| stored.seq < next));
-        } else {
+        self.changed = true;
+        if self.next_asked > 0 {
+            let asked = self.firsts.iter().take(self.next_asked);
+            let looked_up = asked.take_while(|seq| **seq < page.next).count();
+            self.firsts.drain(..looked_up);
             self.ahead.extend(page.messages);
+            return;
         }
-        (self.cursor, self.changed) = (next, true);
-        if next > last {
+        self.cursor = page.next.max(self.cursor);
+        self.ahead.extend(page.messages);
+        if self.cursor > last {
             self.watch(watching);
         }
     }

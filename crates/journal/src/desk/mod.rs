@@ -568,9 +568,7 @@ impl Desk {
         match aim {
             Aim::Open(_) => return self.opened_at(now, id, result),
             Aim::Next(_) => {
-                if let Ok(page) = &result {
-                    room.last = room.last.max(page.last);
-                }
+                room.last = room.last.max(result.as_ref().map_or(0, |page| page.last));
                 consumer.next_page(key, result, room.last, &mut room.watching, &mut self.outbox);
             }
             Aim::Back(_) => consumer.back_page(key, result, &mut self.outbox),

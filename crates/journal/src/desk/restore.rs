@@ -43,8 +43,14 @@ impl Consumer {
             created: self.created,
             config: self.config.clone(),
             position: self.saved_position(),
+            firsts: self.ahead_firsts(),
             flights: self.flights.iter().map(|flight| self.saved_flight(flight)).collect(),
         }
+    }
+
+    fn ahead_firsts(&self) -> Vec<u64> {
+        let ahead = self.ahead.iter().map(|stored| stored.seq).filter(|seq| *seq <= self.until);
+        ahead.chain(self.firsts.iter().copied()).collect()
     }
 
     fn saved_position(&self) -> Position {
@@ -70,7 +76,8 @@ impl Consumer {
     }
 
     fn restore(&mut self, position: &Position, flights: Vec<SavedFlight>, landed: &[u64]) {
-        (self.cursor, self.until) = (position.cursor, position.until);
+        (self.cursor, self.until) = (position.cursor.max(position.until + 1), position.until);
+        self.firsts.retain(|seq| *seq >= position.cursor);
         (self.delivered, self.order, self.dead) = (position.delivered, position.order, position.dead);
         for seq in self.flights.up_to(position.floor).into_iter().chain(landed.iter().copied()) {
             self.flights.land(seq);
@@ -110,13 +117,14 @@ impl Desk {
 
     fn apply_entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, flights } => {
+            Entry::Whole { stream, tag, created, config, position, firsts, flights } => {
                 self.forget(&stream, &config.name);
                 self.consumer_next += 1;
                 self.tag_last = self.tag_last.max(tag);
                 let stream: Arc<str> = Arc::from(stream);
                 let seat = Seat { id: self.consumer_next, stream, tag, created, retention: Retention::Limits };
                 let mut consumer = Consumer::new(seat, config);
+                consumer.firsts = firsts.into();
                 consumer.restore(&position, flights, &[]);
                 self.seat(consumer);
             }

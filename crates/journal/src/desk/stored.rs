@@ -3,7 +3,7 @@
 //! ```text
 //! change  := version:u8=1 entry*
 //! entry   := kind:u8 length:n body            kind 1 whole, 2 change, 3 gone
-//!   whole := stream:s tag:n created:n config position flights
+//!   whole := stream:s tag:n created:n config position firsts:seqs flights
 //!   change:= stream:s name:s tag:n position flights landed:seqs
 //!   gone  := stream:s name:s tag:n
 //! position:= cursor:n until:n delivered:n order:n dead:n floor:n
@@ -48,7 +48,7 @@ pub struct Corrupt(pub &'static str);
 pub struct Position {
     /// The next position to be read.
     pub cursor: u64,
-    /// Up to and with this one, only the last of each subject.
+    /// Of the positions up to and with this one, it takes only its firsts.
     pub until: u64,
     /// Last position delivered for the first time.
     pub delivered: u64,
@@ -99,6 +99,8 @@ pub enum Entry {
         config: ConsumerConfig,
         /// Where it stands.
         position: Position,
+        /// Positions still to be read before any other, in order.
+        firsts: Vec<u64>,
         /// All flights, in order of position.
         flights: Vec<SavedFlight>,
     },
@@ -200,12 +202,13 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry) -> u8 {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, flights } => {
+            Entry::Whole { stream, tag, created, config, position, firsts, flights } => {
                 self.text(stream);
                 self.number(*tag);
                 self.number(created.nanos());
                 self.config(config);
                 self.position(position);
+                self.seqs(firsts);
                 self.flights(flights);
                 WHOLE
             }
@@ -215,12 +218,7 @@ impl Writer {
                 self.number(*tag);
                 self.position(position);
                 self.flights(flights);
-                self.number(landed.len() as u64);
-                let mut before = 0;
-                for seq in landed {
-                    self.number(seq.wrapping_sub(before));
-                    before = *seq;
-                }
+                self.seqs(landed);
                 CHANGE
             }
             Entry::Gone { stream, name, tag } => {
@@ -235,6 +233,15 @@ impl Writer {
     fn position(&mut self, position: &Position) {
         let Position { cursor, until, delivered, order, dead, floor } = position;
         [cursor, until, delivered, order, dead, floor].into_iter().for_each(|number| self.number(*number));
+    }
+
+    fn seqs(&mut self, seqs: &[u64]) {
+        self.number(seqs.len() as u64);
+        let mut before = 0;
+        for seq in seqs {
+            self.number(seq.wrapping_sub(before));
+            before = *seq;
+        }
     }
 
     fn flights(&mut self, flights: &[SavedFlight]) {
@@ -383,6 +390,7 @@ impl<'a> Reader<'a> {
                 created: self.moment("created")?,
                 config: self.config()?,
                 position: self.position()?,
+                firsts: self.seqs()?,
                 flights: self.flights()?,
             }),
             CHANGE => Ok(Entry::Change {
@@ -430,8 +438,8 @@ impl<'a> Reader<'a> {
     fn seqs(&mut self) -> Result<Vec<u64>, Corrupt> {
         let mut seqs = Vec::new();
         let mut seq = 0u64;
-        for _ in 0..self.count("landed")? {
-            seq = seq.wrapping_add(self.number("landed")?);
+        for _ in 0..self.count("positions")? {
+            seq = seq.wrapping_add(self.number("positions")?);
             seqs.push(seq);
         }
         Ok(seqs)
