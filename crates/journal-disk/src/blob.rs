@@ -70,11 +70,8 @@ fn join(dir: &str, name: &str) -> String {
 /// # Errors
 /// What the disk says.
 pub fn numbers(disk: &dyn Disk, dir: &str, prefix: &str) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = disk
-        .list(dir)?
-        .iter()
-        .filter_map(|name| name.strip_prefix(prefix)?.strip_prefix('.')?.parse().ok())
-        .collect();
+    let mut numbers: Vec<u64> =
+        disk.list(dir)?.iter().filter_map(|name| name.strip_prefix(prefix)?.strip_prefix('.')?.parse().ok()).collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     Ok(numbers)
 }

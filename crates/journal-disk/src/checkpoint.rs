@@ -205,15 +205,15 @@ impl Core {
     /// Does all that waits and brings everything to rest, so that opening has nothing to replay.
     pub fn close(&mut self, now: Moment) {
         self.commit(now);
-        if self.closed.is_none() {
-            if let Err(error) = self.checkpoint_with(true) {
-                tracing::warn!(%error, "the last checkpoint failed; opening will replay the log");
-            }
+        if self.closed.is_none()
+            && let Err(error) = self.checkpoint_with(true)
+        {
+            tracing::warn!(%error, "the last checkpoint failed; opening will replay the log");
         }
         self.fail("it was closed");
         for stream in self.streams.values() {
             let woken = stream.shared.waiters.lock().take_all();
-        woken.into_iter().for_each(|wake| wake());
+            woken.into_iter().for_each(|wake| wake());
         }
     }
 

@@ -146,10 +146,10 @@ impl Consumers {
     }
 
     /// Tells a verb, or gives it back.
-    fn ask(&self, event: Event) -> Result<(), Event> {
+    fn ask(&self, event: Event) -> Result<(), Box<Event>> {
         let mut queue = self.queue.lock();
         if queue.closed || queue.stopped || queue.events.len() >= EVENTS_MAX {
-            return Err(event);
+            return Err(Box::new(event));
         }
         queue.events.push_back(event);
         drop(queue);
@@ -224,21 +224,27 @@ impl Consumers {
     pub fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {
         let now = self.clock.now();
         let refused = self.ask(Event::Fetch(now, stream.to_owned(), consumer.to_owned(), fetch, sink));
-        if let Err(Event::Fetch(_, _, _, _, sink)) = refused {
+        if let Err(refused) = refused
+            && let Event::Fetch(_, _, _, _, sink) = *refused
+        {
             sink.end(FetchEnd::Failed(FetchError::Closed(CLOSED.to_owned())));
         }
     }
 
     /// See [`journal::Journal::acknowledge`].
     pub fn acknowledge(&self, token: AckToken, ack: Ack, synced: bool, done: Done<Result<(), AckError>>) {
-        if let Err(Event::Ack(_, _, _, done)) = self.ask(Event::Ack(token, ack, synced, done)) {
+        if let Err(refused) = self.ask(Event::Ack(token, ack, synced, done))
+            && let Event::Ack(_, _, _, done) = *refused
+        {
             done(Err(AckError::Closed(CLOSED.to_owned())));
         }
     }
 
     /// Ends all fetches, saves all, and then says so.
     pub fn close(&self, done: Done<()>) {
-        if let Err(Event::Close(done)) = self.ask(Event::Close(done)) {
+        if let Err(refused) = self.ask(Event::Close(done))
+            && let Event::Close(done) = *refused
+        {
             done(());
         }
     }

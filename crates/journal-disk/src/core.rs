@@ -84,7 +84,7 @@ const _: () = assert!(EXPIRED_MAX > 16);
 pub(crate) enum Act {
     Put(u32),
     Update { stream: u32, old: Arc<journal::StreamConfig> },
-    Drop(Stream),
+    Drop(Box<Stream>),
 }
 
 /// Told of messages that became visible, of streams that [`Shared::watched`] is set for: the stream,
@@ -209,19 +209,16 @@ impl Core {
                 Op::Retire(..) | Op::DeskWhole(_) => false,
                 Op::Append(..) | Op::Purge(..) | Op::Delete(..) => always,
             };
-            match self.judge(op, now) {
-                Ok(reply) => replies.extend(reply),
-                Err((reply, why)) => {
-                    replies.extend(reply);
-                    self.fail(&why);
-                    break;
-                }
+            // Once something cannot be judged nothing is written: what is left is refused with it.
+            match &self.closed {
+                None => replies.extend(self.judge(op, now)),
+                Some(why) => op.refuse(&Refusal::Closed(why.clone())),
             }
         }
         if expiring && self.closed.is_none() {
             force |= self.options.sync == Sync::Always;
             if let Err(error) = self.expire(now) {
-                self.fail(&error.to_string());
+                self.fail_reading(&error);
             }
         }
         self.finish(replies, force, now);
@@ -266,18 +263,19 @@ impl Core {
     /// Writes, syncs, makes visible, answers.
     fn finish(&mut self, replies: Vec<Reply>, force: bool, now: Moment) {
         for id in std::mem::take(&mut self.touched) {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                if let Some(first) = stream.take_trim() {
-                    let memory = stream.config.storage == journal::Storage::Memory;
-                    self.batch.add(&Draft::bare(Kind::Trim, id, first, now), memory);
-                }
+            if let Some(stream) = self.streams.get_mut(&id)
+                && let Some(first) = stream.take_trim()
+            {
+                let memory = stream.config.storage == journal::Storage::Memory;
+                self.batch.add(&Draft::bare(Kind::Trim, id, first, now), memory);
             }
         }
         let mut batch = std::mem::take(&mut self.batch);
-        if self.closed.is_none() && batch.log_bytes() > 0 {
-            if let Err(error) = self.write(&mut batch, force, now) {
-                self.fail(&format!("the write-ahead log failed: {error}"));
-            }
+        if self.closed.is_none()
+            && batch.log_bytes() > 0
+            && let Err(error) = self.write(&mut batch, force, now)
+        {
+            self.fail(&format!("the write-ahead log failed: {error}"));
         }
         if let Some(why) = self.closed.clone() {
             let unsynced = std::mem::take(&mut self.unsynced);
@@ -305,20 +303,21 @@ impl Core {
     fn publish(&mut self, batch: Batch) {
         let mut acts = std::mem::take(&mut self.acts);
         for act in &acts {
-            if let Act::Put(id) = act {
-                if let Some(stream) = self.streams.get(id) {
-                    self.directory.put(&stream.shared);
-                }
+            if let Act::Put(id) = act
+                && let Some(stream) = self.streams.get(id)
+            {
+                self.directory.put(&stream.shared);
             }
         }
         for (id, bytes) in batch.into_runs() {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let added = stream.publish(bytes, None, self.options.segment_bytes);
-            if let Some(observer) = &self.observer {
-                if !added.is_empty() && stream.shared.watched.load(Ordering::SeqCst) {
-                    let told = added.into_iter().map(|each| (each.seq, each.subject)).collect();
-                    observer(&stream.shared.name, told);
-                }
+            if let Some(observer) = &self.observer
+                && !added.is_empty()
+                && stream.shared.watched.load(Ordering::SeqCst)
+            {
+                let told = added.into_iter().map(|each| (each.seq, each.subject)).collect();
+                observer(&stream.shared.name, told);
             }
         }
         for act in acts.drain(..) {
@@ -331,12 +330,12 @@ impl Core {
                         self.directory.put(&stream.shared);
                     }
                 }
-                Act::Drop(stream) => self.bury(stream),
+                Act::Drop(stream) => self.bury(&stream),
             }
         }
     }
 
-    pub(crate) fn bury(&mut self, stream: Stream) {
+    fn bury(&mut self, stream: &Stream) {
         self.directory.remove(&stream.shared, &stream.config);
         let mut live = stream.shared.live.write();
         live.deleted = true;

@@ -126,10 +126,13 @@ impl Journal for DiskJournal {
     }
 
     fn stream_update(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
-        self.on_streams(|done| Op::Update(config, done), |consumers, info| {
-            consumers.stream(info);
-            consumers.removed(&info.config.name, None);
-        })
+        self.on_streams(
+            |done| Op::Update(config, done),
+            |consumers, info| {
+                consumers.stream(info);
+                consumers.removed(&info.config.name, None);
+            },
+        )
     }
 
     fn stream_delete(&self, stream: &str) -> Answer<Result<(), StreamError>> {

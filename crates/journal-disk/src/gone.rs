@@ -80,7 +80,8 @@ impl Gone {
                 if range.start <= start && start + 64 <= range.end {
                     count += u64::from(word.count_ones());
                 } else {
-                    count += (start..start + 64).filter(|seq| range.contains(seq) && self.contains(*seq)).count() as u64;
+                    count +=
+                        (start..start + 64).filter(|seq| range.contains(seq) && self.contains(*seq)).count() as u64;
                 }
             }
         }

@@ -146,7 +146,8 @@ fn build(shared: &Shared, base: u64) -> io::Result<Builder> {
             let subject = bytes.get(head.subject_range()).unwrap_or_default();
             let id = shared.live.read().table.find(std::str::from_utf8(subject).unwrap_or_default());
             // A subject that is gone has no id: its messages are found by position only.
-            let (offset, size) = (u32::try_from(offset).unwrap_or(u32::MAX), u32::try_from(head.len).unwrap_or(u32::MAX));
+            let (offset, size) =
+                (u32::try_from(offset).unwrap_or(u32::MAX), u32::try_from(head.len).unwrap_or(u32::MAX));
             builder.push(id.unwrap_or(u32::MAX - 1), head.seq, offset, head.time.nanos(), size);
         }
         Ok(())

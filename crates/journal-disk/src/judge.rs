@@ -19,63 +19,60 @@ use crate::stream::{Known, Stream};
 /// Bytes read at a time by a purge.
 const PURGE_CHUNK: usize = 256 * 1024;
 
-/// The answer, or the answer so far and why the engine cannot go on.
-type Judged = Result<Option<Reply>, (Option<Reply>, String)>;
-
-fn unreadable(error: &io::Error) -> String {
-    format!("what has to be removed cannot be read: {error}")
-}
-
 impl Core {
-    pub(crate) fn judge(&mut self, op: Op, now: Moment) -> Judged {
-        match op {
-            Op::Append(append, done) => match self.append(&append, now) {
-                Ok(result) => Ok(Some(Reply::Append(done, result))),
-                Err(error) => {
-                    let why = unreadable(&error);
-                    Err((Some(Reply::Append(done, Err(AppendError::Closed(why.clone())))), why))
-                }
-            },
+    /// Closes the engine where what has to be removed cannot be read: the commit at hand is half done.
+    pub(crate) fn fail_reading(&mut self, error: &io::Error) -> String {
+        let why = format!("what has to be removed cannot be read: {error}");
+        self.fail(&why);
+        why
+    }
+
+    /// What was judged, or that the engine is closed.
+    fn judged<T>(&mut self, result: io::Result<Result<T, StreamError>>) -> Result<T, StreamError> {
+        result.unwrap_or_else(|error| Err(StreamError::Closed(self.fail_reading(&error))))
+    }
+
+    /// Does what is asked, in the commit at hand; what is answered once that is durable.
+    pub(crate) fn judge(&mut self, op: Op, now: Moment) -> Option<Reply> {
+        Some(match op {
+            Op::Append(append, done) => {
+                let result = self.append(&append, now);
+                Reply::Append(done, result.unwrap_or_else(|error| Err(AppendError::Closed(self.fail_reading(&error)))))
+            }
             Op::Create(config, done) => {
                 let created = self.create(config, now);
-                Ok(Some(Reply::Info(done, created.and_then(|id| self.told(id)))))
+                Reply::Info(done, created.and_then(|id| self.told(id)))
             }
-            Op::Update(config, done) => match self.update(config, now) {
-                Ok(result) => Ok(Some(Reply::Info(done, result.and_then(|id| self.told(id))))),
-                Err(error) => {
-                    let why = unreadable(&error);
-                    Err((Some(Reply::Info(done, Err(StreamError::Closed(why.clone())))), why))
+            Op::Update(config, done) => {
+                let result = self.update(config, now);
+                let updated = self.judged(result);
+                Reply::Info(done, updated.and_then(|id| self.told(id)))
+            }
+            Op::Drop(name, done) => Reply::Unit(done, self.drop_stream(&name, now)),
+            Op::Purge(name, purge, done) => {
+                let result = self.purge(&name, &purge, now);
+                Reply::Count(done, self.judged(result))
+            }
+            Op::Delete(name, seq, done) => {
+                let result = self.delete(&name, seq, now);
+                Reply::Unit(done, self.judged(result))
+            }
+            Op::Retire(name, seqs) => {
+                if let Err(error) = self.retire(&name, &seqs, now) {
+                    self.fail_reading(&error);
                 }
-            },
-            Op::Drop(name, done) => Ok(Some(Reply::Unit(done, self.drop_stream(&name, now)))),
-            Op::Purge(name, purge, done) => match self.purge(&name, &purge, now) {
-                Ok(result) => Ok(Some(Reply::Count(done, result))),
-                Err(error) => {
-                    let why = unreadable(&error);
-                    Err((Some(Reply::Count(done, Err(StreamError::Closed(why.clone())))), why))
-                }
-            },
-            Op::Delete(name, seq, done) => match self.delete(&name, seq, now) {
-                Ok(result) => Ok(Some(Reply::Unit(done, result))),
-                Err(error) => {
-                    let why = unreadable(&error);
-                    Err((Some(Reply::Unit(done, Err(StreamError::Closed(why.clone())))), why))
-                }
-            },
-            Op::Retire(name, seqs) => match self.retire(&name, &seqs, now) {
-                Ok(()) => Ok(None),
-                Err(error) => Err((None, unreadable(&error))),
-            },
+                return None;
+            }
             Op::DeskWhole(bytes) => {
                 self.desk = vec![bytes];
-                Ok(None)
+                return None;
             }
             Op::Desk { bytes, done, .. } => {
                 self.batch.add_apart(&Draft { payload: &bytes, ..Draft::bare(Kind::Desk, 0, 0, now) });
                 self.desk.push(bytes);
-                Ok(Some(Reply::Desk(done)))
+                Reply::Desk(done)
             }
-        }
+        })
     }
 
     /// A stream as a request leaves it, whatever follows in the same commit.
@@ -234,7 +231,7 @@ impl Core {
         let id = self.named(name)?;
         self.batch.add_apart(&Draft::bare(Kind::StreamDelete, id, 0, now));
         if let Some(stream) = self.forget(id) {
-            self.acts.push(Act::Drop(stream));
+            self.acts.push(Act::Drop(Box::new(stream)));
         }
         Ok(())
     }
@@ -383,7 +380,8 @@ fn matching(stream: &mut Stream, purge: &Purge) -> io::Result<Vec<Known>> {
     let text = |subject: &[u8]| std::str::from_utf8(subject).is_ok_and(|subject| wanted.any(subject));
     let mut found = Vec::new();
     let committed = stream.shared.live.read().state.last;
-    let mut cursor = Cursor::new(stream.shared.clone(), stream.state.first, committed.min(end.saturating_sub(1)), PURGE_CHUNK);
+    let mut cursor =
+        Cursor::new(stream.shared.clone(), stream.state.first, committed.min(end.saturating_sub(1)), PURGE_CHUNK);
     while let Some((head, bytes)) = cursor.next()? {
         let subject = bytes.get(head.subject_range()).unwrap_or_default();
         if text(subject) && stream.holds(head.seq) {

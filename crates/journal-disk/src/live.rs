@@ -178,7 +178,14 @@ pub struct Changes {
 
 impl Live {
     /// Makes a commit visible.
-    pub fn publish(&mut self, shared: &Shared, changes: &Changes, state: StreamState, first_timed: bool, segment_bytes: u64) {
+    pub fn publish(
+        &mut self,
+        shared: &Shared,
+        changes: &Changes,
+        state: StreamState,
+        first_timed: bool,
+        segment_bytes: u64,
+    ) {
         // Before anything is taken in, so that what the index is told keeps its id.
         if changes.cleared {
             (0..self.table.ids()).for_each(|id| self.table.release(id));
@@ -311,4 +318,3 @@ impl Live {
         self.segments.iter().filter(|segment| segment.file.is_some()).map(|segment| segment.len - segment.flushed).sum()
     }
 }
-

@@ -75,8 +75,7 @@ impl Core {
         let (number, catalog) = read_catalog(disk.as_ref(), &mut recovered)?;
         let (from, next_stream) = (catalog.lsn, catalog.next_stream.max(1));
         let mut records = Vec::new();
-        let (wal, replayed) =
-            Wal::open(disk.clone(), options.wal_file_bytes, from, &mut |bytes| records.push(bytes))?;
+        let (wal, replayed) = Wal::open(disk.clone(), options.wal_file_bytes, from, &mut |bytes| records.push(bytes))?;
         recovered.damage.extend(replayed.damage.iter().map(ToString::to_string));
         recovered.cut = replayed.cut;
         recovered.replayed = records.len() as u64;

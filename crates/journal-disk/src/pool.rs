@@ -86,10 +86,7 @@ impl Pool {
     ///
     /// # Errors
     /// Where the system gives none.
-    pub fn start(
-        reader: Reader,
-        clock: Arc<dyn Clock>,
-    ) -> std::io::Result<(Arc<Pool>, Vec<thread::JoinHandle<()>>)> {
+    pub fn start(reader: Reader, clock: Arc<dyn Clock>) -> std::io::Result<(Arc<Pool>, Vec<thread::JoinHandle<()>>)> {
         let (state, wake) = (Mutex::default(), Condvar::new());
         let pool = Arc::new(Pool { reader, clock, state, wake, keys: AtomicU64::new(0) });
         let mut threads = Vec::new();
@@ -145,10 +142,10 @@ impl Pool {
 
     fn again(self: &Arc<Self>, follow: &Arc<Follow>) {
         let (pool, again) = (self.clone(), follow.clone());
-        if !self.submit(Box::new(move |_| pool.follow(&again))) {
-            if let Some(done) = self.take(follow) {
-                done(Err(closed()));
-            }
+        if !self.submit(Box::new(move |_| pool.follow(&again)))
+            && let Some(done) = self.take(follow)
+        {
+            done(Err(closed()));
         }
     }
 

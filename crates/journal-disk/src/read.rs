@@ -54,10 +54,11 @@ pub fn info(shared: &Arc<Shared>) -> StreamInfo {
     let (timed, first, last) = (live.first_timed, live.state.first, live.state.last);
     drop(live);
     info.state.damaged = shared.damaged.lock().len() as u64;
-    if !timed && first <= last {
-        if let Ok(Some((head, _))) = Cursor::new(shared.clone(), first, last, GET_CHUNK).next() {
-            info.state.first_time = head.time;
-        }
+    if !timed
+        && first <= last
+        && let Ok(Some((head, _))) = Cursor::new(shared.clone(), first, last, GET_CHUNK).next()
+    {
+        info.state.first_time = head.time;
     }
     info
 }
@@ -194,22 +195,27 @@ impl Reader {
         drop(live);
         let mut subjects = Vec::with_capacity(found.len());
         for (id, text, entry) in found {
-            let mut first = entry.first;
-            while entry.count > 1 {
-                match index::next_of_id(&shared, id, first).map_err(storage)? {
-                    Some((seq, _)) if shared.live.read().holds(seq) => {
-                        first = seq;
-                        break;
-                    }
-                    Some((seq, _)) => first = seq + 1,
-                    None => break,
-                }
-            }
+            let first = match entry.count {
+                1 => entry.first,
+                _ => first_of(&shared, id, entry.first).map_err(storage)?,
+            };
             let Ok(subject) = Subject::new(text) else { continue };
             subjects.push(SubjectState { subject, messages: entry.count, first, last: entry.last });
         }
         Ok(subjects)
     }
+}
+
+/// The first position of a subject, from a bound at or before it.
+fn first_of(shared: &Shared, id: u32, bound: u64) -> io::Result<u64> {
+    let mut first = bound;
+    while let Some((seq, _)) = index::next_of_id(shared, id, first)? {
+        if shared.live.read().holds(seq) {
+            return Ok(seq);
+        }
+        first = seq + 1;
+    }
+    Ok(first)
 }
 
 fn get(shared: &Arc<Shared>, seq: u64) -> Result<Stored, ReadError> {
@@ -344,7 +350,8 @@ fn scan(
     while let Some(record) = cursor.next_record()? {
         let seq = record.head.seq;
         let size = record.size();
-        let match_subject = |wanted: &Wanted<()>| std::str::from_utf8(&record.subject).is_ok_and(|text| wanted.any(text));
+        let match_subject =
+            |wanted: &Wanted<()>| std::str::from_utf8(&record.subject).is_ok_and(|text| wanted.any(text));
         let takes = wanted.is_none_or(match_subject) && (whole || shared.live.read().holds(seq));
         if gathering.full(if takes { size } else { 0 }) {
             return Ok(());
@@ -435,10 +442,11 @@ impl<'a> Merged<'a> {
         let mut heap = BinaryHeap::with_capacity(ids.len());
         for id in ids {
             let entry = shared.live.read().table.entry(*id);
-            if entry.count > 0 && entry.last >= from {
-                if let Some((seq, _)) = index::next_of_id(shared, *id, from.max(entry.first))? {
-                    heap.push(Reverse((seq, *id)));
-                }
+            if entry.count > 0
+                && entry.last >= from
+                && let Some((seq, _)) = index::next_of_id(shared, *id, from.max(entry.first))?
+            {
+                heap.push(Reverse((seq, *id)));
             }
         }
         Ok(Merged { shared, heap, last })

@@ -6,7 +6,9 @@
 //! ```
 
 /// Bytes before the first record.
-pub const HEADER: u64 = 32;
+pub const HEADER: u64 = HEADER_BYTES as u64;
+/// As [`HEADER`].
+pub const HEADER_BYTES: usize = 32;
 const MAGIC: &[u8; 8] = b"TIDSEG01";
 
 /// The directory of a stream.
@@ -30,8 +32,8 @@ pub fn base_of(name: &str, suffix: &str) -> Option<u64> {
 }
 
 /// The header's bytes.
-pub fn header(stream: u32, base: u64) -> [u8; HEADER as usize] {
-    let mut header = [0; HEADER as usize];
+pub fn header(stream: u32, base: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&stream.to_le_bytes());
     header[16..24].copy_from_slice(&base.to_le_bytes());
@@ -42,7 +44,7 @@ pub fn header(stream: u32, base: u64) -> [u8; HEADER as usize] {
 
 /// Whether the bytes begin with the header of this segment.
 pub fn check_header(bytes: &[u8], stream: u32, base: u64) -> bool {
-    bytes.get(..HEADER as usize) == Some(&header(stream, base)[..])
+    bytes.get(..HEADER_BYTES) == Some(&header(stream, base)[..])
 }
 
 /// Where an index is written before it gets its name.

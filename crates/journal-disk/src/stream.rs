@@ -231,9 +231,11 @@ impl Stream {
     /// When something here expires, or earlier.
     pub fn due(&self) -> Option<Moment> {
         let own = self.expiries.peek().map(|Reverse((moment, _))| *moment);
-        let age = self.config.age_max.filter(|_| self.state.messages > 0).map(|age| {
-            if self.first_timed { self.state.first_time.after(age) } else { Moment::EPOCH }
-        });
+        let age = self
+            .config
+            .age_max
+            .filter(|_| self.state.messages > 0)
+            .map(|age| if self.first_timed { self.state.first_time.after(age) } else { Moment::EPOCH });
         match (own, age) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

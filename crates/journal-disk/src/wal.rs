@@ -30,11 +30,13 @@ use crate::record::{self, Broken};
 const DIR: &str = "wal";
 const MAGIC: &[u8; 8] = b"TIDWAL01";
 /// Bytes before the first frame.
-const FILE_HEADER: u64 = 32;
+const FILE_HEADER: u64 = FILE_HEADER_BYTES as u64;
+const FILE_HEADER_BYTES: usize = 32;
 /// Bytes before a frame's records.
 pub const FRAME_HEADER: usize = 16;
 /// Frames start at multiples of this.
-const ALIGN: u64 = 8;
+const ALIGN: u64 = ALIGN_BYTES as u64;
+const ALIGN_BYTES: usize = 8;
 /// Released files that are kept for use again; more are removed.
 const SPARES_MAX: usize = 2;
 /// Bytes at the log's end, at least, that opening writes again: what may be written between two syncs
@@ -109,8 +111,8 @@ pub fn frame_crc(len: u32, lsn: u64) -> u32 {
     crc32c::crc32c(&covered)
 }
 
-fn file_header(slot: u64) -> [u8; FILE_HEADER as usize] {
-    let mut header = [0; FILE_HEADER as usize];
+fn file_header(slot: u64) -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..16].copy_from_slice(&slot.to_le_bytes());
     let crc = crc32c::crc32c(&header[..16]);
@@ -139,7 +141,8 @@ impl Wal {
         disk.make_dir(DIR)?;
         // Made now, or by one that died before it could say so.
         disk.sync_dir("")?;
-        let mut wal = Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from };
+        let mut wal =
+            Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from };
         wal.find_files()?;
         let mut replayed = Replayed { end: from, ..Replayed::default() };
         let spans: Vec<Span> = wal.files.iter().copied().collect();
@@ -192,7 +195,8 @@ impl Wal {
         let count = file.read_at(&mut whole, 0)?;
         whole.truncate(count);
         let whole = Bytes::from(whole);
-        let mut scan = Scan { base, at: from.saturating_sub(base).max(FILE_HEADER), bytes: whole, file, followed, replayed };
+        let mut scan =
+            Scan { base, at: from.saturating_sub(base).max(FILE_HEADER), bytes: whole, file, followed, replayed };
         scan.run(visit)
     }
 
@@ -331,7 +335,7 @@ impl Wal {
         if let Some(place) = frame.get_mut(..FRAME_HEADER) {
             place.copy_from_slice(&header);
         }
-        frame.resize(frame.len().next_multiple_of(ALIGN as usize), 0);
+        frame.resize(frame.len().next_multiple_of(ALIGN_BYTES), 0);
         let base = self.files.back().map_or(0, |last| last.slot * self.slot_bytes);
         self.dirty = true;
         file.write_at(frame, self.end - base)?;
@@ -468,7 +472,13 @@ impl Scan<'_> {
         match self.frame(at) {
             Some(len) => {
                 let next = (at + FRAME_HEADER as u64 + len).next_multiple_of(ALIGN);
-                if self.frame(next).is_some() { Some(next) } else if self.named(next) { self.next_frame(next) } else { None }
+                if self.frame(next).is_some() {
+                    Some(next)
+                } else if self.named(next) {
+                    self.next_frame(next)
+                } else {
+                    None
+                }
             }
             None => self.next_frame(at),
         }
@@ -492,7 +502,7 @@ impl Scan<'_> {
                     continue;
                 }
                 Err(broken) => {
-                    if rest.iter().all(|byte| *byte == 0) && rest.len() < ALIGN as usize {
+                    if rest.iter().all(|byte| *byte == 0) && rest.len() < ALIGN_BYTES {
                         break;
                     }
                     let len = skip(&rest, broken);
@@ -540,7 +550,5 @@ pub fn skip(bytes: &[u8], broken: Broken) -> usize {
             return len;
         }
     }
-    (1..bytes.len())
-        .find(|at| bytes.get(*at..).is_some_and(|rest| record::check(rest).is_ok()))
-        .unwrap_or(bytes.len())
+    (1..bytes.len()).find(|at| bytes.get(*at..).is_some_and(|rest| record::check(rest).is_ok())).unwrap_or(bytes.len())
 }

@@ -91,12 +91,13 @@ impl Inbox {
             return op.refuse(&Refusal::Closed(why));
         }
         let over = queue.ops.len() >= OPS_MAX || (queue.bytes > 0 && queue.bytes + weight > BYTES_MAX);
-        if over {
-            if let Op::Append(_, done) = op {
+        let op = match op {
+            Op::Append(_, done) if over => {
                 drop(queue);
                 return done(Err(journal::AppendError::Busy));
             }
-        }
+            op => op,
+        };
         if queue.ops.is_empty() {
             queue.since = Some(self.clock.now());
         }

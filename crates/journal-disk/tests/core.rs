@@ -1,4 +1,5 @@
 //! The stepped engine against a model: random requests, checkpoints, kills and clean ends.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -40,9 +41,11 @@ fn all(core: &Core, stream: &str) -> Vec<(u64, String, Bytes)> {
     loop {
         let page = reader.page(stream, &Read::from(from, 7)).unwrap();
         assert!(page.damaged.is_empty(), "{:?}", page.damaged);
-        found.extend(page.messages.into_iter().map(|each| {
-            (each.seq, each.message.subject.as_str().to_owned(), each.message.payload)
-        }));
+        found.extend(
+            page.messages
+                .into_iter()
+                .map(|each| (each.seq, each.message.subject.as_str().to_owned(), each.message.payload)),
+        );
         from = page.next;
         if page.next > page.last {
             return found;
@@ -94,7 +97,8 @@ fn check(seed: u64, config: StreamConfig) {
                 let subject = format!("a.{}", chance.below(6));
                 let payload = format!("{step}-{}", "x".repeat(chance.below(300) as usize));
                 let id = (chance.below(3) == 0).then(|| format!("id{}", chance.below(60)));
-                let ttl = (config.allow_ttl && chance.below(8) == 0).then(|| Duration::from_millis(1 + chance.below(40)));
+                let ttl =
+                    (config.allow_ttl && chance.below(8) == 0).then(|| Duration::from_millis(1 + chance.below(40)));
                 let mut wanted = message(&subject, &payload);
                 wanted.id = id.clone().map(Bytes::from);
                 wanted.ttl = ttl;
@@ -116,7 +120,11 @@ fn check(seed: u64, config: StreamConfig) {
             }
             76 => {
                 let subject = format!("a.{}", chance.below(6));
-                let purge = Purge { filter: Some(Pattern::parse(&subject).unwrap()), before: None, keep: Some(chance.below(3)) };
+                let purge = Purge {
+                    filter: Some(Pattern::parse(&subject).unwrap()),
+                    before: None,
+                    keep: Some(chance.below(3)),
+                };
                 let removed = run(&mut core, now, |done| Op::Purge("S".into(), purge.clone(), done)).unwrap();
                 let of: Vec<u64> = model.messages.iter().filter(|(_, m)| m.0 == subject).map(|(seq, _)| *seq).collect();
                 let gone = of.len().saturating_sub(purge.keep.unwrap() as usize);
@@ -175,8 +183,7 @@ fn compare(core: &Core, model: &Model, seed: u64, step: i32) {
     }
     let subjects = reader.subjects("S", &Pattern::all(), None, 100).unwrap();
     let seen: Vec<_> = subjects.iter().map(|s| (s.subject.as_str(), s.messages, s.first, s.last)).collect();
-    let wanted: Vec<_> =
-        by_subject.iter().map(|(s, q)| (*s, q.len() as u64, q[0], *q.last().unwrap())).collect();
+    let wanted: Vec<_> = by_subject.iter().map(|(s, q)| (*s, q.len() as u64, q[0], *q.last().unwrap())).collect();
     assert_eq!(seen, wanted, "{seed} {step}");
     for (subject, seqs) in &by_subject {
         let read = Read { filters: vec![Pattern::parse(subject).unwrap()], ..Read::from(1, 10_000) };
