@@ -1,8 +1,6 @@
 //! What lasts: sending many lines, and following a stream, across interruptions.
 
-mod cli_stub;
-
-use cli_stub::{Reply, Seen, Stub};
+use crate::stub::{Reply, Seen, Stub};
 use serde_json::{Value, json};
 
 const EMIT: [&str; 7] = ["event", "emit", "--ndjson", "--type", "t", "--source", "/s"];

@@ -1,11 +1,9 @@
 //! The commands against a node that answers as it is told: what is asked, what is shown, how it ends.
 
-mod cli_stub;
-
 use std::io::Read;
 use std::process::Stdio;
 
-use cli_stub::{Ran, Reply, Stub, run, tidings};
+use crate::stub::{Ran, Reply, Stub, run, tidings};
 use serde_json::{Value, json};
 
 fn recorded() -> Reply {
