@@ -1,4 +1,4 @@
-//! Faults of the disk under the real binary: full, read-only, taken away. Refused and said; nothing
+//! Faults of the disk under the real binary: full, broken, read-only. Refused and said; nothing
 //! acknowledged is lost; it goes on when the cause is gone.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -34,28 +34,27 @@ fn messages(node: &Running) -> u64 {
 }
 
 #[test]
-fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+fn a_log_that_cannot_be_written_is_not_trusted_until_it_is_opened_again() {
     let dir = tempdir().unwrap();
     let node = Running::start(dir.path(), &[]);
     assert_eq!(node.publish("events.a", b"before").status, 201);
-    // No file may grow, from now on, beyond 64 KiB: the kernel refuses writes as on a full disk.
+    // The kernel refuses every write beyond 64 KiB of a file.
     let pid = Pid::from_raw(node.pid().try_into().unwrap());
-    let full = Rlimit { current: Some(64 * 1024), maximum: None };
-    let room = prlimit(pid, Resource::Fsize, full).unwrap();
+    let refusing = Rlimit { current: Some(64 * 1024), maximum: None };
+    prlimit(pid, Resource::Fsize, refusing).unwrap();
     let (acknowledged, status, said) = publish_until_refused(&node, &[b'x'; 4096]);
     assert_eq!(status, 503, "{said}");
-    assert!(said.to_lowercase().contains("retry-after"), "{said}");
-    let readiness = node.get("/readyz");
-    assert_eq!(readiness.status, 503, "{readiness:?}");
+    assert!(said.to_lowercase().contains("retry-after") && said.contains("File too large"), "{said}");
+    until("it is not ready", || node.get("/readyz").status == 503);
     assert_eq!(node.get("/healthz").status, 200);
     assert_eq!(messages(&node), acknowledged + 1, "reading goes on");
+    node.stop();
 
-    prlimit(pid, Resource::Fsize, room).unwrap();
-    until("there is room again", || node.publish("events.a", b"after").status == 201);
-    until("it is ready again", || node.get("/readyz").status == 200);
-    node.kill();
     let node = Running::start(dir.path(), &[]);
-    assert!(messages(&node) >= acknowledged + 2);
+    assert_eq!(node.get("/readyz").status, 200);
+    // What was refused with an unknown outcome may be there; what was acknowledged is.
+    assert!((acknowledged + 1..=acknowledged + 2).contains(&messages(&node)));
+    assert_eq!(node.publish("events.a", b"after").status, 201);
     node.stop();
 }
 
@@ -82,12 +81,12 @@ impl Drop for Small {
 #[test]
 fn a_small_file_system_that_fills_up_loses_nothing_acknowledged() {
     let dir = tempdir().unwrap();
-    let Some(_small) = Small::mount(dir.path(), 24 * 1024 * 1024) else {
-        println!("no file system may be mounted here: the limit of file sizes stands in, in the test beside");
+    let Some(_small) = Small::mount(dir.path(), 64 * 1024 * 1024) else {
+        println!("skipped: no file system may be mounted here");
         return;
     };
     let ballast = dir.path().join("ballast");
-    std::fs::write(&ballast, vec![0; 8 * 1024 * 1024]).unwrap();
+    std::fs::write(&ballast, vec![0; 24 * 1024 * 1024]).unwrap();
     let node = Running::start(&dir.path().join("data"), &["--payload-max", "1MiB"]);
     let (acknowledged, status, said) = publish_until_refused(&node, &[b'x'; 256 * 1024]);
     assert_eq!(status, 503, "{said}");

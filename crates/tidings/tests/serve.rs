@@ -175,7 +175,6 @@ fn metrics_and_readiness_tell_what_is_so() {
         "process_resident_memory_bytes",
         "tidings_uptime_seconds",
         "tidings_live_dropped_total 0",
-        "# EOF",
     ] {
         assert!(metrics.contains(part), "{part}: {metrics}");
     }
