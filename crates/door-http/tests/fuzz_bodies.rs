@@ -4,6 +4,8 @@
 //! Run with a fuzzer: `cargo bolero test -p door-http events`. With `cargo test` each target takes its
 //! corpus and a bounded number of random inputs.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use door_http::codec::declare::{

@@ -1,5 +1,7 @@
 //! The listening, over real sockets: both protocols, TLS, time limits, idle crowds, an orderly end.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@
 mod access;
 mod deliveries;
 mod fabric;
+pub mod limits;
 mod port;
 mod refused;
 pub mod suite;
@@ -19,5 +20,6 @@ pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
 pub use deliveries::Deliveries;
 pub use fabric::{Fabric, Heard, Quiet, Subscriber, SubscriberId, Subscription};
 pub use journal;
-pub use port::{Limits, Port, Published};
+pub use limits::Limits;
+pub use port::{Port, Published};
 pub use refused::{NotAllowed, PublishError, Refused, Verb};

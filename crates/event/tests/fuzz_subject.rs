@@ -4,6 +4,8 @@
 //! Run with a fuzzer: `cargo bolero test -p event subjects`. With `cargo test` each target takes its
 //! corpus and a bounded number of random inputs.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use event::cloud::Event;
 use event::{Headers, Message, Pattern, Subject, Wanted, decode_token, encode_token};
 

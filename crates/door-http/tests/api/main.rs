@@ -1,5 +1,7 @@
 //! The door's routes, one by one, on a journal in memory, without a socket.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod access;
 mod consumers;
 mod events;
