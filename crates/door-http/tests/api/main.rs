@@ -8,5 +8,6 @@ mod events;
 mod messages;
 mod node;
 mod publish;
+mod pushback;
 mod streams;
 mod support;
