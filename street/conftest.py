@@ -57,11 +57,11 @@ class Node:
         options = {"capture_output": True, "text": True, "timeout": 120, "env": environment, **options}
         return subprocess.run([self.binary, *arguments], **options)
 
-    def spawn(self, *arguments):
-        """Starts a command of the binary against the node; its output is a pipe."""
+    def spawn(self, *arguments, stdout=subprocess.PIPE):
+        """Starts a command of the binary against the node; its output is a pipe, or what is given."""
         environment = {**os.environ, "TIDINGS_SERVER": self.url(), "NO_COLOR": "1"}
         command = [self.binary, *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment)
+        return subprocess.Popen(command, stdout=stdout, stdin=subprocess.DEVNULL, text=True, env=environment)
 
 
 def wait_for(condition, seconds_max, complaint):

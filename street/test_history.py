@@ -80,7 +80,8 @@ def test_two_workers_share_the_history_and_one_is_killed(node, tmp_path):
     done = node.run("consumer", "add", "SHARED", "workers", "--ack-wait", "1s")
     assert done.returncode == 0, done.stderr
     take = ["consumer", "next", "SHARED", "workers", "--follow", "--ack", "--json", "-n", "3"]
-    doomed, other = node.spawn(*take), node.spawn(*take)
+    written = (tmp_path / "other.ndjson").open("w+")  # A pipe that nobody reads would hold it up.
+    doomed, other = node.spawn(*take), node.spawn(*take, stdout=written)
     # The first to be given anything is killed in the middle of its work.
     begun = [doomed.stdout.readline()]
     doomed.kill()
@@ -94,7 +95,10 @@ def test_two_workers_share_the_history_and_one_is_killed(node, tmp_path):
 
     wait_for(lambda: stands()["ack_floor"] >= len(history), 60, lambda: f"not all done with: {stands()}")
     other.terminate()
-    finished, _ = other.communicate(timeout=30)
+    other.wait(timeout=30)
+    written.seek(0)
+    finished = written.read()
+    written.close()
     seen = {commit["hash"] for _, _, commit in read(finished)}
     # What the killed one wrote out and did not acknowledge came to the other; a torn last line counts for nothing.
     for line in begun:

@@ -23,6 +23,11 @@ pub const STREAM: &str = "FAULTS";
 /// How long a node may take to notice that a cause is gone.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 
+/// Refusals one after the other that are no passing squeeze.
+const REFUSALS: u64 = 50;
+/// Most messages that are sent until the disk must have been found full.
+const UNTIL_FULL: usize = 200_000;
+
 /// Why a fault could not be tried, or what was wrong.
 pub enum Trouble {
     /// This machine does not let us.
@@ -151,17 +156,17 @@ impl Acked {
         }
     }
 
-    /// Publishes until the node takes a message again, for as long as it may need to notice.
-    pub fn recovers(&mut self, node: &Node) -> Result<(), String> {
-        let (mut conn, begun) = (node.connect()?, Instant::now());
-        while let Err(refusal) = self.publish(&mut conn)? {
-            if begun.elapsed() > RECOVERY_MAX {
-                return Err(format!("still refused {RECOVERY_MAX:?} after the cause was gone: {refusal}"));
+    /// Publishes until the node refuses and goes on refusing; answers what it says.
+    pub fn until_full(&mut self, node: &Node) -> Result<String, String> {
+        let (mut conn, mut refused) = (node.connect()?, 0);
+        while self.payloads.len() < UNTIL_FULL {
+            match self.publish(&mut conn)? {
+                Ok(()) => refused = 0,
+                Err(refusal) if refused == REFUSALS => return Ok(refusal),
+                Err(_) => refused += 1,
             }
-            thread::sleep(Duration::from_millis(50));
         }
-        let (status, said) = readiness(node)?;
-        if status == 200 { Ok(()) } else { Err(format!("takes messages and is not ready: {said}")) }
+        Err(format!("{UNTIL_FULL} messages went onto a full disk"))
     }
 
     /// Publishes a few more and reads everything back: the node is as it was before.
@@ -178,6 +183,20 @@ impl Acked {
 pub fn readiness(node: &Node) -> Result<(u16, String), String> {
     let response = node.connect()?.get("/readyz").map_err(|error| error.to_string())?;
     Ok((response.status, response.text()))
+}
+
+/// Waits until the node calls itself ready again, without asking anything else of it.
+pub fn becomes_ready(node: &Node) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        match readiness(node)? {
+            (200, _) => return Ok(()),
+            (_, said) if begun.elapsed() > RECOVERY_MAX => {
+                return Err(format!("not ready {RECOVERY_MAX:?} after the cause was gone: {said}"));
+            }
+            _ => thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
 
 /// The last position of the stream.

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use super::mounts::Mounts;
-use super::{Acked, Outcome, Site, Trouble, readiness};
+use super::{Acked, Outcome, Site, Trouble, becomes_ready, readiness};
 
 /// Size of the disk that fills up: some of the engine's files are preallocated.
 const DISK_MIB: u64 = 400;
-/// Most messages that are sent until the disk must have been found full.
-const UNTIL_FULL: usize = 200_000;
 
 /// A second node on the directory of a first.
 pub fn second_node(site: &Site) -> Outcome {
@@ -20,7 +19,7 @@ pub fn second_node(site: &Site) -> Outcome {
     let mut second = site.launch();
     second.log = site.folder.join("second.log");
     let (refused, said) = second.refused()?;
-    let named = said.contains(&node.pid().to_string()) && said.contains(&*launch.data.to_string_lossy());
+    let named = said.contains(&node.pid().to_string()) && names(&said, &launch.data);
     if refused.success() || !named {
         return Err(Trouble::Wrong(format!("ended with {refused} and does not name process and directory:\n{said}")));
     }
@@ -49,14 +48,7 @@ pub fn full_disk(site: &Site) -> Outcome {
     let mut file = fs::File::create(&ballast).map_err(|error| error.to_string())?;
     while file.write_all(&[1; 64 * 1024]).is_ok() {}
     drop(file);
-    let mut conn = node.connect()?;
-    let refusal = loop {
-        match acked.publish(&mut conn)? {
-            Ok(()) if acked.payloads.len() < UNTIL_FULL => {}
-            Ok(()) => return Err(Trouble::Wrong(format!("{UNTIL_FULL} messages went onto a full disk"))),
-            Err(refusal) => break refusal,
-        }
-    };
+    let refusal = acked.until_full(&node)?;
     let clear = refusal.starts_with("50") && ["space", "full", "room"].iter().any(|word| refusal.contains(word));
     if !clear {
         return Err(Trouble::Wrong(format!("the refusal does not say that the disk is full: {refusal}")));
@@ -67,7 +59,7 @@ pub fn full_disk(site: &Site) -> Outcome {
     }
     acked.verify(&node, &[])?;
     fs::remove_file(&ballast).map_err(|error| error.to_string())?;
-    acked.recovers(&node)?;
+    becomes_ready(&node)?;
     acked.goes_on(&node, &[])?;
     node.kill()?;
     let node = launch.start()?;
@@ -87,7 +79,7 @@ pub fn read_only(site: &Site) -> Outcome {
     inside.wrapper = mounts.wrapper();
     inside.log = site.folder.join("read-only.log");
     let (refused, said) = inside.refused()?;
-    let clear = said.contains(&*launch.data.to_string_lossy()) && said.to_lowercase().contains("read-only");
+    let clear = names(&said, &launch.data) && said.to_lowercase().contains("read-only");
     if refused.success() || !clear {
         return Err(Trouble::Wrong(format!("ended with {refused} and does not name the directory and why:\n{said}")));
     }
@@ -95,4 +87,10 @@ pub fn read_only(site: &Site) -> Outcome {
     let node = launch.start()?;
     acked.goes_on(&node, &[])?;
     Ok(())
+}
+
+/// Whether a message names a path, perhaps broken over lines.
+fn names(said: &str, path: &Path) -> bool {
+    let dense = |text: &str| text.chars().filter(|c| !c.is_whitespace() && *c != '│').collect::<String>();
+    dense(said).contains(&dense(&path.to_string_lossy()))
 }
