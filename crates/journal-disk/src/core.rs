@@ -110,6 +110,8 @@ pub struct Core {
     pub(crate) touched: BTreeSet<u32>,
     pub(crate) batch: Batch,
     pub(crate) refusing: Option<String>,
+    /// Room in the log that could not be made when `refusing` was set, in bytes.
+    pub(crate) refused_bytes: usize,
     pub(crate) observer: Option<Observer>,
     /// When the next message expires, or earlier.
     pub(crate) wake: Option<Moment>,
@@ -255,6 +257,7 @@ impl Core {
             Err(error) => {
                 let why = error.to_string();
                 self.refusing = Some(why.clone());
+                self.refused_bytes = bytes;
                 Err(Refusal::Storage(why))
             }
         }
@@ -357,8 +360,8 @@ impl Core {
     pub fn tick(&mut self, now: Moment) {
         self.commit(now);
         if self.refusing.is_some() {
-            // The cause may be gone; it is told by what making room says now.
-            let _noted = self.make_room(EFFECTS_BYTES);
+            // The cause may be gone; it is told by whether there is room now for what was refused.
+            let _noted = self.make_room(self.refused_bytes.max(EFFECTS_BYTES));
         }
         while self.closed.is_none() && self.wake.is_some_and(|wake| wake <= now) {
             let before = self.wake;

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::batch::Batch;
 use crate::blob;
 use crate::catalog::{self, Catalog, Listed};
-use crate::checkpoint::Standing;
+use crate::checkpoint::{Standing, flush};
 use crate::core::{Core, Options};
 use crate::directory::Directory;
 use crate::disk::Disk;
@@ -74,11 +74,7 @@ impl Core {
         let mut recovered = Recovered::default();
         let (number, catalog) = read_catalog(disk.as_ref(), &mut recovered)?;
         let (from, next_stream) = (catalog.lsn, catalog.next_stream.max(1));
-        let mut records = Vec::new();
-        let (wal, replayed) = Wal::open(disk.clone(), options.wal_file_bytes, from, &mut |bytes| records.push(bytes))?;
-        recovered.damage.extend(replayed.damage.iter().map(ToString::to_string));
-        recovered.cut = replayed.cut;
-        recovered.replayed = records.len() as u64;
+        let wal = Wal::idle(disk.clone(), options.wal_file_bytes, from);
         let mut core = Core {
             standing: Standing::new(number, from),
             disk,
@@ -96,6 +92,7 @@ impl Core {
             touched: BTreeSet::new(),
             batch: Batch::default(),
             refusing: None,
+            refused_bytes: 0,
             observer: None,
             wake: None,
             synced_at: now,
@@ -108,7 +105,7 @@ impl Core {
             core.adopt(stream);
         }
         core.remove_unlisted()?;
-        core.replay(records)?;
+        core.replay(from)?;
         core.acts.clear();
         for stream in core.streams.values() {
             core.directory.put(&stream.shared);
@@ -258,41 +255,57 @@ impl Core {
         Ok(())
     }
 
-    fn replay(&mut self, records: Vec<Bytes>) -> io::Result<()> {
-        let mut gathered: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-        for bytes in records {
-            let Ok(record) = Record::read(&bytes) else { continue };
-            let id = record.head.stream;
-            match record.head.kind {
-                Kind::StreamPut => match catalog::config_of(&record.payload) {
-                    Ok(config) if self.streams.contains_key(&id) => self.redeclare_replayed(id, config),
-                    Ok(config) => {
-                        self.next_stream = self.next_stream.max(id + 1);
-                        self.add_stream(id, config, record.head.time);
-                    }
-                    Err(why) => self.recovered.damage.push(format!("the declaration of stream {id}: {why}")),
-                },
-                Kind::StreamDelete => {
-                    gathered.remove(&id);
-                    if let Some(stream) = self.forget(id) {
-                        self.standing.condemned.push(stream.shared.id);
-                    }
-                }
-                Kind::Desk => self.desk.push(record.payload.to_vec()),
-                _ => {
-                    let Some(stream) = self.streams.get_mut(&id) else { continue };
-                    let buffer = gathered.entry(id).or_default();
-                    stream.replay(&record, buffer.len() as u64)?;
-                    buffer.extend_from_slice(&bytes);
-                    if buffer.len() >= REPLAY_BYTES {
-                        stream.publish(vec![std::mem::take(buffer).into()], None, self.options.segment_bytes);
-                    }
-                }
+    /// Does what the log has from a place on, as it is read: no more of it is held than a file.
+    fn replay(&mut self, from: u64) -> io::Result<()> {
+        let (disk, slot_bytes) = (self.disk.clone(), self.options.wal_file_bytes);
+        let (mut gathered, mut result) = (BTreeMap::new(), Ok(()));
+        let (wal, replayed) = Wal::open(disk, slot_bytes, from, &mut |bytes| {
+            self.recovered.replayed += 1;
+            if result.is_ok() {
+                result = self.replay_record(&mut gathered, &bytes);
             }
-        }
+        })?;
+        result?;
+        self.wal = wal;
+        self.recovered.damage.extend(replayed.damage.iter().map(ToString::to_string));
+        self.recovered.cut = replayed.cut;
         for (id, buffer) in gathered {
             if let Some(stream) = self.streams.get_mut(&id).filter(|_| !buffer.is_empty()) {
                 stream.publish(vec![buffer.into()], None, self.options.segment_bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_record(&mut self, gathered: &mut BTreeMap<u32, Vec<u8>>, bytes: &Bytes) -> io::Result<()> {
+        let Ok(record) = Record::read(bytes) else { return Ok(()) };
+        let id = record.head.stream;
+        match record.head.kind {
+            Kind::StreamPut => match catalog::config_of(&record.payload) {
+                Ok(config) if self.streams.contains_key(&id) => self.redeclare_replayed(id, config),
+                Ok(config) => {
+                    self.next_stream = self.next_stream.max(id + 1);
+                    self.add_stream(id, config, record.head.time);
+                }
+                Err(why) => self.recovered.damage.push(format!("the declaration of stream {id}: {why}")),
+            },
+            Kind::StreamDelete => {
+                gathered.remove(&id);
+                if let Some(stream) = self.forget(id) {
+                    self.standing.condemned.push(stream.shared.id);
+                }
+            }
+            Kind::Desk => self.desk.push(record.payload.to_vec()),
+            _ => {
+                let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+                let buffer = gathered.entry(id).or_default();
+                stream.replay(&record, buffer.len() as u64)?;
+                buffer.extend_from_slice(bytes);
+                if buffer.len() >= REPLAY_BYTES {
+                    stream.publish(vec![std::mem::take(buffer).into()], None, self.options.segment_bytes);
+                    // What cannot be moved now stays in memory and in the log.
+                    let _later = flush(&stream.shared);
+                }
             }
         }
         Ok(())

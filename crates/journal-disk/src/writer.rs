@@ -204,9 +204,11 @@ impl Inbox {
 /// The writer's loop. Returns when it was told to end; the engine's files are let go of then.
 pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Clock) {
     let mut retry_at: Option<Moment> = None;
+    // When a refusing engine looks whether the cause is gone, though nobody asks.
+    let mut probe_at: Option<Moment> = None;
     let mut flushed_at = core.log_end();
     loop {
-        let until = [core.next_wake(), retry_at].into_iter().flatten().min();
+        let until = [core.next_wake(), retry_at, probe_at].into_iter().flatten().min();
         let (ops, told) = inbox.take(until);
         ops.into_iter().for_each(|op| core.submit(op));
         let now = clock.now();
@@ -231,6 +233,7 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
             }
         }
         inbox.report(&core);
+        probe_at = (core.refusing().is_some() && core.closed().is_none()).then(|| now.after(RETRY));
         if core.checkpoint_due() && retry_at.is_none_or(|at| at <= now) {
             retry_at = None;
             match core.begin_checkpoint(false) {
