@@ -334,10 +334,11 @@ impl Journal for Local {
     }
 
     fn close(&self) -> Answer<()> {
-        ready(self.shared.with(|state, now| {
+        self.shared.with(|state, now| {
             state.closed = true;
             state.readers.close(&mut state.calls);
             state.consumers.close(now);
-        }))
+        });
+        ready(())
     }
 }

@@ -217,8 +217,8 @@ impl Memory {
     }
 
     fn check_overlap(&self, config: &StreamConfig) -> Result<(), StreamError> {
-        let others = self.streams.values().filter(|held| held.config.name != config.name);
-        others.map(|held| rules::overlap(config, &held.config)).collect()
+        let mut others = self.streams.values().filter(|held| held.config.name != config.name);
+        others.try_for_each(|held| rules::overlap(config, &held.config))
     }
 
     fn held(&self, stream: &str) -> Option<&Held> {

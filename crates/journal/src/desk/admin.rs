@@ -117,6 +117,7 @@ impl Desk {
                 consumer.opening = Some(ticket);
             }
         }
+        consumer.origin = consumer.cursor;
         let opening = consumer.opening.is_some();
         self.seat(consumer);
         self.after(now, id);
@@ -164,6 +165,7 @@ impl Desk {
             ConsumerStart::Last => page.messages.iter().map(|stored| stored.seq).max().unwrap_or(last + 1),
             _ => page.messages.first().map_or(page.next, |stored| stored.seq),
         };
+        consumer.origin = consumer.cursor;
         if let Some(ticket) = consumer.opening.take() {
             self.answer_info(now, id, ticket);
         }
@@ -194,7 +196,7 @@ impl Desk {
         let refiltered = consumer.config.filters != config.filters;
         if refiltered {
             consumer.unwatch(&mut room.watching);
-            consumer.rewind();
+            consumer.refilter();
             for pattern in &consumer.patterns() {
                 room.interest.remove(pattern, &id);
             }

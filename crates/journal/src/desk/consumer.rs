@@ -55,6 +55,8 @@ pub(super) struct Consumer {
     pub(super) retention: Retention,
     /// The verb that waits for its start to be found.
     pub(super) opening: Option<Ticket>,
+    /// Where it started, once that is known.
+    pub(super) origin: u64,
     /// The next position to be read.
     pub(super) cursor: u64,
     /// Positions to be read before the cursor, in order: the last of each subject when it was created.
@@ -123,6 +125,7 @@ impl Consumer {
             created: place.created,
             retention: place.retention,
             opening: None,
+            origin: 1,
             cursor: 1,
             firsts: VecDeque::new(),
             until: 0,
@@ -278,6 +281,12 @@ impl Consumer {
         } else {
             self.cursor = seq;
         }
+    }
+
+    /// Takes other filters, from behind the last position that it delivered on.
+    pub(super) fn refilter(&mut self) {
+        self.rewind();
+        self.cursor = self.origin.max(self.delivered + 1);
     }
 
     /// All before a position is gone.
@@ -577,8 +586,9 @@ impl Consumer {
             let asked = self.firsts.iter().take(self.next_asked);
             let looked_up = asked.take_while(|seq| **seq < page.next).count();
             self.firsts.drain(..looked_up);
-            self.ahead.extend(page.messages);
-            return;
+            let mut messages = page.messages;
+            messages.retain(|stored| self.wants(stored.message.subject.as_str()));
+            return self.ahead.extend(messages);
         }
         self.cursor = page.next.max(self.cursor);
         self.ahead.extend(page.messages);

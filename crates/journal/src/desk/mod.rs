@@ -330,6 +330,7 @@ pub enum What {
 }
 
 /// A verb's answer.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and the large one is rare")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Of a declaration, or a pause.

@@ -43,6 +43,7 @@ impl Consumer {
             created: self.created,
             config: self.config.clone(),
             position: self.saved_position(),
+            origin: self.origin,
             firsts: self.ahead_firsts(),
             flights: self.flights.iter().map(|flight| self.saved_flight(flight)).collect(),
         }
@@ -117,14 +118,14 @@ impl Desk {
 
     fn apply_entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, firsts, flights } => {
+            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights } => {
                 self.forget(&stream, &config.name);
                 self.consumer_next += 1;
                 self.tag_last = self.tag_last.max(tag);
                 let stream: Arc<str> = Arc::from(stream);
                 let seat = Seat { id: self.consumer_next, stream, tag, created, retention: Retention::Limits };
                 let mut consumer = Consumer::new(seat, config);
-                consumer.firsts = firsts.into();
+                (consumer.origin, consumer.firsts) = (origin, firsts.into());
                 consumer.restore(&position, flights, &[]);
                 self.seat(consumer);
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! change  := version:u8=1 entry*
 //! entry   := kind:u8 length:n body            kind 1 whole, 2 change, 3 gone
-//!   whole := stream:s tag:n created:n config position firsts:seqs flights
+//!   whole := stream:s tag:n created:n config position origin:n firsts:seqs flights
 //!   change:= stream:s name:s tag:n position flights landed:seqs
 //!   gone  := stream:s name:s tag:n
 //! position:= cursor:n until:n delivered:n order:n dead:n floor:n
@@ -85,6 +85,7 @@ pub struct SavedFlight {
 }
 
 /// What is saved of one consumer.
+#[expect(clippy::large_enum_variant, reason = "entries are few and short-lived")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// All of it, in place of whatever was known under its name.
@@ -99,6 +100,8 @@ pub enum Entry {
         config: ConsumerConfig,
         /// Where it stands.
         position: Position,
+        /// Where it started.
+        origin: u64,
         /// Positions still to be read before any other, in order.
         firsts: Vec<u64>,
         /// All flights, in order of position.
@@ -202,12 +205,13 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry) -> u8 {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, firsts, flights } => {
+            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights } => {
                 self.text(stream);
                 self.number(*tag);
                 self.number(created.nanos());
                 self.config(config);
                 self.position(position);
+                self.number(*origin);
                 self.seqs(firsts);
                 self.flights(flights);
                 WHOLE
@@ -390,6 +394,7 @@ impl<'a> Reader<'a> {
                 created: self.moment("created")?,
                 config: self.config()?,
                 position: self.position()?,
+                origin: self.number("origin")?,
                 firsts: self.seqs()?,
                 flights: self.flights()?,
             }),

@@ -7,6 +7,9 @@
 
 mod bench;
 pub mod consumers;
+pub mod crash;
+pub mod deliveries;
+pub mod fetches;
 pub mod reads;
 pub mod streams;
 
@@ -89,6 +92,39 @@ macro_rules! journal_suite {
             a_work_queue_lets_go_of_what_is_done
             interest_lets_go_when_all_are_done
             a_deleted_consumer_ends_its_fetches
+        );
+        $crate::journal_suite!(@room deliveries, $make,
+            what_comes_again_comes_before_what_is_new
+            an_acknowledgement_of_an_older_delivery_counts
+            a_removed_message_is_done_with
+            a_dead_letter_tells_its_history
+            dead_letters_can_be_off
+            an_update_keeps_what_is_outstanding
+            filters_change_with_an_update
+            a_work_queue_refuses_shared_messages
+            interest_keeps_nothing_that_nobody_wants
+            a_consumer_that_goes_takes_its_interest_along
+            receipts_come_in_order_of_position
+            what_is_refused_takes_no_position
+        );
+        $crate::journal_suite!(@room fetches, $make,
+            fetches_take_turns
+            a_sink_that_pauses_is_asked_again
+            a_sink_whose_user_left_is_found_out
+            the_last_message_says_that_none_is_left
+            no_more_fetches_wait_than_allowed
+            a_consumer_says_where_it_stands
+            a_read_waits_only_for_what_it_wants
+            a_dropped_read_disturbs_nobody
+            a_stream_that_goes_ends_the_reads_that_wait_on_it
+        );
+        $crate::journal_suite!(@room crash, $make,
+            streams_survive_as_declared
+            removals_survive
+            consumers_survive_as_declared
+            deliveries_are_counted_on
+            a_start_at_the_last_of_each_survives
+            what_a_work_queue_lost_sight_of_is_found
         );
     };
     (@room $room:ident, $make:expr, $($story:ident)*) => {
