@@ -331,9 +331,7 @@ impl Layer {
                 certificate: self.tls.certificate.or(weaker.tls.certificate),
                 key: self.tls.key.or(weaker.tls.key),
             },
-            limits: LimitsLayer {
-                payload_max: self.limits.payload_max.or(weaker.limits.payload_max),
-            },
+            limits: LimitsLayer { payload_max: self.limits.payload_max.or(weaker.limits.payload_max) },
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),
             streams,
@@ -479,15 +477,9 @@ impl FromStr for Listen {
             return Ok(Listen::Off);
         }
         let loopback = |port: &str| port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-        let address = text
-            .parse()
-            .ok()
-            .or_else(|| loopback(text.strip_prefix("localhost:").unwrap_or(text)));
+        let address = text.parse().ok().or_else(|| loopback(text.strip_prefix("localhost:").unwrap_or(text)));
         address.map(Listen::At).ok_or_else(|| {
-            format!(
-                "'{}' is not an address such as 127.0.0.1:7070, [::1]:7070 or 0.0.0.0:7070, nor 'off'",
-                brief(text)
-            )
+            format!("'{}' is not an address such as 127.0.0.1:7070, [::1]:7070 or 0.0.0.0:7070, nor 'off'", brief(text))
         })
     }
 }

@@ -73,8 +73,7 @@ impl Live {
     fn refresh(&self) {
         let members = self.members.lock();
         if self.stale.swap(false, Ordering::AcqRel) {
-            let table =
-                Table { forwarding: members.interests.table(), subscribers: members.subscribers.clone() };
+            let table = Table { forwarding: members.interests.table(), subscribers: members.subscribers.clone() };
             self.table.store(Arc::new(table));
         }
     }

@@ -273,7 +273,10 @@ async fn create_stream(journal: &dyn Journal, config: StreamConfig) -> Result<()
     match journal.stream_info(&name).await {
         Ok(found) if found.config.subjects == config.subjects => Ok(()),
         Ok(_) => {
-            warn!(stream = name, "the stream exists with other subjects than the configuration gives; it is left as is");
+            warn!(
+                stream = name,
+                "the stream exists with other subjects than the configuration gives; it is left as is"
+            );
             Ok(())
         }
         Err(StreamError::NotFound(_)) => journal.stream_create(config).await.map(|_| ()).map_err(refused),

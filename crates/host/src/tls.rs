@@ -67,11 +67,7 @@ impl fmt::Debug for Certificate {
 }
 
 fn unusable(files: &TlsFiles, reason: &dyn fmt::Display) -> StartError {
-    StartError::Tls {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-        reason: reason.to_string(),
-    }
+    StartError::Tls { certificate: files.certificate.clone(), key: files.key.clone(), reason: reason.to_string() }
 }
 
 fn read_key(files: &TlsFiles) -> Result<CertifiedKey, StartError> {
@@ -86,7 +82,8 @@ fn read_key(files: &TlsFiles) -> Result<CertifiedKey, StartError> {
     }
     let key = PrivateKeyDer::from_pem_slice(read(&files.key)?.as_bytes())
         .map_err(|_| unusable(files, &"the key file holds no private key in PEM form"))?;
-    let key = sign::any_supported_type(&key).map_err(|_| unusable(files, &"the private key is of no kind that is known"))?;
+    let key =
+        sign::any_supported_type(&key).map_err(|_| unusable(files, &"the private key is of no kind that is known"))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) | Err(tokio_rustls::rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
