@@ -113,6 +113,8 @@ pub struct Core {
     /// Room in the log that could not be made when `refusing` was set, in bytes.
     pub(crate) refused_bytes: usize,
     pub(crate) observer: Option<Observer>,
+    /// Called when a commit is durable, before anything is answered.
+    pub(crate) durable: Option<Box<dyn Fn() + Send>>,
     /// When the next message expires, or earlier.
     pub(crate) wake: Option<Moment>,
     pub(crate) synced_at: Moment,

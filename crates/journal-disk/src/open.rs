@@ -94,6 +94,7 @@ impl Core {
             refusing: None,
             refused_bytes: 0,
             observer: None,
+            durable: None,
             wake: None,
             synced_at: now,
             unsynced: Vec::new(),

@@ -141,8 +141,7 @@ impl Wal {
         disk.make_dir(DIR)?;
         // Made now, or by one that died before it could say so.
         disk.sync_dir("")?;
-        let mut wal =
-            Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from };
+        let mut wal = Wal::idle(disk, slot_bytes, from);
         wal.find_files()?;
         let mut replayed = Replayed { end: from, ..Replayed::default() };
         let spans: Vec<Span> = wal.files.iter().copied().collect();
@@ -160,6 +159,11 @@ impl Wal {
         wal.end = replayed.end;
         wal.settle(replayed.last)?;
         Ok((wal, replayed))
+    }
+
+    /// A log that no file was looked for.
+    pub(crate) fn idle(disk: Arc<dyn Disk>, slot_bytes: u64, from: u64) -> Wal {
+        Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from }
     }
 
     fn find_files(&mut self) -> io::Result<()> {
@@ -417,14 +421,16 @@ impl Scan<'_> {
 
     /// Whether a broken frame header once was this position's: it names it.
     fn named(&self, at: u64) -> bool {
-        let mut field = self.slice(at + 8, at + 16);
-        field.len() == 8 && field.get_u64_le() == self.base + at
+        let at_field = usize::try_from(at + 8).unwrap_or(usize::MAX);
+        let field = self.bytes.get(at_field..).and_then(|rest| rest.first_chunk::<8>());
+        field.is_some_and(|field| u64::from_le_bytes(*field) == self.base + at)
     }
 
     fn next_frame(&self, after: u64) -> Option<u64> {
         let mut at = after + ALIGN;
         while at + (FRAME_HEADER as u64) <= self.bytes.len() as u64 {
-            if self.frame(at).is_some() {
+            // Its position first: this looks at every place of a file.
+            if self.named(at) && self.frame(at).is_some() {
                 return Some(at);
             }
             at += ALIGN;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ const OPS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long the writer looks for more before it sleeps: less than waking a thread takes, twice.
 const SPIN: Duration = Duration::from_micros(20);
+/// The share of a commit's own time that the writer waits for those whom it answered.
+const PATIENCE: u32 = 8;
+/// The longest that it waits so.
+const PATIENCE_MAX: Duration = Duration::from_micros(200);
 /// Longest sleep, so that a clock that is set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long after a failed checkpoint the next is tried.
@@ -72,6 +76,7 @@ pub struct Inbox {
     wake: Condvar,
     /// Whether something is in the queue; read without the lock while spinning.
     full: AtomicBool,
+    on_their_way: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -79,7 +84,13 @@ impl Inbox {
     /// An empty queue.
     pub fn new(clock: Arc<dyn Clock>, damaged: u64) -> Arc<Inbox> {
         let queue = Queue { status: Status { refusing: None, damaged }, ..Queue::default() };
-        Arc::new(Inbox { queue: Mutex::new(queue), wake: Condvar::new(), full: AtomicBool::new(false), clock })
+        Arc::new(Inbox {
+            queue: Mutex::new(queue),
+            wake: Condvar::new(),
+            full: AtomicBool::new(false),
+            on_their_way: AtomicU64::new(0),
+            clock,
+        })
     }
 
     /// Hands a request over, or refuses it.
@@ -153,6 +164,23 @@ impl Inbox {
         (status, queue.ops.len() as u64 + queue.committing.0, since.map_or(Duration::ZERO, |since| now.since(since)))
     }
 
+    /// Notes how many requests are on their way, those being committed and those that wait.
+    fn note_on_their_way(&self) {
+        let queue = self.queue.lock();
+        let count = queue.ops.len() as u64 + queue.committing.0;
+        self.on_their_way.store(count, Ordering::Relaxed);
+    }
+
+    /// Waits for as many requests as were on their way, since who was answered often asks again at
+    /// once: otherwise two halves of the callers would take turns, each with a sync of its own.
+    fn hope(&self, patience: Duration) {
+        let hoped = self.on_their_way.swap(0, Ordering::Relaxed);
+        let began = Instant::now();
+        while hoped > 1 && began.elapsed() < patience && (self.queue.lock().ops.len() as u64) < hoped {
+            thread::yield_now();
+        }
+    }
+
     /// Waits until there is something to do, or until the moment.
     fn take(&self, until: Option<Moment>) -> (VecDeque<Op>, VecDeque<Told>) {
         let spun = Instant::now();
@@ -207,12 +235,16 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     // When a refusing engine looks whether the cause is gone, though nobody asks.
     let mut probe_at: Option<Moment> = None;
     let mut flushed_at = core.log_end();
+    let noting = inbox.clone();
+    core.durable = Some(Box::new(move || noting.note_on_their_way()));
     loop {
         let until = [core.next_wake(), retry_at, probe_at].into_iter().flatten().min();
         let (ops, told) = inbox.take(until);
+        let began = Instant::now();
         ops.into_iter().for_each(|op| core.submit(op));
         let now = clock.now();
         core.tick(now);
+        inbox.hope((began.elapsed() / PATIENCE).min(PATIENCE_MAX));
         for each in told {
             match each {
                 Told::Checkpointed(checkpoint, result) => {

@@ -1,5 +1,9 @@
 //! The stepped engine against a model: random requests, checkpoints, kills and clean ends.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step fails the test; counts are small"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -203,25 +207,25 @@ fn declared() -> StreamConfig {
 
 #[test]
 fn a_stream_without_limits_agrees_with_the_model() {
-    (0..12).for_each(|seed| check(seed, declared()));
+    (0..6).for_each(|seed| check(seed, declared()));
 }
 
 #[test]
 fn a_limit_by_count_agrees_with_the_model() {
-    (100..108).for_each(|seed| check(seed, StreamConfig { messages_max: Some(20), ..declared() }));
+    (100..104).for_each(|seed| check(seed, StreamConfig { messages_max: Some(20), ..declared() }));
 }
 
 #[test]
 fn a_limit_per_subject_agrees_with_the_model() {
     for max in 1..4 {
-        (200..206).for_each(|seed| check(seed, StreamConfig { messages_per_subject_max: Some(max), ..declared() }));
+        (200..202).for_each(|seed| check(seed, StreamConfig { messages_per_subject_max: Some(max), ..declared() }));
     }
 }
 
 #[test]
 fn both_limits_agree_with_the_model() {
     let config = StreamConfig { messages_per_subject_max: Some(3), messages_max: Some(9), ..declared() };
-    (300..308).for_each(|seed| check(seed, config.clone()));
+    (300..304).for_each(|seed| check(seed, config.clone()));
 }
 
 #[test]
