@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{figure, percentile, spell};
 use crate::api::{self, Way};
 use crate::node::{self, Launch, Node};
@@ -81,7 +83,6 @@ fn fill(data: &Path, store: &Store) -> Result<(), String> {
 
 fn measure(launch: &Launch, store: &Store) -> Result<(), String> {
     let name = store.name;
-    let bytes = disk_bytes(&launch.data);
     let (mut clean, mut killed) = (Vec::new(), Vec::new());
     // The first start may still finish what the filling program left.
     launch.start()?.stop()?;
@@ -90,6 +91,7 @@ fn measure(launch: &Launch, store: &Store) -> Result<(), String> {
         clean.push(node.start);
         if start == 0 {
             memory(name, &node, store.memory_max)?;
+            room(store, &node, &launch.data)?;
         }
         tail(&node, start)?;
         node.kill()?;
@@ -103,9 +105,6 @@ fn measure(launch: &Launch, store: &Store) -> Result<(), String> {
         let (words, met) = target(max, time);
         figure(&format!("{name}: start to ready after {what}"), &spell(time), Some((&words, met)));
     }
-    let ratio = bytes as f64 / (store.messages * (PAYLOAD_BYTES + SUBJECT_BYTES)) as f64;
-    let value = format!("{ratio:.2}");
-    figure(&format!("{name}: bytes on disk over bytes of messages"), &value, Some(("under 1.4", ratio < 1.4)));
     Ok(())
 }
 
@@ -125,6 +124,22 @@ fn memory(name: &str, node: &Node, max: Option<u64>) -> Result<(), String> {
     let target = max.map(|max| (format!("under {max} MiB"), resident < max * MIB));
     let value = format!("{:.1} MiB", resident as f64 / MIB as f64);
     figure(&format!("{name}: resident memory"), &value, target.as_ref().map(|(words, met)| (words.as_str(), *met)));
+    Ok(())
+}
+
+/// What the stream takes up beside the bytes of its messages; the rest of the directory is the log.
+fn room(store: &Store, node: &Node, data: &Path) -> Result<(), String> {
+    let info = api::done(&mut node.connect()?, "GET", "/v1/streams/EVENTS", &Value::Null)?;
+    let bytes = info["disk_bytes"].as_u64().ok_or_else(|| format!("no disk_bytes in {info}"))?;
+    let ratio = bytes as f64 / (store.messages * (PAYLOAD_BYTES + SUBJECT_BYTES)) as f64;
+    let name = store.name;
+    figure(
+        &format!("{name}: bytes of the stream on disk over bytes of its messages"),
+        &format!("{ratio:.2}"),
+        Some(("under 1.4", ratio < 1.4)),
+    );
+    let whole = disk_bytes(data) as f64 / MIB as f64;
+    figure(&format!("{name}: whole directory, log and indexes too"), &format!("{whole:.0} MiB"), None);
     Ok(())
 }
 
