@@ -151,10 +151,17 @@ pub fn fetch(
     messages(&done(conn, "POST", &path, &json!({ "batch": batch, "wait": wait }))?)
 }
 
-/// Acknowledges a delivery.
-pub fn ack(conn: &mut Connection, stream: &str, consumer: &str, token: &str) -> Result<Value, String> {
+/// Acknowledges deliveries; refused where one of them is.
+pub fn ack(conn: &mut Connection, stream: &str, consumer: &str, tokens: &[&str]) -> Result<(), String> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
     let path = format!("/v1/streams/{stream}/consumers/{consumer}/ack");
-    done(conn, "POST", &path, &json!({ "tokens": [token] }))
+    let said = done(conn, "POST", &path, &json!({ "tokens": tokens }))?;
+    match list(&said["errors"]).next() {
+        None => Ok(()),
+        Some(error) => Err(format!("an acknowledgement was refused: {error}")),
+    }
 }
 
 fn messages(said: &Value) -> Result<Vec<Recorded>, String> {

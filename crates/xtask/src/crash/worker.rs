@@ -22,8 +22,11 @@ const ACK_DURABLE: Duration = Duration::from_secs(2);
 const BATCH: u64 = 50;
 /// One delivery in so many is left lying.
 const LEFT_LYING_ONE_IN: u64 = 5;
-/// How long the rest may take to come out at the end.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// Messages of one fetch at the end.
+const DRAIN_BATCH: u64 = 500;
+/// How long nothing may come out at the end while something is left: many times the wait for what was
+/// left lying.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The worker.
 pub struct Worker {
@@ -65,7 +68,7 @@ impl Worker {
                 if self.chance.one_in(LEFT_LYING_ONE_IN) {
                     continue;
                 }
-                if let Err(error) = self.acknowledge(&mut conn, &message) {
+                if let Err(error) = self.acknowledge(&mut conn, std::slice::from_ref(&message)) {
                     return gone(stopping, &error);
                 }
             }
@@ -85,16 +88,23 @@ impl Worker {
     /// Takes everything that is left, up to a position, and checks that nothing was skipped.
     pub fn drain(&mut self, address: SocketAddr, last: u64) -> Result<(), String> {
         let mut conn = Connection::open(address).map_err(|error| error.to_string())?;
-        let begun = Instant::now();
-        let missing = |worker: &Worker| (1..=last).find(|seq| !worker.acked.contains_key(seq));
-        while let Some(seq) = missing(self) {
-            if begun.elapsed() > DRAIN_MAX {
-                return Err(format!("{}:{seq} never came out of the consumer", stream(0)));
+        let (mut first_missing, mut idle_since) = (1, Instant::now());
+        while first_missing <= last {
+            if self.acked.contains_key(&first_missing) {
+                first_missing += 1;
+                continue;
             }
-            for message in api::fetch(&mut conn, &stream(0), NAME, BATCH, "500ms")? {
-                self.note_delivery(&message)?;
-                self.acknowledge(&mut conn, &message)?;
+            let fetched = api::fetch(&mut conn, &stream(0), NAME, DRAIN_BATCH, "500ms")?;
+            if fetched.is_empty() && idle_since.elapsed() > IDLE_MAX {
+                return Err(format!("{}:{first_missing} never came out of the consumer", stream(0)));
             }
+            if !fetched.is_empty() {
+                idle_since = Instant::now();
+            }
+            for message in &fetched {
+                self.note_delivery(message)?;
+            }
+            self.acknowledge(&mut conn, &fetched)?;
         }
         Ok(())
     }
@@ -111,12 +121,12 @@ impl Worker {
         }
     }
 
-    fn acknowledge(&mut self, conn: &mut Connection, message: &Recorded) -> Result<(), String> {
-        let token = message.token.as_deref().ok_or("a delivery without a token")?;
+    fn acknowledge(&mut self, conn: &mut Connection, messages: &[Recorded]) -> Result<(), String> {
+        let tokens: Option<Vec<&str>> = messages.iter().map(|message| message.token.as_deref()).collect();
         // Taken before the answer is there: a kill between the two leaves it open.
-        self.acked.insert(message.seq, Acked::Unsure);
-        api::ack(conn, &stream(0), NAME, token)?;
-        self.acked.insert(message.seq, Acked::Now(Instant::now()));
+        self.acked.extend(messages.iter().map(|message| (message.seq, Acked::Unsure)));
+        api::ack(conn, &stream(0), NAME, &tokens.ok_or("a delivery without a token")?)?;
+        self.acked.extend(messages.iter().map(|message| (message.seq, Acked::Now(Instant::now()))));
         Ok(())
     }
 }
