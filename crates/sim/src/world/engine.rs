@@ -69,6 +69,9 @@ impl Engine {
             Verb::Drop(name) => Op::Drop(name, slot.done(Told::Unit)),
             Verb::Purge(name, purge) => Op::Purge(name, purge, slot.done(Told::Count)),
             Verb::Delete(name, seq) => Op::Delete(name, seq, slot.done(Told::Unit)),
+            Verb::Retire(name, seqs) => Op::Retire(name, seqs),
+            Verb::Keep(bytes, synced) => Op::Desk { bytes, synced, done: slot.done(Told::Kept) },
+            Verb::Whole(bytes) => Op::DeskWhole(bytes),
         });
         slot
     }
@@ -106,6 +109,16 @@ impl Engine {
     /// Why it takes nothing any more.
     pub fn closed(&self) -> Option<&str> {
         self.core.closed()
+    }
+
+    /// What was kept of the consumers.
+    pub fn kept(&self) -> &[Vec<u8>] {
+        self.core.desk()
+    }
+
+    /// Whether there is a stream.
+    pub fn has(&self, stream: &str) -> bool {
+        self.core.info(stream).is_some()
     }
 
     /// Damage that opening found, in words.

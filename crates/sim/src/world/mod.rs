@@ -8,6 +8,7 @@
 //!
 //! It knows no clock and no thread: the same seed does the same.
 
+mod counter;
 mod engine;
 mod oracle;
 mod run;

@@ -22,6 +22,12 @@ impl Oracle {
             Verb::Drop(name) => Told::Unit(self.memory.stream_delete(&name)),
             Verb::Purge(name, purge) => Told::Count(self.memory.purge(&name, &purge)),
             Verb::Delete(name, seq) => Told::Unit(self.memory.delete(&name, seq)),
+            Verb::Retire(name, seqs) => {
+                self.memory.retire(&name, &seqs);
+                Told::Unit(Ok(()))
+            }
+            // Consumers are not the oracle's.
+            Verb::Keep(..) | Verb::Whole(..) => Told::Kept(Ok(())),
         }
     }
 

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use bytes::Bytes;
 use event::Moment;
+use journal::desk::{Key, Removed};
 use journal::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use journal::{Append, Expect, Purge, Read, Start, Storage, Stored};
 
 use super::Report;
+use super::counter::{Counter, Wants};
 use super::engine::{Engine, Slot};
 use super::oracle::Oracle;
 use super::step::{self, Menu, SHARES, Step, Wish};
-use super::verb::{Ask, Found, Verb, short};
+use super::verb::{Ask, Found, Told, Verb, short};
 use crate::chance::Chance;
 use crate::disk::{Countdown, Digest, Faults, Flip, SimDisk};
 
@@ -44,6 +47,10 @@ pub struct Counts {
     pub flips: u64,
     /// Messages that were missing for it, and were named.
     pub damaged: u64,
+    /// Deliveries of consumers.
+    pub deliveries: u64,
+    /// Acknowledgements taken.
+    pub acknowledged: u64,
 }
 
 impl Counts {
@@ -58,6 +65,8 @@ impl Counts {
         self.survived += other.survived;
         self.flips += other.flips;
         self.damaged += other.damaged;
+        self.deliveries += other.deliveries;
+        self.acknowledged += other.acknowledged;
     }
 }
 
@@ -74,6 +83,8 @@ enum End {
 struct Waiting {
     verb: Verb,
     slot: Slot,
+    /// What the consumers know it by.
+    key: Option<Key>,
 }
 
 struct World {
@@ -86,6 +97,12 @@ struct World {
     /// once was is nobody's promise, so no ids are given.
     latest: Moment,
     waiting: Vec<Waiting>,
+    counter: Counter,
+    /// What was removed for the consumers since the journal was opened: a crash may undo it, and the
+    /// consumers would do it again.
+    retired: Vec<Verb>,
+    /// Changes of the consumers that a later sync answers.
+    lingering: Vec<(Key, Slot)>,
     /// How the process ends where the power countdown strikes.
     doom: End,
     log: Vec<String>,
@@ -105,6 +122,9 @@ pub fn run(seed: u64, steps: &[(usize, Step)], menu: Menu) -> Report {
         now: BEGIN,
         latest: BEGIN,
         waiting: Vec::new(),
+        counter: Counter::default(),
+        retired: Vec::new(),
+        lingering: Vec::new(),
         doom: End::Kill,
         log: Vec::new(),
         digest: Digest::default(),
@@ -159,13 +179,26 @@ impl World {
         if let Some(ask) = self.ask(step) {
             return self.compare(&ask);
         }
+        if step.is_of_consumers() {
+            self.commit()?;
+            self.counter.ask(self.now, step);
+            return self.serve();
+        }
         match step {
             Step::Commit => self.commit(),
             Step::Tick => self.pass(self.now),
             Step::Later(span) => self.pass(self.now.after(*span)),
             Step::Earlier(span) => self.pass(self.now.before(*span)),
             Step::Flush => self.work(Engine::flush),
-            Step::Checkpoint => self.work(Engine::checkpoint),
+            Step::Checkpoint => {
+                self.commit()?;
+                if place.is_multiple_of(2) {
+                    self.serve()?;
+                    let whole = self.counter.whole();
+                    self.submit(Verb::Whole(whole))?;
+                }
+                self.work(Engine::checkpoint)
+            }
             Step::Restart => self.restart(),
             Step::Kill { within } => self.end(*within, End::Kill),
             Step::Crash { within, seed } => self.end(*within, End::Crash(*seed)),
@@ -233,12 +266,11 @@ impl World {
     fn update(&self, stream: u64, shape: u64) -> journal::StreamConfig {
         let mut config = step::stream_config(stream, shape);
         let found = self.oracle.ask(&Ask::Info(config.name.clone()));
-        if let Found::Info(Ok(info)) = found
-            && !shape.is_multiple_of(8)
-        {
+        let Found::Info(Ok(info)) = found else { return config };
+        // What a longer window would remember of before is nobody's promise.
+        config.duplicate_window = config.duplicate_window.min(info.config.duplicate_window);
+        if !shape.is_multiple_of(8) {
             (config.storage, config.retention) = (info.config.storage, info.config.retention);
-            // What a longer window would remember of before is nobody's promise.
-            config.duplicate_window = config.duplicate_window.min(info.config.duplicate_window);
             config.deny_delete |= info.config.deny_delete;
             config.deny_purge |= info.config.deny_purge;
         }
@@ -334,7 +366,7 @@ impl World {
 
     fn submit(&mut self, verb: Verb) -> Result<(), String> {
         let slot = self.engine()?.submit(&verb);
-        self.waiting.push(Waiting { verb, slot });
+        self.waiting.push(Waiting { verb, slot, key: None });
         if self.waiting.len() >= WAITING_MAX { self.commit() } else { Ok(()) }
     }
 
@@ -344,18 +376,61 @@ impl World {
         self.settle()
     }
 
+    /// Lets the consumers go on until they want nothing more.
+    fn serve(&mut self) -> Result<(), String> {
+        /// Turns after which they never will.
+        const TURNS_MAX: usize = 10_000;
+        let now = self.now;
+        for _ in 0..TURNS_MAX {
+            for (key, slot) in std::mem::take(&mut self.lingering) {
+                match slot.take() {
+                    Some(told) => self.counter.told(now, &Verb::Keep(Vec::new(), false), key, &told),
+                    None => self.lingering.push((key, slot)),
+                }
+            }
+            let Some(engine) = &self.engine else { return Ok(()) };
+            let wants = self.counter.serve(engine, now)?;
+            if wants.is_empty() {
+                return Ok(());
+            }
+            let crashes = self.counts.crashes;
+            self.give(wants)?;
+            if self.counts.crashes != crashes {
+                return Ok(());
+            }
+        }
+        Err("the consumers come to no rest".to_string())
+    }
+
+    /// Does what the consumers want.
+    fn give(&mut self, wants: Wants) -> Result<(), String> {
+        for (verb, key) in wants {
+            let slot = self.engine()?.submit(&verb);
+            self.waiting.push(Waiting { verb, slot, key });
+        }
+        self.commit()
+    }
+
     /// Takes the answers to what waited, and recovers where the engine is no more.
     fn settle(&mut self) -> Result<(), String> {
         let mut open: Vec<Verb> = Vec::new();
         let mut least = 0;
-        for Waiting { verb, slot } in std::mem::take(&mut self.waiting) {
+        let refusing = self.engine.as_ref().is_none_or(Engine::refusing);
+        for Waiting { verb, slot, key } in std::mem::take(&mut self.waiting) {
             let told = slot.take();
+            if matches!(verb, Verb::Retire(..) | Verb::Whole(..) | Verb::Keep(..)) {
+                self.settle_quiet(verb, key, told, slot, refusing, &mut open);
+                continue;
+            }
             match told {
                 Some(told) if told.is_storage() => {
                     self.note(format!("    {} ← {}", short(&told), short(&verb)));
                     self.counts.refused += 1;
                     if !self.disturbed() {
                         return Err(format!("refused without a fault: {told:?}"));
+                    }
+                    if let Some(key) = key {
+                        self.counter.told(self.now, &verb, key, &told);
                     }
                 }
                 Some(told) if !told.is_closed() => {
@@ -364,13 +439,7 @@ impl World {
                         open.push(verb);
                         continue;
                     }
-                    let theirs = told.bare();
-                    let ours = self.oracle.apply(&verb, self.now).bare();
-                    self.note(format!("    {}", short(&theirs)));
-                    self.counts.agreed += 1;
-                    if ours != theirs {
-                        return Err(differs(&verb, &theirs, &ours));
-                    }
+                    self.agree(&verb, told, key)?;
                 }
                 _ => open.push(verb),
             }
@@ -382,6 +451,72 @@ impl World {
             Some(verb) => Err(format!("was not answered: {verb:?}")),
             None => Ok(()),
         }
+    }
+
+    /// Settles what nobody is told of.
+    fn settle_quiet(
+        &mut self,
+        verb: Verb,
+        key: Option<Key>,
+        told: Option<Told>,
+        slot: Slot,
+        refusing: bool,
+        open: &mut Vec<Verb>,
+    ) {
+        if self.gone() || !open.is_empty() {
+            open.push(verb);
+            return;
+        }
+        match (told, key) {
+            (Some(told), Some(key)) => self.counter.told(self.now, &verb, key, &told),
+            (None, Some(key)) => self.lingering.push((key, slot)),
+            (_, None) if !refusing => {
+                self.oracle.apply(&verb, self.now);
+                if matches!(verb, Verb::Retire(..)) {
+                    self.retired.push(verb);
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Compares an answer with the oracle's, and tells the consumers what they need to know.
+    fn agree(&mut self, verb: &Verb, told: Told, key: Option<Key>) -> Result<(), String> {
+        let now = self.now;
+        let theirs = told.bare();
+        let ours = self.oracle.apply(verb, now).bare();
+        self.note(format!("    {}", short(&theirs)));
+        self.counts.agreed += 1;
+        if ours != theirs {
+            return Err(differs(verb, &theirs, &ours));
+        }
+        if let Some(key) = key {
+            self.counter.told(now, verb, key, &theirs);
+        }
+        if !theirs.is_ok() {
+            return Ok(());
+        }
+        let Some(engine) = &self.engine else { return Ok(()) };
+        match (verb, theirs) {
+            (Verb::Append(append), Told::Append(Ok(receipt))) if !receipt.duplicate => {
+                let info = self.oracle.ask(&Ask::Info(receipt.stream.to_string()));
+                let time = if let Found::Info(Ok(info)) = info { info.state.last_time } else { now };
+                self.counter.appended(now, &receipt.stream, receipt.seq, append, time);
+            }
+            (Verb::Create(config), _) => self.counter.stream(now, &config.name, engine),
+            (Verb::Update(config), _) => {
+                self.counter.stream(now, &config.name, engine);
+                self.counter.removed(now, &config.name, Removed::Some);
+            }
+            (Verb::Drop(name), _) => {
+                self.counter.dropped(now, name);
+                self.retired.retain(|verb| !matches!(verb, Verb::Retire(each, _) if each == name));
+            }
+            (Verb::Purge(name, _), _) => self.counter.removed(now, name, Removed::Some),
+            (Verb::Delete(name, seq), _) => self.counter.removed(now, name, Removed::One(*seq)),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn gone(&self) -> bool {
@@ -403,7 +538,8 @@ impl World {
             return self.heal();
         }
         self.oracle.tick(to);
-        Ok(())
+        self.counter.tick(to);
+        self.serve()
     }
 
     /// Lets the engine do work of its own.
@@ -436,12 +572,18 @@ impl World {
 
     fn restart(&mut self) -> Result<(), String> {
         self.commit()?;
-        let now = self.now;
+        let (now, crashes) = (self.now, self.counts.crashes);
+        self.counter.close(now);
+        self.serve()?;
+        if self.counts.crashes != crashes {
+            return Ok(());
+        }
         self.engine()?.close(now);
         if self.disk.is_down() {
             return self.recover(&[], 0);
         }
         self.engine = None;
+        self.counter.rest();
         self.oracle.restart();
         if self.open().is_err() {
             self.disk.kill();
@@ -452,7 +594,8 @@ impl World {
             return self.recover(&[], 0);
         }
         self.oracle.tick(self.now);
-        self.same_state(&mut Vec::new())
+        self.same_state(&mut Vec::new())?;
+        self.serve()
     }
 
     fn calm(&mut self) {
@@ -484,10 +627,12 @@ impl World {
             if info.state.messages > 0 {
                 return Err(format!("a stream in memory remembers: {info:?}"));
             }
+            self.counter.doubt(&info.config.name);
             self.engine()?.submit(&Verb::Drop(info.config.name));
             self.engine()?.commit(now);
         }
-        Ok(())
+        let Some(engine) = &self.engine else { return Ok(()) };
+        self.counter.open(engine, now)
     }
 
     fn end(&mut self, within: Option<u64>, how: End) -> Result<(), String> {
@@ -510,6 +655,13 @@ impl World {
         self.counts.crashes += 1;
         self.counts.open += open.len() as u64;
         self.engine = None;
+        self.lingering.clear();
+        self.waiting.clear();
+        for verb in open {
+            if let Verb::Drop(name) = verb {
+                self.counter.doubt(name);
+            }
+        }
         let how = match self.doom {
             End::Crash(_) => self.doom,
             End::Kill if self.disk.is_down() || self.chance.happens(1, 2) => End::Kill,
@@ -536,6 +688,11 @@ impl World {
             self.open()?;
         }
         self.doom = End::Kill;
+        let now = self.now;
+        for verb in self.retired.clone() {
+            self.engine()?.submit(&verb);
+        }
+        self.engine()?.commit(now);
         self.survivors(open, least)
     }
 
@@ -568,7 +725,7 @@ impl World {
                 Ok(()) => {
                     self.counts.survived += count as u64;
                     self.note(format!("    {count} of {} survived", open.len()));
-                    return Ok(());
+                    return self.take_stock();
                 }
                 Err(why) if self.gone() => return Err(why),
                 Err(_) => std::mem::swap(&mut self.oracle, &mut candidate),
@@ -578,14 +735,25 @@ impl World {
         Err(format!("what survived is no beginning of what was submitted, {} open:\n      {all}", open.len()))
     }
 
+    /// Tells the consumers' checks what is there after a crash.
+    fn take_stock(&mut self) -> Result<(), String> {
+        self.counter.forget();
+        for name in self.oracle.streams().into_iter().map(|config| config.name) {
+            let Found::Page(Ok(page)) = self.oracle.ask(&Ask::Read(name.clone(), whole())) else { continue };
+            page.messages.iter().for_each(|stored| self.counter.found(&name, stored));
+        }
+        self.serve()
+    }
+
     /// Compares everything that can be read.
     fn same_state(&mut self, differences: &mut Vec<String>) -> Result<(), String> {
         for attempt in 0..2 {
-            let (asks, mut failed) = (self.asks(), None);
+            let (asks, mut failed, faults) = (self.asks(), None, self.disk.counts().faults);
             for ask in asks {
                 let ours = self.oracle.ask(&ask).bare();
                 let theirs = self.engine()?.ask(&ask).bare();
-                if theirs.is_storage() && self.disturbed() && attempt == 0 {
+                if self.disk.counts().faults > faults && attempt == 0 {
+                    // A read failed: what could not be read is asked for again.
                     self.calm();
                 }
                 if !self.alike(&ask, &theirs, &ours) {
@@ -621,7 +789,36 @@ impl World {
         self.restart()?;
         self.calm();
         self.restart()?;
+        self.drain()?;
         if menu == Menu::Flip { self.flips() } else { Ok(()) }
+    }
+
+    /// Has every consumer deliver all that it owes.
+    fn drain(&mut self) -> Result<(), String> {
+        /// Longer than any wait of a consumer.
+        const LONG: Duration = Duration::from_secs(61);
+        /// Waits in a row without a delivery after which none will come: longer than any pause.
+        const QUIET: u32 = 3;
+        // What waits for a moment does so by the clock as it was before it was set back.
+        self.pass(self.latest)?;
+        let mut quiet = 0;
+        while quiet < QUIET {
+            let now = self.now;
+            let Some(engine) = &self.engine else { return Ok(()) };
+            let (wants, some) = self.counter.drain(engine, now)?;
+            self.give(wants)?;
+            self.serve()?;
+            if some {
+                quiet = 0;
+            } else {
+                quiet += 1;
+                self.pass(self.now.after(LONG))?;
+            }
+        }
+        self.counts.deliveries += self.counter.deliveries;
+        self.counts.acknowledged += self.counter.acknowledged;
+        let Some(engine) = &self.engine else { return Ok(()) };
+        self.counter.owes(engine)
     }
 
     /// Flips bits of the closed journal: what is missing afterwards must be named, and the rest be there.
@@ -673,7 +870,9 @@ impl World {
                 None => return Err(format!("{name}: {} is missing and not named: {:?}", stored.seq, theirs.damaged)),
             }
         }
-        if let Some(extra) = theirs.messages.iter().find(|stored| !ours.messages.contains(stored)) {
+        let extra = theirs.messages.iter().find(|stored| !ours.messages.contains(stored));
+        // What says that it went may be damaged together with what is known of the stream.
+        if let Some(extra) = extra.filter(|_| flips < 2 || self.engine.as_ref().is_none_or(|e| e.damage().is_empty())) {
             return Err(format!("{name}: came back from the dead: {}", short(extra)));
         }
         self.counts.damaged += missing;
@@ -687,7 +886,8 @@ impl World {
     }
 }
 
-fn whole() -> Read {
+/// A read of all there is.
+pub fn whole() -> Read {
     Read { bytes: PAGE_BYTES_MAX, ..Read::from(1, PAGE_MESSAGES_MAX) }
 }
 

@@ -153,6 +153,21 @@ pub enum Step {
     Flip { seed: u64 },
 }
 
+impl Step {
+    /// Whether it is asked of the consumers.
+    pub fn is_of_consumers(&self) -> bool {
+        matches!(
+            self,
+            Step::Hire { .. }
+                | Step::Retrain { .. }
+                | Step::Dismiss { .. }
+                | Step::Pause { .. }
+                | Step::Fetch { .. }
+                | Step::Say { .. }
+        )
+    }
+}
+
 /// The steps of a seed.
 pub fn steps(seed: u64, count: usize, menu: Menu) -> Vec<Step> {
     let mut chance = Chance::new(seed).branch(2);

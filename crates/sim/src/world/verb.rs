@@ -23,6 +23,12 @@ pub enum Verb {
     Purge(String, Purge),
     /// Delete a message.
     Delete(String, u64),
+    /// Remove messages that all consumers are done with.
+    Retire(String, Vec<u64>),
+    /// Keep a change of the consumers; whether somebody waits for it.
+    Keep(Vec<u8>, bool),
+    /// Keep what the consumers are in place of all changes so far.
+    Whole(Vec<u8>),
 }
 
 /// The answer to a [`Verb`].
@@ -36,6 +42,8 @@ pub enum Told {
     Unit(Result<(), StreamError>),
     /// To a purge.
     Count(Result<u64, StreamError>),
+    /// To a change of the consumers.
+    Kept(Result<(), String>),
 }
 
 impl Told {
@@ -59,6 +67,7 @@ impl Told {
             Told::Info(told) => told.is_ok(),
             Told::Unit(told) => told.is_ok(),
             Told::Count(told) => told.is_ok(),
+            Told::Kept(told) => told.is_ok(),
         }
     }
 
