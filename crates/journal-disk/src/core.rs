@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use event::{Moment, Wanted};
-use journal::{Proof, StreamInfo};
+use journal::{Proof, Retention, StreamInfo};
 
 use crate::batch::Batch;
 use crate::checkpoint::Standing;
@@ -319,7 +319,8 @@ impl Core {
             let added = stream.publish(bytes, None, self.options.segment_bytes);
             if let Some(observer) = &self.observer
                 && !added.is_empty()
-                && stream.shared.watched.load(Ordering::SeqCst)
+                // Where interest decides what is kept, the desk judges messages that nobody wants, too.
+                && (stream.config.retention == Retention::Interest || stream.shared.watched.load(Ordering::SeqCst))
             {
                 let told = added.into_iter().map(|each| (each.seq, each.subject)).collect();
                 observer(&stream.shared.name, told);

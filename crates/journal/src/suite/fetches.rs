@@ -11,7 +11,7 @@ use spin::Mutex;
 
 use super::bench::{Table, pattern};
 use super::deliveries::info;
-use crate::limits::FETCHES_WAITING_MAX;
+use crate::limits::{FETCHES_WAITING_MAX, WAIT_MAX};
 use crate::{Answer, ConsumerStart, Delivery, Fetch, FetchEnd, FetchError, Read, ReadError, Sink, Want};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -94,15 +94,15 @@ pub fn a_sink_that_pauses_is_asked_again(table: &mut Table) {
     assert_eq!(user.lock().end, None);
 }
 
-/// Though nothing comes for it.
+/// Though nothing comes for it, and the fetch waits for long.
 pub fn a_sink_whose_user_left_is_found_out(table: &mut Table) {
     table.stream("S", "a.>", |_| ());
     table.consumer("S", "c", |_| ());
-    let user = open(table, waiting(4), 10);
+    let user = open(table, Fetch { wait: Some(WAIT_MAX), ..waiting(4) }, 10);
     table.until("it waits", |table| info(table, "c").waiting == 1);
     user.lock().gone = true;
     table.until("it ends", |table| {
-        table.advance(Duration::from_millis(100));
+        table.advance(Duration::from_millis(10));
         user.lock().end == Some(FetchEnd::Closed)
     });
     assert_eq!(info(table, "c").waiting, 0);
