@@ -18,7 +18,8 @@ mod verb;
 use std::fmt;
 
 pub use run::Counts;
-pub use step::{Menu, Step, steps};
+pub use step::Menu;
+use step::{Step, steps};
 
 /// What came of a run.
 #[derive(Debug, Clone)]

@@ -157,17 +157,6 @@ impl Found {
         }
         self
     }
-
-    /// Whether the disk did not let it be read.
-    pub fn is_storage(&self) -> bool {
-        matches!(
-            self,
-            Found::Page(Err(ReadError::Storage(_)))
-                | Found::Stored(Err(ReadError::Storage(_)))
-                | Found::Subjects(Err(ReadError::Storage(_)))
-                | Found::Info(Err(StreamError::Storage(_)))
-        )
-    }
 }
 
 /// Prints what would fill the screen in short.
