@@ -12,7 +12,7 @@ use event::{Moment, Pattern};
 use journal::desk::{Desk, Input, Output, Removed, Reply, Request, Ticket, What, dead_stream};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    FetchEnd, FetchError, Page, ReadError, Sink, StreamInfo, Want, answer,
+    FetchEnd, FetchError, Page, ReadError, Retention, Sink, StreamInfo, Want, answer,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -24,7 +24,8 @@ use crate::pool::Pool;
 use crate::read::Reader;
 use crate::writer::Inbox;
 
-/// How often sinks that took a pause are asked, by the machine's own clock: their users are outside.
+/// How often sinks that took a pause are asked, by the machine's own clock or the engine's,
+/// whichever is first: their users are outside.
 const HELD_EVERY: Duration = Duration::from_millis(100);
 /// How often sinks that wait are asked whether their user is still there.
 const WAITING_EVERY: Duration = Duration::from_millis(500);
@@ -102,8 +103,8 @@ struct Counter {
     sinks: BTreeMap<Request, Box<dyn Sink>>,
     next: u64,
     saved: usize,
-    asked_held: Instant,
-    asked_waiting: Instant,
+    asked_held: (Instant, Moment),
+    asked_waiting: (Instant, Moment),
     closing: Option<Done<()>>,
 }
 
@@ -128,8 +129,8 @@ impl Consumers {
             sinks: BTreeMap::new(),
             next: 0,
             saved: kept.iter().map(Vec::len).sum(),
-            asked_held: Instant::now(),
-            asked_waiting: Instant::now(),
+            asked_held: (Instant::now(), now),
+            asked_waiting: (Instant::now(), now),
             closing: None,
             parts,
         };
@@ -266,7 +267,9 @@ impl Counter {
     /// Tells the desk what streams there are.
     fn opened(&mut self, now: Moment) {
         for shared in self.parts.directory.all() {
-            shared.watched.store(self.desk.count(&shared.name) > 0, Ordering::SeqCst);
+            if self.desk.count(&shared.name) > 0 {
+                shared.watched.store(true, Ordering::SeqCst);
+            }
             self.tell_stream(now, &shared.name);
         }
         self.desk.handle(now, Input::Opened);
@@ -301,7 +304,7 @@ impl Counter {
 
     /// Waits for events, or until something is due. `None`: the end.
     fn take(&self) -> Option<VecDeque<Event>> {
-        let left = |asked: Instant, every: Duration| every.saturating_sub(asked.elapsed());
+        let left = |asked: (Instant, Moment), every: Duration| every.saturating_sub(asked.0.elapsed());
         let held = (!self.desk.held().is_empty()).then(|| left(self.asked_held, HELD_EVERY));
         let waiting = (!self.sinks.is_empty()).then(|| left(self.asked_waiting, WAITING_EVERY));
         let asked_at = [held, waiting].into_iter().flatten().min().map(|left| Instant::now() + left);
@@ -411,15 +414,16 @@ impl Counter {
         for shared in self.parts.directory.all() {
             let count = self.desk.count(&shared.name);
             shared.consumers.store(count, Ordering::Relaxed);
-            if count == 0 {
+            if count == 0 && shared.live.read().config.retention != Retention::Interest {
                 shared.watched.store(false, Ordering::SeqCst);
             }
         }
     }
 
     fn ask_sinks(&mut self, now: Moment) {
-        if self.asked_held.elapsed() >= HELD_EVERY {
-            self.asked_held = Instant::now();
+        let due = |asked: (Instant, Moment), every| asked.0.elapsed() >= every || now.since(asked.1) >= every;
+        if due(self.asked_held, HELD_EVERY) {
+            self.asked_held = (Instant::now(), now);
             for request in self.desk.held() {
                 match self.sinks.get_mut(&request).map(|sink| sink.ready()) {
                     Some(Some(true)) => self.desk.handle(now, Input::Ready { request }),
@@ -428,8 +432,8 @@ impl Counter {
                 }
             }
         }
-        if self.asked_waiting.elapsed() >= WAITING_EVERY {
-            self.asked_waiting = Instant::now();
+        if due(self.asked_waiting, WAITING_EVERY) {
+            self.asked_waiting = (Instant::now(), now);
             let waiting: Vec<Request> = self.desk.waiting().collect();
             for request in waiting {
                 if self.sinks.get_mut(&request).is_none_or(|sink| sink.ready().is_none()) {

@@ -109,6 +109,8 @@ impl Stream {
     pub fn empty(disk: &Arc<dyn Disk>, options: &Options, id: u32, config: StreamConfig, created: Moment) -> Self {
         let key = options.seed;
         let window = Window::new(key, config.duplicate_window);
+        // What nobody wants goes at once: that is found out where consumers are known.
+        let retires = config.retention == journal::Retention::Interest;
         let shared = Shared {
             id,
             name: config.name.as_str().into(),
@@ -125,7 +127,7 @@ impl Stream {
             waiters: Mutex::default(),
             disk: disk.clone(),
             damaged: Mutex::default(),
-            watched: AtomicBool::new(false),
+            watched: AtomicBool::new(retires),
             consumers: AtomicU64::new(0),
         };
         Stream::new(Arc::new(shared), window)
