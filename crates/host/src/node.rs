@@ -21,7 +21,7 @@ use door_http::limits::CONNECTIONS_MAX;
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -50,6 +50,10 @@ const WORKERS_MAX: usize = 8;
 
 /// Most threads for blocking calls, of which there are hardly any.
 const BLOCKING_MAX: usize = 4;
+
+/// Connections that wait to be taken, at most: what ten thousand clients that return at once need;
+/// the operating system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// Files that may be open besides connections: segments, indexes, listeners.
 const FILES_BESIDES: usize = 512;
@@ -122,7 +126,7 @@ impl Node {
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config.streams).await?;
-            listen("http", config.http).await
+            listen("http", config.http)
         });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
@@ -229,12 +233,20 @@ async fn close(journal: &dyn Journal) -> Ended {
 }
 
 /// Binds a door's address, unless it is off.
-async fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
     let Listen::At(address) = listen else {
         return Ok(None);
     };
     let failed = |error: io::Error| StartError::Listen { door, address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(failed)?;
+    // A port whose last connections are not yet forgotten can be listened on again.
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    let listener = socket.listen(BACKLOG).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok(Some((listener, bound)))
 }

@@ -123,7 +123,7 @@ pub fn run(mut args: ServeArgs) -> miette::Result<ExitCode> {
     let config = Config::from_layers(layer).map_err(explain)?;
     let ended = Node::run(config, |node| {
         // Nobody reads standard output: the node serves all the same.
-        let _unread = welcome(node, &mut io::stdout().lock());
+        let _unread = io::stdout().write_all(welcome(node).as_bytes());
     });
     Ok(match ended.map_err(explain)? {
         Ended::Clean => ExitCode::SUCCESS,
@@ -145,42 +145,40 @@ fn log_to_stderr(directives: &str, format: LogFormat) -> miette::Result<()> {
     Ok(())
 }
 
-fn welcome(node: &Node, out: &mut impl Write) -> io::Result<()> {
+fn welcome(node: &Node) -> String {
     let (config, ports) = (node.config(), node.ports());
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
-    writeln!(out, "Tidings {} is ready.", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  node    {}", config.node)?;
-    writeln!(out, "  data    {}", data.display())?;
-    match (config.engine, config.sync) {
-        (Engine::Memory, _) => writeln!(out, "  engine  memory: everything is gone when the node stops")?,
-        (Engine::Disk, Sync::Always) => writeln!(out, "  engine  disk, synced before every receipt")?,
+    let engine = match (config.engine, config.sync) {
+        (Engine::Memory, _) => String::from("memory: everything is gone when the node stops"),
+        (Engine::Disk, Sync::Always) => String::from("disk, synced before every receipt"),
         (Engine::Disk, Sync::Interval(span)) => {
-            writeln!(out, "  engine  disk, synced every {span:?}: a power cut may cost what came since")?;
+            format!("disk, synced every {span:?}: a power cut may cost what came since")
         }
-    }
+    };
+    let head = format!(
+        "Tidings {} is ready.\n  node    {}\n  data    {}\n  engine  {engine}\n",
+        env!("CARGO_PKG_VERSION"),
+        config.node,
+        data.display()
+    );
     let Some(http) = ports.http else {
-        writeln!(out, "  http    off")?;
-        return out.flush();
+        return head + "  http    off\n";
     };
     let url = format!("{}://{http}", if ports.tls { "https" } else { "http" });
-    let access = if config.tokens.is_some() { "tokens" } else { "open to anyone who reaches it" };
-    writeln!(out, "  http    {url} ({access})")?;
-    writeln!(out)?;
     let standard = url == format!("http://127.0.0.1:{}", host::config::HTTP_PORT);
     let server = if standard { String::new() } else { format!(" --server {url}") };
-    let (token, header) = match config.tokens {
-        Some(_) => (" --token-file FILE", " -H \"authorization: Bearer $TOKEN\""),
-        None => ("", ""),
+    let (access, token, header) = match config.tokens {
+        Some(_) => ("tokens", " --token-file FILE", " -H \"authorization: Bearer $TOKEN\""),
+        None => ("open to anyone who reaches it", "", ""),
     };
-    writeln!(out, "Try next, in another terminal:")?;
-    writeln!(out, "  tidings event tail{server}{token}")?;
-    writeln!(out, "  tidings event emit --type hello.world --payload text=hi{server}{token}")?;
-    writeln!(
-        out,
-        "  curl -i{header} {url}/v1/events -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /curl' \
-         -H 'ce-type: hello.world' -H 'content-type: text/plain' -d hi"
-    )?;
-    out.flush()
+    head + &format!(
+        "  http    {url} ({access})\n\n\
+         Try next, in another terminal:\n  \
+           tidings event tail{server}{token}\n  \
+           tidings event emit --type hello.world --payload text=hi{server}{token}\n  \
+           curl -i{header} {url}/v1/events -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /curl' \
+         -H 'ce-type: hello.world' -H 'content-type: text/plain' -d hi\n"
+    )
 }
 
 /// A start error as a person reads it: what, where in which file, and what to do.
