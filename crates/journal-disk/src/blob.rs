@@ -1,7 +1,7 @@
 //! A file that is written whole or not at all: a magic, a version, a checksum, and bytes.
 //!
 //! ```text
-//! magic 8 bytes │ version u32 │ crc32c of the bytes u32 │ len u64 │ bytes
+//! magic 8 bytes │ version u32 │ crc32c of version, len and bytes u32 │ len u64 │ bytes
 //! ```
 //!
 //! Written beside its place, synced, and renamed into it, so a crash leaves the old or the new.
@@ -29,7 +29,7 @@ pub fn write(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8], version: u
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(magic);
     header.extend_from_slice(&version.to_le_bytes());
-    header.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+    header.extend_from_slice(&checksum(version, bytes).to_le_bytes());
     header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     file.write_at(&header, 0)?;
     file.write_at(bytes, HEADER as u64)?;
@@ -55,10 +55,16 @@ pub fn read(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8]) -> io::Resu
         return Err(damaged());
     }
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged())?];
-    if file.read_at(&mut bytes, HEADER as u64)? < bytes.len() || crc32c::crc32c(&bytes) != crc {
+    if file.read_at(&mut bytes, HEADER as u64)? < bytes.len() || checksum(version, &bytes) != crc {
         return Err(damaged());
     }
     Ok((version, bytes))
+}
+
+/// A damaged version must not look like a later release's.
+fn checksum(version: u32, bytes: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&version.to_le_bytes()), &(bytes.len() as u64).to_le_bytes());
+    crc32c::crc32c_append(crc, bytes)
 }
 
 fn join(dir: &str, name: &str) -> String {
