@@ -99,8 +99,8 @@ struct World {
     waiting: Vec<Waiting>,
     counter: Counter,
     /// What was removed for the consumers since the journal was opened: a crash may undo it, and the
-    /// consumers would do it again.
-    retired: Vec<Verb>,
+    /// consumers would do it again. With when its stream was created, which tells streams apart.
+    retired: Vec<(Moment, Verb)>,
     /// Changes of the consumers that a later sync answers.
     lingering: Vec<(Key, Slot)>,
     /// How the process ends where the power countdown strikes.
@@ -472,8 +472,10 @@ impl World {
             (None, Some(key)) => self.lingering.push((key, slot)),
             (_, None) if !refusing => {
                 self.oracle.apply(&verb, self.now);
-                if matches!(verb, Verb::Retire(..)) {
-                    self.retired.push(verb);
+                if let Verb::Retire(name, _) = &verb
+                    && let Found::Info(Ok(info)) = self.oracle.ask(&Ask::Info(name.clone()))
+                {
+                    self.retired.push((info.created, verb));
                 }
             }
             (_, None) => {}
@@ -510,7 +512,7 @@ impl World {
             }
             (Verb::Drop(name), _) => {
                 self.counter.dropped(now, name);
-                self.retired.retain(|verb| !matches!(verb, Verb::Retire(each, _) if each == name));
+                self.retired.retain(|(_, verb)| !matches!(verb, Verb::Retire(each, _) if each == name));
             }
             (Verb::Purge(name, _), _) => self.counter.removed(now, name, Removed::Some),
             (Verb::Delete(name, seq), _) => self.counter.removed(now, name, Removed::One(*seq)),
@@ -689,8 +691,12 @@ impl World {
         }
         self.doom = End::Kill;
         let now = self.now;
-        for verb in self.retired.clone() {
-            self.engine()?.submit(&verb);
+        for (created, verb) in self.retired.clone() {
+            let Verb::Retire(name, _) = &verb else { continue };
+            let there = self.engine()?.ask(&Ask::Info(name.clone()));
+            if matches!(&there, Found::Info(Ok(info)) if info.created == created) {
+                self.engine()?.submit(&verb);
+            }
         }
         self.engine()?.commit(now);
         self.survivors(open, least)
