@@ -340,7 +340,8 @@ impl Consumer {
         self.active = now;
         match ack {
             Ack::Done if self.config.ack == AckPolicy::All => {
-                self.flights.up_to(seq).into_iter().for_each(|seq| self.finish(seq));
+                let before = self.flights.taken_up_to(seq);
+                before.into_iter().for_each(|seq| self.finish(seq));
             }
             Ack::Done => self.finish(seq),
             _ if place == Place::Dying => return Err(AckError::Already(seq)),
@@ -421,7 +422,8 @@ impl Consumer {
         moments.into_iter().flatten().min()
     }
 
-    pub(super) fn tick(&mut self, now: Moment, outbox: &mut Outbox) {
+    /// Has delivered again what is due, or gives it up.
+    fn recall(&mut self, now: Moment) {
         while let Some(seq) = self.flights.overdue(now) {
             let attempt = self.flights.get(seq).map_or(0, |flight| flight.attempt);
             if self.exhausted(attempt) {
@@ -431,6 +433,10 @@ impl Consumer {
                 self.flights.change(seq, |flight| flight.place = Place::Again);
             }
         }
+    }
+
+    pub(super) fn tick(&mut self, now: Moment, outbox: &mut Outbox) {
+        self.recall(now);
         let expired = self.fetches.take_expired(now);
         if !expired.is_empty() {
             self.active = now;
@@ -445,6 +451,7 @@ impl Consumer {
         if self.opening.is_some() {
             return false;
         }
+        self.recall(now);
         self.bury(now, outbox);
         if self.fetches.is_empty() {
             self.rewind();

@@ -160,6 +160,12 @@ impl Flights {
         self.iter().map(|flight| flight.seq).take_while(|each| *each <= seq).collect()
     }
 
+    /// Positions up to and with this one that were delivered and taken, in order.
+    pub(super) fn taken_up_to(&self, seq: u64) -> Vec<u64> {
+        let before = self.iter().take_while(|flight| flight.seq <= seq);
+        before.filter(|flight| flight.attempt > 0 || flight.seq == seq).map(|flight| flight.seq).collect()
+    }
+
     /// Positions from this one on, in order.
     pub(super) fn from(&self, seq: u64) -> Vec<u64> {
         self.iter().map(|flight| flight.seq).filter(|each| *each >= seq).collect()

@@ -8,7 +8,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use event::Subject;
+use event::{Moment, Subject};
 
 use crate::config::Retention;
 use crate::error::ReadError;
@@ -16,7 +16,7 @@ use crate::stream::{Page, Read, Stored};
 
 use super::consumer::Consumer;
 use super::outbox::Aim;
-use super::{AHEAD_MESSAGES_MAX, Desk, Key, Room, What};
+use super::{AHEAD_MESSAGES_MAX, Desk, Key, RETRY_EVERY, Room, What};
 
 /// Most positions of one removal: bounds what the engine notes at once.
 const RETIRE_MAX: usize = 1_000;
@@ -73,19 +73,33 @@ impl Desk {
         }
     }
 
+    /// Goes on with sweeps whose reads failed, once it is time.
+    pub(super) fn sweep_again(&mut self, now: Moment) {
+        if self.sweep_at.is_some_and(|moment| moment <= now) {
+            self.sweep_at = None;
+            let swept = self.rooms.iter().filter(|(_, room)| room.sweep.is_some());
+            self.untidy.extend(swept.map(|(stream, _)| stream.clone()));
+        }
+    }
+
     /// Takes in a page of a sweep.
-    pub(super) fn swept(&mut self, stream: &Arc<str>, key: Key, result: Result<Page, ReadError>) {
+    pub(super) fn swept(&mut self, now: Moment, stream: &Arc<str>, key: Key, result: Result<Page, ReadError>) {
         let Some(room) = self.rooms.get(stream) else { return };
         if room.sweep.as_ref().is_none_or(|sweep| sweep.reading != Some(key)) {
             return;
         }
-        // What cannot be read now is left for the next sweep.
-        let page = result.ok();
-        let retired: Vec<u64> =
-            page.iter().flat_map(|page| &page.messages).filter_map(|m| self.unneeded(room, m)).collect();
+        let Ok(page) = result else {
+            let again = now.after(RETRY_EVERY);
+            self.sweep_at = Some(self.sweep_at.map_or(again, |moment| moment.min(again)));
+            if let Some(sweep) = self.rooms.get_mut(stream).and_then(|room| room.sweep.as_mut()) {
+                sweep.reading = None;
+            }
+            return;
+        };
+        let retired: Vec<u64> = page.messages.iter().filter_map(|m| self.unneeded(room, m)).collect();
         let Some(room) = self.rooms.get_mut(stream) else { return };
         room.retiring.extend(retired);
-        room.sweep = page.filter(|page| page.next <= page.last).map(|page| Sweep { next: page.next, reading: None });
+        room.sweep = (page.next <= page.last).then_some(Sweep { next: page.next, reading: None });
         self.untidy.insert(stream.clone());
     }
 

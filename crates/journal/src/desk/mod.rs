@@ -376,6 +376,8 @@ pub struct Desk {
     runnable: VecDeque<u64>,
     /// Streams with positions to retire or a sweep to go on with.
     untidy: BTreeSet<Arc<str>>,
+    /// When sweeps whose reads failed are gone on with.
+    sweep_at: Option<Moment>,
     dirty: BTreeSet<u64>,
     /// Entries to save that are no consumer's any more.
     gone: Vec<stored::Entry>,
@@ -440,7 +442,7 @@ impl Desk {
     /// When the next [`Input::Tick`] is due.
     pub fn wake_at(&self) -> Option<Moment> {
         let timer = self.timers.first().map(|(moment, _)| *moment);
-        timer.into_iter().chain(self.save_at).min()
+        timer.into_iter().chain(self.save_at).chain(self.sweep_at).min()
     }
 
     /// How many consumers a stream has.
@@ -562,7 +564,7 @@ impl Desk {
         let Some((stream, aim)) = self.outbox.take_read(key) else { return };
         let Some(room) = self.rooms.get_mut(&stream) else { return };
         if let Aim::Sweep = aim {
-            return self.swept(&stream, key, result);
+            return self.swept(now, &stream, key, result);
         }
         let (Aim::Open(id) | Aim::Next(id) | Aim::Back(id) | Aim::Dying(id)) = aim else { return };
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
@@ -587,6 +589,7 @@ impl Desk {
     }
 
     fn tick(&mut self, now: Moment) {
+        self.sweep_again(now);
         while let Some((_, id)) = self.timers.first().copied().filter(|(moment, _)| *moment <= now) {
             self.timers.pop_first();
             let Some(consumer) = self.consumers.get_mut(&id) else { continue };
