@@ -630,6 +630,8 @@ impl World {
                 return Err(format!("a stream in memory remembers: {info:?}"));
             }
             self.counter.doubt(&info.config.name);
+            let of = |verb: &Verb| matches!(verb, Verb::Retire(each, _) if *each == info.config.name);
+            self.retired.retain(|(_, verb)| !of(verb));
             self.engine()?.submit(&Verb::Drop(info.config.name));
             self.engine()?.commit(now);
         }
@@ -690,6 +692,19 @@ impl World {
             self.open()?;
         }
         self.doom = End::Kill;
+        self.retire_again()?;
+        if self.gone() || self.engine()?.refusing() {
+            self.engine = None;
+            self.die(how);
+            self.calm();
+            self.open()?;
+            self.retire_again()?;
+        }
+        self.survivors(open, least)
+    }
+
+    /// Removes for the consumers what a crash may have brought back.
+    fn retire_again(&mut self) -> Result<(), String> {
         let now = self.now;
         for (created, verb) in self.retired.clone() {
             let Verb::Retire(name, _) = &verb else { continue };
@@ -699,7 +714,7 @@ impl World {
             }
         }
         self.engine()?.commit(now);
-        self.survivors(open, least)
+        Ok(())
     }
 
     fn die(&mut self, how: End) {
@@ -877,8 +892,8 @@ impl World {
             }
         }
         let extra = theirs.messages.iter().find(|stored| !ours.messages.contains(stored));
-        // What says that it went may be damaged together with what is known of the stream.
-        if let Some(extra) = extra.filter(|_| flips < 2 || self.engine.as_ref().is_none_or(|e| e.damage().is_empty())) {
+        // The record that says that it went may be what was hit: then the damage was told at opening.
+        if let Some(extra) = extra.filter(|_| self.engine.as_ref().is_none_or(|engine| engine.damage().is_empty())) {
             return Err(format!("{name}: came back from the dead: {}", short(extra)));
         }
         self.counts.damaged += missing;
