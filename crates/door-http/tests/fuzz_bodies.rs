@@ -12,8 +12,9 @@ use door_http::codec::declare::{
     self, ConsumerDeclaration, FetchRequest, PauseRequest, PurgeRequest, StreamDeclaration, TokensRequest,
 };
 use door_http::codec::query::Query;
-use door_http::codec::{cloud, kept, message, span};
+use door_http::codec::{cloud, kept, message};
 use event::cloud::Event;
+use event::units::Span;
 use event::{Message, Moment, Subject};
 use journal::{AckToken, Stored};
 
@@ -165,7 +166,7 @@ fn queries() {
             let _flag = query.flag("raw");
             let _patterns = query.patterns("filter");
             if let Ok(Some(wait)) = query.span("wait") {
-                assert_eq!(span::parse(&span::print(wait)), Ok(wait));
+                assert_eq!(Span(wait).to_string().parse(), Ok(Span(wait)));
             }
         }
     });

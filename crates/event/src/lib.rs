@@ -16,6 +16,7 @@ pub mod limits;
 mod message;
 mod moment;
 mod subject;
+pub mod units;
 mod wanted;
 
 pub use headers::{HeaderError, Headers};

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use crate::codec::span;
 use crate::problem::Problem;
+use event::units::Span;
 
 pub use consumers::{
     AckName, Acknowledged, ConsumerDeclaration, ConsumerList, ConsumerView, FetchRequest, PauseRequest, StartName,
@@ -48,33 +48,33 @@ pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 mod duration {
-    use super::{Duration, span};
+    use super::{Duration, Span};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
-            Some(value) => serializer.serialize_str(&span::print(*value)),
+            Some(value) => serializer.collect_str(&Span(*value)),
             None => serializer.serialize_none(),
         }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         let text: Option<String> = Option::deserialize(deserializer)?;
-        text.map(|text| span::parse(&text).map_err(D::Error::custom)).transpose()
+        text.map(|text| text.parse().map(|Span(span)| span).map_err(D::Error::custom)).transpose()
     }
 }
 
 mod durations {
-    use super::{Duration, span};
+    use super::{Duration, Span};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(value: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(value.iter().map(|each| span::print(*each)))
+        serializer.collect_seq(value.iter().map(|each| Span(*each).to_string()))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
         let texts: Vec<String> = Vec::deserialize(deserializer)?;
-        texts.iter().map(|text| span::parse(text).map_err(D::Error::custom)).collect()
+        texts.iter().map(|text| text.parse().map(|Span(span)| span).map_err(D::Error::custom)).collect()
     }
 }
 

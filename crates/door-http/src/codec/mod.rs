@@ -14,4 +14,3 @@ pub mod declare;
 pub mod kept;
 pub mod message;
 pub mod query;
-pub mod span;

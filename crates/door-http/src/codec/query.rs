@@ -11,9 +11,9 @@ use std::str::FromStr;
 use event::{Moment, Pattern};
 use percent_encoding::percent_decode_str;
 
-use crate::codec::span;
 use crate::limits::QUERY_BYTES_MAX;
 use crate::problem::Problem;
+use event::units::Span;
 
 /// The parameters of one request.
 #[derive(Debug, Default)]
@@ -102,7 +102,8 @@ impl<'a> Query<'a> {
     /// # Errors
     /// A problem naming the parameter.
     pub fn span(&self, name: &str) -> Result<Option<std::time::Duration>, Problem> {
-        let parse = |text| span::parse(text).map_err(|error| Problem::query(name, &error.to_string()));
+        let parse =
+            |text: &str| text.parse().map(|Span(span)| span).map_err(|error| Problem::query(name, &error.to_string()));
         self.text(name).map(parse).transpose()
     }
 
@@ -126,7 +127,7 @@ impl<'a> Query<'a> {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
-        if let Ok(back) = span::parse(text) {
+        if let Ok(Span(back)) = text.parse() {
             return Ok(Some(now.before(back)));
         }
         // In a query a '+' of the offset arrives as a space, unless the client encoded it.
