@@ -3,6 +3,11 @@
 //!
 //! Work is in proportion to what was recorded since the last checkpoint, not to what is held. What
 //! is damaged is told in [`Recovered`] and never hides what is healthy behind it.
+//!
+//! # Invariant
+//! Nothing is removed but what a whole catalogue or the log explains: a stream's directory whose
+//! number the catalogue gave away and lists no more, or that the log fills again. What has segments
+//! and is not explained goes into `damaged/`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -26,7 +31,8 @@ use crate::record::{Kind, Record};
 use crate::segment;
 use crate::snapshot;
 use crate::stream::Stream;
-use crate::wal::Wal;
+use crate::verify::aside;
+use crate::wal::{self, Wal};
 
 /// Bytes of a stream's records that replay gathers before it makes them visible.
 const REPLAY_BYTES: usize = 256 * 1024;
@@ -72,9 +78,13 @@ impl Core {
         })?;
         disk.make_dir("streams")?;
         let mut recovered = Recovered::default();
-        let (number, catalog) = read_catalog(disk.as_ref(), &mut recovered)?;
+        let (number, catalog) = read_catalog(disk.as_ref(), options.wal_file_bytes, &mut recovered)?;
         let (from, next_stream) = (catalog.lsn, catalog.next_stream.max(1));
         let wal = Wal::idle(disk.clone(), options.wal_file_bytes, from);
+        let covered = log_covers(disk.as_ref(), options.wal_file_bytes, from)?;
+        if !covered {
+            recovered.damage.push(format!("the write-ahead log is missing at {from}, where the catalogue goes on"));
+        }
         let mut core = Core {
             standing: Standing::new(number, from),
             disk,
@@ -102,11 +112,12 @@ impl Core {
             _lock: lock,
         };
         for listed in catalog.streams {
-            let stream = core.load(listed)?;
+            let stream = core.load(listed, covered)?;
             core.adopt(stream);
         }
-        core.remove_unlisted()?;
+        core.remove_dropped(next_stream)?;
         core.replay(from)?;
+        core.set_aside_unexplained()?;
         core.acts.clear();
         for stream in core.streams.values() {
             core.directory.put(&stream.shared);
@@ -120,14 +131,14 @@ impl Core {
     }
 
     /// A stream as its snapshot and segments have it.
-    fn load(&mut self, listed: Listed) -> io::Result<Stream> {
+    fn load(&mut self, listed: Listed, covered: bool) -> io::Result<Stream> {
         let config = StreamConfig::clone(&listed.config);
         let mut stream = Stream::empty(&self.disk, &self.options, listed.id, config, listed.created);
         if listed.config.storage == Storage::Memory {
             stream.set_last(listed.last);
             return Ok(stream);
         }
-        let segments = self.present(&listed)?;
+        let segments = self.present(&listed, covered)?;
         let first_base = segments.first().map_or(0, |(base, _, _)| *base);
         let (mut base, mut len) = (0, 0);
         if listed.snapshot > 0 {
@@ -174,8 +185,8 @@ impl Core {
         Ok(stream)
     }
 
-    /// The listed segments whose files are there.
-    fn present(&mut self, listed: &Listed) -> io::Result<Vec<(u64, u64, Moment)>> {
+    /// The listed segments whose files are there. `covered`: the log has what came behind them.
+    fn present(&mut self, listed: &Listed, covered: bool) -> io::Result<Vec<(u64, u64, Moment)>> {
         let dir = segment::dir(listed.id);
         let names = match self.disk.list(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -189,8 +200,13 @@ impl Core {
             }
         }
         for base in there.iter().filter(|base| !listed.segments.iter().any(|(each, _, _)| each == *base)) {
-            // Begun after the checkpoint: the log has all that is in it. Or dead before it.
-            self.disk.remove(&segment::path(listed.id, *base))?;
+            let path = segment::path(listed.id, *base);
+            if covered {
+                // Begun after the checkpoint: the log has all that is in it. Or dead before it.
+                self.disk.remove(&path)?;
+            } else {
+                self.set_aside(&path)?;
+            }
         }
         Ok(present)
     }
@@ -245,13 +261,44 @@ impl Core {
         Ok(())
     }
 
-    /// Removes directories of streams that are no more, or that only the log knows.
-    fn remove_unlisted(&mut self) -> io::Result<()> {
-        for name in self.disk.list("streams")? {
-            let known = u32::from_str_radix(&name, 16).is_ok_and(|id| self.streams.contains_key(&id));
-            if !known && u32::from_str_radix(&name, 16).is_ok() {
+    /// Removes directories of streams that the catalogue knew once and does not list any more.
+    fn remove_dropped(&mut self, next_stream: u32) -> io::Result<()> {
+        for (name, id) in self.directories()? {
+            if id < next_stream && !self.streams.contains_key(&id) {
                 self.disk.remove_dir(&format!("streams/{name}"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Puts aside directories of streams that neither the catalogue nor the log knows.
+    fn set_aside_unexplained(&mut self) -> io::Result<()> {
+        for (name, id) in self.directories()? {
+            if self.streams.contains_key(&id) || self.standing.condemned.contains(&id) {
+                continue;
+            }
+            let path = format!("streams/{name}");
+            if has_segments(self.disk.as_ref(), &path)? {
+                self.set_aside(&path)?;
+            } else {
+                self.disk.remove_dir(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn directories(&self) -> io::Result<Vec<(String, u32)>> {
+        let names = self.disk.list("streams")?;
+        Ok(names.into_iter().filter_map(|name| Some((name.clone(), u32::from_str_radix(&name, 16).ok()?))).collect())
+    }
+
+    /// Moves what nothing explains into `damaged/`, and tells.
+    fn set_aside(&mut self, path: &str) -> io::Result<()> {
+        let disk = self.disk.as_ref();
+        disk.make_dir(aside::DIR)?;
+        disk.sync_dir("")?;
+        if let Some(to) = aside::move_aside(disk, path)? {
+            self.recovered.damage.push(format!("{path} is explained by no catalogue and no log: moved to {to}"));
         }
         Ok(())
     }
@@ -285,6 +332,11 @@ impl Core {
             Kind::StreamPut => match catalog::config_of(&record.payload) {
                 Ok(config) if self.streams.contains_key(&id) => self.redeclare_replayed(id, config),
                 Ok(config) => {
+                    // What an earlier life left there is in the log, all of it.
+                    match self.disk.remove_dir(&segment::dir(id)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
                     self.next_stream = self.next_stream.max(id + 1);
                     self.add_stream(id, config, record.head.time);
                 }
@@ -321,7 +373,7 @@ impl Core {
 }
 
 /// The newest catalogue that is whole, and the newest number there is.
-fn read_catalog(disk: &dyn Disk, recovered: &mut Recovered) -> Result<(u64, Catalog), OpenError> {
+fn read_catalog(disk: &dyn Disk, slot_bytes: u64, recovered: &mut Recovered) -> Result<(u64, Catalog), OpenError> {
     let numbers = blob::numbers(disk, "", catalog::PREFIX)?;
     let newest = numbers.first().copied().unwrap_or(0);
     for number in &numbers {
@@ -337,5 +389,58 @@ fn read_catalog(disk: &dyn Disk, recovered: &mut Recovered) -> Result<(u64, Cata
     if newest > 0 {
         return Err(OpenError::Damaged(recovered.damage.join("; ")));
     }
-    Ok((0, Catalog::default()))
+    match past_without_catalog(disk, slot_bytes)? {
+        Some(why) => Err(OpenError::Damaged(format!("there is no catalogue ('{}.<number>'), and {why}", catalog::PREFIX))),
+        None => Ok((0, Catalog::default())),
+    }
+}
+
+/// The files of the log: where each begins and ends, in order.
+fn log_files(disk: &dyn Disk, slot_bytes: u64) -> io::Result<Vec<(u64, u64)>> {
+    let names = match disk.list("wal") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    let mut files = Vec::new();
+    for slot in names.iter().filter_map(|name| u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()) {
+        let slots = (disk.open(&wal::path(slot))?.len()? / slot_bytes).max(1);
+        files.push((slot * slot_bytes, (slot + slots) * slot_bytes));
+    }
+    Ok(files)
+}
+
+/// Whether the log has the place where a catalogue goes on.
+fn log_covers(disk: &dyn Disk, slot_bytes: u64, lsn: u64) -> io::Result<bool> {
+    Ok(lsn == 0 || log_files(disk, slot_bytes)?.iter().any(|(start, end)| *start <= lsn && lsn <= *end))
+}
+
+/// Why a directory without a catalogue is not a new one, whose log has everything from its first day.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn past_without_catalog(disk: &dyn Disk, slot_bytes: u64) -> io::Result<Option<String>> {
+    let files = log_files(disk, slot_bytes)?;
+    if let Some((start, _)) = files.first().filter(|(start, _)| *start > 0) {
+        return Ok(Some(format!("the write-ahead log begins at {start}: what came before is not in it")));
+    }
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].1 != pair[1].0) {
+        return Ok(Some(format!("the write-ahead log has a gap at {}", pair[0].1)));
+    }
+    if !files.is_empty() && wal::begins(disk)? {
+        return Ok(None);
+    }
+    let names = match disk.list("streams") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    for name in names {
+        if has_segments(disk, &format!("streams/{name}"))? {
+            return Ok(Some(format!("the write-ahead log does not say what is in 'streams/{name}'")));
+        }
+    }
+    Ok(None)
+}
+
+fn has_segments(disk: &dyn Disk, dir: &str) -> io::Result<bool> {
+    Ok(disk.list(dir)?.iter().any(|name| segment::base_of(name, ".seg").is_some()))
 }

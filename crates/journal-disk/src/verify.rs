@@ -19,6 +19,7 @@
 //! # Cost
 //! Reads everything once. Holds one segment, and the log, in memory.
 
+pub(crate) mod aside;
 mod log;
 mod repair;
 mod segments;
@@ -225,7 +226,7 @@ pub fn verify(
         _ => VerifyError::Io(error),
     })?;
     let mut survey = Survey { disk, report: Report::default(), listed: Vec::new(), progress, done: 0, total: 0 };
-    let catalog = survey.catalogs()?;
+    let catalog = survey.catalogs(options.wal_file_bytes)?;
     survey.listed = catalog.streams.into_iter().filter(|each| each.config.storage == journal::Storage::File).collect();
     survey.total = 1 + survey.listed.iter().map(|each| 1 + each.segments.len()).sum::<usize>();
     let log = survey.log(options.wal_file_bytes, catalog.lsn)?;
@@ -285,7 +286,7 @@ impl Survey<'_> {
     }
 
     /// The newest catalogue that is whole.
-    fn catalogs(&mut self) -> Result<Catalog, VerifyError> {
+    fn catalogs(&mut self, slot_bytes: u64) -> Result<Catalog, VerifyError> {
         let mut newest = None;
         let mut broken = Vec::new();
         for number in blob::numbers(self.disk.as_ref(), "", catalog::PREFIX)? {
@@ -300,7 +301,7 @@ impl Survey<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.report.closed = newest.is_none() && (!broken.is_empty() || self.has_past()?);
+        self.report.closed = newest.is_none() && (!broken.is_empty() || crate::open::past_without_catalog(self.disk.as_ref(), slot_bytes)?.is_some());
         if self.report.closed && broken.is_empty() {
             self.find(catalog::PREFIX, (0, 0), Part::Catalog, None, Safety::Lost(Vec::new()));
         }
@@ -313,14 +314,6 @@ impl Survey<'_> {
             self.find(&file, (0, len), Part::Catalog, None, safety);
         }
         Ok(newest.unwrap_or_default())
-    }
-
-    /// Whether the log's beginning was let go of, which is done only behind a catalogue.
-    fn has_past(&self) -> Result<bool, VerifyError> {
-        match self.disk.list("wal") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(!self.disk.list("streams")?.is_empty()),
-            other => Ok(!other?.iter().any(|name| *name == crate::wal::path(0)["wal/".len()..])),
-        }
     }
 }
 

@@ -120,6 +120,21 @@ fn file_header(slot: u64) -> [u8; FILE_HEADER_BYTES] {
     header
 }
 
+/// Whether the log's first file is there and holds a frame at its start.
+///
+/// # Errors
+/// What the disk says.
+pub fn begins(disk: &dyn Disk) -> io::Result<bool> {
+    let mut header = [0; FRAME_HEADER];
+    match disk.open(&path(0)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?.read_at(&mut header, FILE_HEADER)?,
+    };
+    let mut fields = &header[..];
+    let (crc, len) = (fields.get_u32_le(), fields.get_u32_le());
+    Ok(crc == frame_crc(len, FILE_HEADER))
+}
+
 /// Starts a frame in an empty buffer: records are added behind.
 pub fn begin_frame(buffer: &mut Vec<u8>) {
     buffer.clear();

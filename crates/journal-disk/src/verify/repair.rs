@@ -5,6 +5,7 @@ use std::io;
 
 use event::Moment;
 
+use super::aside::{DIR, flat, free_name, move_aside};
 use super::{Finding, Part, Patches, Report, Safety};
 use crate::blob;
 use crate::catalog::Listed;
@@ -13,8 +14,6 @@ use crate::record::{self, Draft, Kind};
 use crate::segment;
 use crate::snapshot;
 
-/// Where damaged bytes go.
-const DIR: &str = "damaged";
 /// The name under which a file is written anew, beside its place.
 const TEMPORARY: &str = "repair.tmp";
 /// Bytes of one record that holds nothing, at most.
@@ -73,35 +72,6 @@ pub fn run(disk: &dyn Disk, report: &mut Report, listed: &[Listed], patches: Pat
 fn whole(disk: &dyn Disk, finding: &mut Finding) -> io::Result<()> {
     finding.repaired = move_aside(disk, &finding.file)?.map(|to| format!("moved to {to}"));
     Ok(())
-}
-
-/// Moves a file into `damaged/`; `None` where there is none.
-fn move_aside(disk: &dyn Disk, path: &str) -> io::Result<Option<String>> {
-    let to = free_name(disk, &flat(path))?;
-    match disk.rename(path, &to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    }
-    disk.sync_dir(DIR)?;
-    disk.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))?;
-    Ok(Some(to))
-}
-
-fn flat(path: &str) -> String {
-    path.replace('/', "-")
-}
-
-/// A name in `damaged/` that nothing has yet.
-fn free_name(disk: &dyn Disk, name: &str) -> io::Result<String> {
-    let names = disk.list(DIR)?;
-    let taken = |name: &str| names.iter().any(|each| each == name);
-    let mut free = name.to_owned();
-    let mut number = 1u64;
-    while taken(&free) {
-        number += 1;
-        free = format!("{name}~{number}");
-    }
-    Ok(format!("{DIR}/{free}"))
 }
 
 /// Copies a damaged range into `damaged/`, durably, before anything takes its place.
