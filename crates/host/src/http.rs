@@ -21,6 +21,8 @@ pub(crate) struct HttpParts {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) metrics: Metrics,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Whether the door listens on loopback alone.
+    pub(crate) local: bool,
 }
 
 /// The open door.
@@ -32,12 +34,13 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, tls } = parts;
+        let HttpParts { port, journal, metrics, tls, local } = parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
             metrics: Arc::new(Gatherer { journal, metrics }),
             shutdown: shutdown.clone(),
+            local,
             ..Options::default()
         };
         let task = runtime.spawn(serve(listener, tls, router(port, options), shutdown.clone()));

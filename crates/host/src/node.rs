@@ -147,7 +147,8 @@ impl Node {
         let mut ports = Ports::new(&config.node, config.engine, tls.is_some());
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
-            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, tls };
+            let local = address.ip().is_loopback();
+            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let ports_file = write_ports(&config, &ports);

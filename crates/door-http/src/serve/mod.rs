@@ -3,12 +3,13 @@
 //! The outermost layer finds out who asks, counts, and writes problems. It is the only way in, so a
 //! route cannot be forgotten by it.
 
+mod browser;
 mod listen;
 mod meters;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -61,6 +62,9 @@ pub struct Options {
     pub metrics: Arc<dyn Metrics>,
     /// Ends what would go on for ever: followings, pushes, waits.
     pub shutdown: CancellationToken,
+    /// Whether the door listens on loopback alone: then, while it is open, it takes no request that
+    /// is addressed to a name other than `localhost`.
+    pub local: bool,
 }
 
 impl Default for Options {
@@ -70,6 +74,7 @@ impl Default for Options {
             event_stream: "EVENTS".to_owned(),
             metrics: Arc::new(NoMetrics),
             shutdown: CancellationToken::new(),
+            local: false,
         }
     }
 }
@@ -80,7 +85,15 @@ pub struct Door {
     pub(crate) options: Options,
     pub(crate) meters: Meters,
     pub(crate) bodies: Bodies,
-    pub(crate) document: Bytes,
+    document: OnceLock<Bytes>,
+}
+
+impl Door {
+    /// The description of the API. Made at the first request: a start should not wait for it.
+    pub(crate) fn document(&self) -> Bytes {
+        // A description that is made of our own types can be written.
+        self.document.get_or_init(|| openapi().to_json().map(Bytes::from).unwrap_or_default()).clone()
+    }
 }
 
 /// Shared by all requests.
@@ -144,9 +157,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(port: Port, options: Options) -> Router {
     let (router, document) = routes();
     let meters = Meters::of(document.paths.paths.keys());
-    // A description that is made of our own types can be written.
-    let document = document.to_json().map(Bytes::from).unwrap_or_default();
-    let shared = Arc::new(Door { port, options, meters, bodies: Bodies::default(), document });
+    let shared = Arc::new(Door { port, options, meters, bodies: Bodies::default(), document: OnceLock::new() });
     router
         .fallback(async |uri: Uri| Problem::no_route(&uri))
         .method_not_allowed_fallback(async |method: Method| Problem::method(&method))
@@ -171,12 +182,13 @@ async fn around(State(door): State<Shared>, mut request: Request, next: Next) ->
     let mut response = if is_probe(uri.path()) {
         next.run(request).await
     } else {
-        match door.port.authenticate(bearer(request.headers())) {
+        let known = door.port.authenticate(bearer(request.headers())).map_err(Problem::from);
+        match known.and_then(|who| browser::admit(&door, &request).map(|()| who)) {
             Ok(who) => {
                 request.extensions_mut().insert(who);
                 next.run(request).await
             }
-            Err(error) => Problem::from(error).into_response(),
+            Err(problem) => problem.into_response(),
         }
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {

@@ -114,5 +114,5 @@ pub async fn get_metrics(State(door): State<Shared>, headers: HeaderMap) -> Resp
 #[utoipa::path(get, path = "/openapi.json", tag = "node",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)))]
 pub async fn get_openapi(State(door): State<Shared>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], door.document.clone()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], door.document()).into_response()
 }

@@ -132,3 +132,20 @@ async fn a_consumer_is_used_by_who_may_read_it() {
 fn tokens_of(fetched: &serde_json::Value) -> String {
     serde_json::json!({"tokens": [fetched["messages"][0]["token"]]}).to_string()
 }
+
+#[tokio::test]
+async fn a_foreign_page_is_kept_out_of_an_open_door() {
+    let node = Node::with_events().await;
+    let host = ("host", "127.0.0.1:7070");
+    for line in ["POST /v1/streams/EVENTS/purge", "POST /v1/publish/events.a", "GET /v1/streams"] {
+        for origin in ["https://example.com", "http://127.0.0.1:8080", "null"] {
+            node.check(line, &[host, ("origin", origin)], "", 403, &["foreign-origin"]).await;
+        }
+    }
+    node.check("POST /v1/publish/events.a", &[host, ("origin", "http://127.0.0.1:7070")], "x", 201, &[]).await;
+    node.check("GET /v1/streams", &[("host", "node.example.com")], "", 200, &[]).await;
+    let local = node.local();
+    local.check("GET /v1/streams", &[("host", "page.example.com:7070")], "", 421, &["foreign-host"]).await;
+    local.check("GET /v1/streams", &[("host", "localhost:7070")], "", 200, &[]).await;
+    local.check("GET /healthz", &[("host", "page.example.com:7070")], "", 200, &[]).await;
+}

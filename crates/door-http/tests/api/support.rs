@@ -76,6 +76,12 @@ impl Node {
         Node { router: router(port.clone(), options), port, local, shutdown, clock }
     }
 
+    /// The same node through a door on loopback.
+    pub fn local(self) -> Self {
+        let options = Options { local: true, shutdown: self.shutdown.clone(), ..Options::default() };
+        Node { router: router(self.port.clone(), options), ..self }
+    }
+
     /// With the default stream.
     pub async fn with_events() -> Self {
         let node = Node::new();
