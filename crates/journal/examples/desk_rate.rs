@@ -57,7 +57,8 @@ fn main() {
     let config = ConsumerConfig::new("c");
     desk.handle(now, Input::Create { ticket: 0, stream: "S", config });
     let mut rim = Rim { now, memory, desk, out: Vec::new(), saved: 0 };
-    for (name, batch, at_random) in [("batches of 100, in order", 100, false), ("batches of 500, reversed", 500, true)] {
+    for (name, batch, at_random) in [("batches of 100, in order", 100, false), ("batches of 500, reversed", 500, true)]
+    {
         let (start, mut done) = (Instant::now(), 0);
         while done < messages / 2 {
             let fetch = Fetch { batch, bytes: None, wait: None };

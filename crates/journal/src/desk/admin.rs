@@ -36,8 +36,13 @@ impl Desk {
 
     pub(super) fn stream(&mut self, stream: &str, retention: Retention, first: u64, last: u64) {
         let room = self.room(stream);
+        // Of messages that were not told one by one it is not known whether anybody wants them.
+        let untold = room.told && last > room.last && retention == Retention::Interest;
         (room.retention, room.told) = (retention, true);
         (room.first, room.last) = (room.first.max(first), room.last.max(last));
+        if untold {
+            self.sweep_on(&Arc::from(stream));
+        }
     }
 
     pub(super) fn stream_deleted(&mut self, now: Moment, stream: &str) {
@@ -52,11 +57,17 @@ impl Desk {
             room.first = room.first.max(first);
         }
         for id in room.consumers.values().copied().collect::<Vec<u64>>() {
-            let Some(consumer) = self.consumers.get_mut(&id) else { continue };
+            let (Some(room), Some(consumer)) = (self.rooms.get_mut(stream), self.consumers.get_mut(&id)) else {
+                continue;
+            };
             match removed {
                 Removed::Below(first) => consumer.removed_below(first),
                 Removed::One(seq) => consumer.removed_one(seq),
-                Removed::Some => consumer.removed_some(),
+                Removed::Some => {
+                    consumer.removed_some();
+                    // Who waits looks again: this stands for messages that came untold, too.
+                    consumer.unwatch(&mut room.watching);
+                }
             }
             self.after(now, id);
         }

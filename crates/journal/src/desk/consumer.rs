@@ -8,8 +8,11 @@
 //! - The last message in `ahead` is delivered only once it is known whether another follows, so
 //!   that a delivery that leaves nothing behind says so.
 
+mod burying;
+mod reading;
+
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -18,31 +21,19 @@ use event::{Moment, Pattern, Subject, Wanted};
 
 use crate::config::Retention;
 use crate::consumer::{Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, Delivery, FetchEnd};
-use crate::error::{AckError, FetchError, ReadError};
-use crate::stream::{Page, Read, Start, Stored};
+use crate::error::AckError;
+use crate::stream::Stored;
 
 use super::fetches::{Fetches, Served};
 use super::flights::{Flight, Flights, Place};
-use super::outbox::{Aim, Outbox};
-use super::{AHEAD_BYTES_MAX, AHEAD_MESSAGES_MAX, Key, RETRY_EVERY, Ticket, What, dead};
+use super::outbox::Outbox;
+use super::{Key, Ticket, dead};
+
+pub(super) use burying::Dying;
+use reading::Next;
 
 /// Changed flights after which a change is saved without delay: bounds the change's size to about 100 KiB.
 const TOUCHED_MAX: usize = 8 * 1024;
-
-/// A message that is given up.
-#[derive(Debug, Clone)]
-pub(super) struct Dying {
-    pub(super) reason: String,
-    /// Whether its dead letter is on its way.
-    sent: bool,
-    not_before: Moment,
-}
-
-impl Dying {
-    pub(super) fn new(reason: String) -> Self {
-        Dying { reason, sent: false, not_before: Moment::EPOCH }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -102,16 +93,6 @@ pub(super) struct Seat {
     pub(super) tag: u64,
     pub(super) created: Moment,
     pub(super) retention: Retention,
-}
-
-enum Next {
-    /// To be delivered again.
-    Again,
-    /// To be delivered for the first time.
-    New,
-    /// What is next is being read.
-    Reading,
-    Nothing,
 }
 
 impl Consumer {
@@ -510,121 +491,6 @@ impl Consumer {
         }
     }
 
-    fn next(&mut self, first: u64, outbox: &mut Outbox) -> Next {
-        while self.back.front().is_some_and(|stored| !self.flights.is_again(stored.seq)) {
-            self.back.pop_front();
-        }
-        let lowest = self.flights.again().next();
-        if let Some(lowest) = lowest {
-            // One that came due meanwhile may lie before those that were read.
-            if self.back.front().is_some_and(|stored| stored.seq == lowest) {
-                return Next::Again;
-            }
-            if self.back_read.is_none() {
-                let most = usize::try_from(self.fetches.wanted()).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX);
-                let seqs: Vec<u64> = self.flights.again().take(most.max(1)).collect();
-                self.back.clear();
-                let key = outbox.read(&self.stream, Aim::Back(self.id), What::Seqs(seqs.clone()));
-                self.back_read = Some((key, seqs));
-            }
-            return Next::Reading;
-        }
-        let outstanding = self.flights.len() as u64;
-        let free = self.config.ack_pending_max.saturating_sub(outstanding);
-        if self.config.ack != AckPolicy::None && free == 0 {
-            return Next::Nothing;
-        }
-        if self.ahead.len() > 1 || (self.at_end && !self.ahead.is_empty()) {
-            return Next::New;
-        }
-        if self.at_end {
-            return Next::Nothing;
-        }
-        if self.next_read.is_none() {
-            self.read_next(first, free, outbox);
-        }
-        Next::Reading
-    }
-
-    fn read_next(&mut self, first: u64, free: u64, outbox: &mut Outbox) {
-        if self.ahead.is_empty() {
-            self.cursor = self.cursor.max(first);
-        }
-        let free = if self.config.ack == AckPolicy::None { u64::MAX } else { free };
-        // One more than is wanted: whether anything follows is then known.
-        let wanted = self.fetches.wanted().min(free).saturating_add(1);
-        let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX);
-        let read = Read {
-            start: Start::Seq(self.cursor),
-            filters: self.config.filters.clone(),
-            last_per_subject: false,
-            limit,
-            bytes: AHEAD_BYTES_MAX,
-            wait: None,
-        };
-        let what = if self.firsts.is_empty() {
-            What::Next(read)
-        } else {
-            What::Seqs(self.firsts.iter().take(limit).copied().collect())
-        };
-        self.next_asked = self.firsts.len().min(limit);
-        self.next_read = Some(outbox.read(&self.stream, Aim::Next(self.id), what));
-    }
-
-    /// Takes in a page of new messages. `last` is the stream's last position that is known of.
-    pub(super) fn next_page(
-        &mut self,
-        key: Key,
-        result: Result<Page, ReadError>,
-        last: u64,
-        watching: &mut Wanted<u64>,
-        outbox: &mut Outbox,
-    ) {
-        if self.next_read != Some(key) {
-            return;
-        }
-        self.next_read = None;
-        let page = match result {
-            Ok(page) => page,
-            Err(error) => return self.fail(&error, outbox),
-        };
-        self.changed = true;
-        if self.next_asked > 0 {
-            let asked = self.firsts.iter().take(self.next_asked);
-            let looked_up = asked.take_while(|seq| **seq < page.next).count();
-            self.firsts.drain(..looked_up);
-            let mut messages = page.messages;
-            messages.retain(|stored| self.wants(stored.message.subject.as_str()));
-            return self.ahead.extend(messages);
-        }
-        self.cursor = page.next.max(self.cursor);
-        self.ahead.extend(page.messages);
-        if self.cursor > last {
-            self.watch(watching);
-        }
-    }
-
-    /// Takes in messages to be delivered again. Those that are gone are done with.
-    pub(super) fn back_page(&mut self, key: Key, result: Result<Page, ReadError>, outbox: &mut Outbox) {
-        let Some((_, seqs)) = self.back_read.take_if(|(asked, _)| *asked == key) else { return };
-        match result {
-            Ok(page) => {
-                self.back = page.messages.into();
-                for seq in seqs.into_iter().filter(|seq| *seq < page.next) {
-                    if self.flights.is_again(seq) && self.back.binary_search_by_key(&seq, |found| found.seq).is_err() {
-                        self.finish(seq);
-                    }
-                }
-            }
-            Err(error) => self.fail(&error, outbox),
-        }
-    }
-
-    fn fail(&mut self, error: &ReadError, outbox: &mut Outbox) {
-        let failed = FetchEnd::Failed(FetchError::Storage(error.to_string()));
-        self.fetches.take_all().into_iter().for_each(|request| outbox.end(request, failed.clone()));
-    }
-
     fn fly(&mut self, now: Moment, stored: &Stored) -> u64 {
         self.delivered = stored.seq;
         self.changed = true;
@@ -653,62 +519,6 @@ impl Consumer {
         });
         self.touch(seq);
         attempt
-    }
-
-    // Dead letters.
-
-    /// Has dead letters written, or counts them where none are.
-    fn bury(&mut self, now: Moment, outbox: &mut Outbox) {
-        if self.dying.is_empty() || self.dying_read.is_some() {
-            return;
-        }
-        let due = self.dying.iter().filter(|(_, dying)| !dying.sent && dying.not_before <= now);
-        let seqs: Vec<u64> = due.map(|(seq, _)| *seq).take(AHEAD_MESSAGES_MAX).collect();
-        if seqs.is_empty() {
-            return;
-        }
-        if !self.config.dead_letter || *self.stream == *crate::limits::DEAD_STREAM {
-            self.dead += seqs.len() as u64;
-            return seqs.into_iter().for_each(|seq| self.finish(seq));
-        }
-        let key = outbox.read(&self.stream, Aim::Dying(self.id), What::Seqs(seqs.clone()));
-        self.dying_read = Some((key, seqs));
-    }
-
-    /// Takes in messages that are given up. Those that are gone are done with.
-    pub(super) fn dying_page(&mut self, now: Moment, key: Key, result: Result<Page, ReadError>, outbox: &mut Outbox) {
-        let Some((_, seqs)) = self.dying_read.take_if(|(asked, _)| *asked == key) else { return };
-        let (messages, next) = match result {
-            Ok(page) => (page.messages, page.next),
-            Err(_) => {
-                let later = now.after(RETRY_EVERY);
-                let asked = self.dying.iter_mut().filter(|(seq, _)| seqs.contains(seq));
-                return asked.for_each(|(_, dying)| dying.not_before = later);
-            }
-        };
-        for seq in seqs.into_iter().filter(|seq| *seq < next) {
-            let found = messages.binary_search_by_key(&seq, |stored| stored.seq).ok();
-            let letter = found.and_then(|place| messages.get(place)).and_then(|stored| {
-                let (flight, dying) = (self.flights.get(seq)?, self.dying.get(&seq)?);
-                Some(dead::letter(self, stored, flight, &dying.reason))
-            });
-            match (letter, self.dying.get_mut(&seq)) {
-                (Some(append), Some(dying)) => {
-                    dying.sent = true;
-                    outbox.letter(self.id, seq, append);
-                }
-                _ => self.finish(seq),
-            }
-        }
-    }
-
-    pub(super) fn dead_lettered(&mut self, now: Moment, seq: u64, recorded: bool) {
-        if recorded {
-            self.dead += 1;
-            self.finish(seq);
-        } else if let Some(dying) = self.dying.get_mut(&seq) {
-            (dying.sent, dying.not_before) = (false, now.after(RETRY_EVERY));
-        }
     }
 }
 

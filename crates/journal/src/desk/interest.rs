@@ -62,6 +62,14 @@ impl Desk {
         self.untidy.insert(stream.clone());
     }
 
+    /// As [`Desk::sweep`], from where one already is: what is behind it has not changed.
+    pub(super) fn sweep_on(&mut self, stream: &Arc<str>) {
+        let Some(room) = self.rooms.get_mut(stream) else { return };
+        let next = room.sweep.as_ref().map_or(room.first, |sweep| sweep.next);
+        room.sweep = Some(Sweep { next, reading: None });
+        self.untidy.insert(stream.clone());
+    }
+
     /// Hands over what is to go, and goes on with a sweep.
     pub(super) fn tidy(&mut self, stream: &Arc<str>) {
         let Some(room) = self.rooms.get_mut(stream) else { return };

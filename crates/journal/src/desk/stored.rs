@@ -490,3 +490,6 @@ impl<'a> Reader<'a> {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests;
