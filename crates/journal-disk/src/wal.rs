@@ -42,6 +42,8 @@ const SPARES_MAX: usize = 2;
 /// Bytes at the log's end, at least, that opening writes again: what may be written between two syncs
 /// that no append asks for.
 const REWRITTEN: u64 = 64 * 1024;
+/// Bytes of a file that opening reads at a time.
+const SEEN_BYTES: u64 = 256 * 1024;
 /// Zeros written at a time when a file is made.
 const ZEROS: usize = 256 * 1024;
 
@@ -210,13 +212,11 @@ impl Wal {
     ) -> io::Result<()> {
         let file = self.disk.open(&path(span.slot))?;
         let base = span.slot * self.slot_bytes;
-        let mut whole = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
-        let count = file.read_at(&mut whole, 0)?;
-        whole.truncate(count);
-        let whole = Bytes::from(whole);
-        let mut scan =
-            Scan { base, at: from.saturating_sub(base).max(FILE_HEADER), bytes: whole, file, followed, replayed };
-        scan.run(visit)
+        let len = file.len()?;
+        let seen = Seen { file, len, at: 0, bytes: Bytes::new(), failed: None };
+        let mut scan = Scan { base, at: from.saturating_sub(base).max(FILE_HEADER), seen, followed, replayed };
+        scan.run(visit)?;
+        scan.seen.failed.map_or(Ok(()), Err)
     }
 
     /// Opens the file that the end lies in, and makes what replay gave durable. The end is written
@@ -404,46 +404,74 @@ fn are_whole(mut bytes: &[u8]) -> bool {
     true
 }
 
+/// A file of the log, read as far as it is looked at: opening holds no more of it.
+struct Seen {
+    file: Arc<dyn File>,
+    len: u64,
+    /// Where `bytes` are from.
+    at: u64,
+    bytes: Bytes,
+    /// Why the disk did not give them. What was asked for then looks empty, and nothing may be
+    /// written for it.
+    failed: Option<io::Error>,
+}
+
+impl Seen {
+    /// The place in `bytes` of the file's bytes between two offsets, as far as the file goes.
+    fn range(&mut self, from: u64, to: u64) -> std::ops::Range<usize> {
+        let (from, to) = (from.min(self.len), to.clamp(from.min(self.len), self.len));
+        if (from < self.at || to > self.at + self.bytes.len() as u64) && self.failed.is_none() {
+            let count = (to - from).max(SEEN_BYTES.min(self.len - from));
+            let mut bytes = vec![0; usize::try_from(count).unwrap_or(0)];
+            match self.file.read_at(&mut bytes, from) {
+                Ok(count) => bytes.truncate(count),
+                Err(error) => (bytes, self.failed) = (Vec::new(), Some(error)),
+            }
+            (self.at, self.bytes) = (from, bytes.into());
+        }
+        let place = |at: u64| usize::try_from(at.saturating_sub(self.at)).unwrap_or(0).min(self.bytes.len());
+        place(from)..place(to)
+    }
+
+    fn slice(&mut self, from: u64, to: u64) -> Bytes {
+        let range = self.range(from, to);
+        self.bytes.slice(range)
+    }
+
+    fn fixed<const N: usize>(&mut self, from: u64) -> Option<[u8; N]> {
+        let range = self.range(from, from + N as u64);
+        self.bytes.get(range)?.try_into().ok()
+    }
+}
+
 /// One file being replayed.
 struct Scan<'a> {
     base: u64,
     at: u64,
-    bytes: Bytes,
-    file: Arc<dyn File>,
+    seen: Seen,
     /// Whether the log goes on in another file: then nothing here is a torn tail.
     followed: bool,
     replayed: &'a mut Replayed,
 }
 
 impl Scan<'_> {
-    fn slice(&self, from: u64, to: u64) -> Bytes {
-        let len = self.bytes.len();
-        let cap = |at| usize::try_from(at).unwrap_or(len).min(len);
-        self.bytes.slice(cap(from)..cap(to).max(cap(from)))
-    }
-
     /// The frame at an offset: the length of its records.
-    fn frame(&self, at: u64) -> Option<u64> {
-        let header = self.slice(at, at + FRAME_HEADER as u64);
-        let mut fields = header.as_ref();
-        if fields.len() < FRAME_HEADER {
-            return None;
-        }
+    fn frame(&mut self, at: u64) -> Option<u64> {
+        let header: [u8; FRAME_HEADER] = self.seen.fixed(at)?;
+        let mut fields = &header[..];
         let (crc, len) = (fields.get_u32_le(), fields.get_u32_le());
         let end = at + FRAME_HEADER as u64 + u64::from(len);
-        (crc == frame_crc(len, self.base + at) && end <= self.bytes.len() as u64).then_some(u64::from(len))
+        (crc == frame_crc(len, self.base + at) && end <= self.seen.len).then_some(u64::from(len))
     }
 
     /// Whether a broken frame header once was this position's: it names it.
-    fn named(&self, at: u64) -> bool {
-        let at_field = usize::try_from(at + 8).unwrap_or(usize::MAX);
-        let field = self.bytes.get(at_field..).and_then(|rest| rest.first_chunk::<8>());
-        field.is_some_and(|field| u64::from_le_bytes(*field) == self.base + at)
+    fn named(&mut self, at: u64) -> bool {
+        self.seen.fixed(at + 8).is_some_and(|field| u64::from_le_bytes(field) == self.base + at)
     }
 
-    fn next_frame(&self, after: u64) -> Option<u64> {
+    fn next_frame(&mut self, after: u64) -> Option<u64> {
         let mut at = after + ALIGN;
-        while at + (FRAME_HEADER as u64) <= self.bytes.len() as u64 {
+        while at + (FRAME_HEADER as u64) <= self.seen.len {
             // Its position first: this looks at every place of a file.
             if self.named(at) && self.frame(at).is_some() {
                 return Some(at);
@@ -489,7 +517,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn next_frame_from(&self, at: u64) -> Option<u64> {
+    fn next_frame_from(&mut self, at: u64) -> Option<u64> {
         match self.frame(at) {
             Some(len) => {
                 let next = (at + FRAME_HEADER as u64 + len).next_multiple_of(ALIGN);
@@ -509,7 +537,7 @@ impl Scan<'_> {
     /// the frame was torn, and nobody was answered: it is cut off whole, on disk too, since the
     /// effects of one commit belong together. Returns whether that happened.
     fn records(&mut self, from: u64, to: u64, followed: bool, visit: &mut dyn FnMut(Bytes)) -> io::Result<bool> {
-        let bytes = self.slice(from, to);
+        let bytes = self.seen.slice(from, to);
         if !followed && !are_whole(&bytes) {
             return self.cut(from, bytes.len() as u64).map(|()| true);
         }
@@ -543,7 +571,7 @@ impl Scan<'_> {
 
     /// Gives records as long as they are whole; returns how many bytes they are.
     fn chain(&mut self, from: u64, visit: &mut dyn FnMut(Bytes)) -> u64 {
-        let mut rest = self.slice(from, u64::MAX);
+        let mut rest = self.seen.slice(from, u64::MAX);
         let mut len = 0;
         while let Ok(head) = record::check(&rest) {
             visit(rest.split_to(head.len));
@@ -553,12 +581,15 @@ impl Scan<'_> {
     }
 
     fn cut(&mut self, from: u64, len: u64) -> io::Result<()> {
+        if let Some(error) = self.seen.failed.take() {
+            return Err(error);
+        }
         let frame = from - FRAME_HEADER as u64;
-        self.file.write_at(&[0; FRAME_HEADER], frame)?;
+        self.seen.file.write_at(&[0; FRAME_HEADER], frame)?;
         self.replayed.cut += len;
         self.replayed.end = self.base + frame;
         // What lies behind must not look like a frame of this place.
-        self.bytes = self.bytes.slice(..usize::try_from(frame).unwrap_or(0).min(self.bytes.len()));
+        self.seen.len = frame;
         Ok(())
     }
 }
