@@ -125,7 +125,8 @@ impl Core {
             catalog.streams.push(Listed {
                 id: *id,
                 created: stream.created,
-                last,
+                // At a clean end no position was taken ahead for nothing.
+                last: if file || all { last } else { last.max(stream.reserved) },
                 snapshot: snapped.number,
                 config: stream.config.clone(),
                 segments,
@@ -148,15 +149,20 @@ impl Core {
     pub fn end_checkpoint(&mut self, done: Checkpoint, result: io::Result<()>) {
         self.standing.running = false;
         if let Err(error) = result {
-            tracing::warn!(%error, "a checkpoint failed; the log is kept");
-            self.standing.error = Some(error.to_string());
+            let said = error.to_string();
+            if self.standing.error.as_ref() != Some(&said) {
+                tracing::warn!(%error, "a checkpoint failed; the log is kept, and it is tried again");
+            }
+            self.standing.error = Some(said);
             if done.distrusted.load(Ordering::Relaxed) {
                 // A second sync would say that all is well. Opening anew writes it again, from the log.
                 self.fail(&format!("a segment could not be synced: {error}"));
             }
             return;
         }
-        self.standing.error = None;
+        if self.standing.error.take().is_some() {
+            tracing::info!("checkpoints succeed again");
+        }
         let before = std::mem::replace(&mut self.standing.lsn, done.lsn);
         self.standing.number = done.number;
         for (id, _, snapped) in done.snapshots {
@@ -210,7 +216,7 @@ impl Core {
         {
             tracing::warn!(%error, "the last checkpoint failed; opening will replay the log");
         }
-        self.fail("it was closed");
+        self.rest();
         for stream in self.streams.values() {
             let woken = stream.shared.waiters.lock().take_all();
             woken.into_iter().for_each(|wake| wake());

@@ -91,6 +91,9 @@ pub(crate) enum Act {
 /// and position and subject of each.
 pub type Observer = Box<dyn Fn(&Arc<str>, Vec<(u64, bytes::Bytes)>) + Send>;
 
+/// Told why appends are refused for now.
+type RefusingTold = Box<dyn Fn(Option<&str>) + Send>;
+
 /// See the module.
 pub struct Core {
     pub(crate) disk: Arc<dyn Disk>,
@@ -113,6 +116,8 @@ pub struct Core {
     /// Room in the log that could not be made when `refusing` was set, in bytes.
     pub(crate) refused_bytes: usize,
     pub(crate) observer: Option<Observer>,
+    /// Told why appends are refused, or that they are not any more, before anybody is answered so.
+    pub(crate) refusing_told: Option<RefusingTold>,
     /// Called when a commit is durable, before anything is answered.
     pub(crate) durable: Option<Box<dyn Fn() + Send>>,
     /// When the next message expires, or earlier.
@@ -248,20 +253,33 @@ impl Core {
         if self.wal.held() > self.options.wal_bytes_max {
             let cause = self.standing.error.clone().unwrap_or_else(|| "it is slower than the appends".to_owned());
             let why = format!("too much waits to be moved from the log into the segments: {cause}");
-            self.refusing = Some(why.clone());
+            self.set_refusing(Some(why.clone()));
             return Err(Refusal::Storage(why));
         }
         match self.wal.ensure_room(bytes) {
             Ok(()) => {
-                self.refusing = None;
+                self.set_refusing(None);
                 Ok(())
             }
             Err(error) => {
                 let why = error.to_string();
-                self.refusing = Some(why.clone());
+                self.set_refusing(Some(why.clone()));
                 self.refused_bytes = bytes;
                 Err(Refusal::Storage(why))
             }
+        }
+    }
+
+    fn set_refusing(&mut self, why: Option<String>) {
+        if self.refusing != why {
+            self.refusing = why;
+            self.tell_refusing();
+        }
+    }
+
+    fn tell_refusing(&self) {
+        if let Some(told) = &self.refusing_told {
+            told(self.refusing());
         }
     }
 
@@ -356,6 +374,16 @@ impl Core {
         if self.closed.is_none() {
             tracing::error!(why, "the journal is closed");
             self.closed = Some(why.to_owned());
+            self.tell_refusing();
+        }
+    }
+
+    /// Takes nothing more: all is done that was asked.
+    pub(crate) fn rest(&mut self) {
+        if self.closed.is_none() {
+            tracing::debug!("the journal is at rest");
+            self.closed = Some("it was closed".to_owned());
+            self.tell_refusing();
         }
     }
 

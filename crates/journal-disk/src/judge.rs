@@ -16,6 +16,9 @@ use crate::ops::{Op, Reply};
 use crate::record::{Draft, Kind, REMOVED_MAX, removed_payload};
 use crate::stream::{Known, Stream};
 
+/// Positions that a stream in memory takes ahead with one record of the log. So many are passed over
+/// at most after a kill, and none after a clean end.
+const RESERVED_AHEAD: u64 = 4096;
 /// Bytes read at a time by a purge.
 const PURGE_CHUNK: usize = 256 * 1024;
 
@@ -108,6 +111,10 @@ impl Core {
             Ok(Admission::Duplicate { seq }) => return Ok(Ok(receipt(seq, true, &stream.shared.name))),
             Ok(Admission::New { seq, time, expires }) => (seq, time, expires),
         };
+        if memory && seq > stream.reserved {
+            stream.reserved = seq + RESERVED_AHEAD - 1;
+            self.batch.add_apart(&Draft::bare(Kind::Reserve, stream.shared.id, stream.reserved, now));
+        }
         let subject = Bytes::copy_from_slice(subject.as_bytes());
         let displaced = match config.messages_per_subject_max {
             Some(max) if stream.entry(&subject).count >= max => stream.oldest_of(&subject)?,

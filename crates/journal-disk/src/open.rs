@@ -104,6 +104,7 @@ impl Core {
             refusing: None,
             refused_bytes: 0,
             observer: None,
+            refusing_told: None,
             durable: None,
             wake: None,
             synced_at: now,
@@ -135,7 +136,7 @@ impl Core {
         let config = StreamConfig::clone(&listed.config);
         let mut stream = Stream::empty(&self.disk, &self.options, listed.id, config, listed.created);
         if listed.config.storage == Storage::Memory {
-            stream.set_last(listed.last);
+            stream.pass_reserved(listed.last);
             return Ok(stream);
         }
         let segments = self.present(&listed, covered)?;
@@ -349,6 +350,11 @@ impl Core {
                 }
             }
             Kind::Desk => self.desk.push(record.payload.to_vec()),
+            Kind::Reserve => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.pass_reserved(record.head.seq);
+                }
+            }
             _ => {
                 let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
                 let buffer = gathered.entry(id).or_default();
@@ -390,7 +396,9 @@ fn read_catalog(disk: &dyn Disk, slot_bytes: u64, recovered: &mut Recovered) -> 
         return Err(OpenError::Damaged(recovered.damage.join("; ")));
     }
     match past_without_catalog(disk, slot_bytes)? {
-        Some(why) => Err(OpenError::Damaged(format!("there is no catalogue ('{}.<number>'), and {why}", catalog::PREFIX))),
+        Some(why) => {
+            Err(OpenError::Damaged(format!("there is no catalogue ('{}.<number>'), and {why}", catalog::PREFIX)))
+        }
         None => Ok((0, Catalog::default())),
     }
 }

@@ -25,6 +25,7 @@
 //! | stream delete | | |
 //! | desk | | a change of the consumers, theirs to read |
 //! | void | | nothing: it stands where damaged bytes were moved away from |
+//! | reserve | a stream in memory may have used positions up to this one | |
 //!
 //! Records state effects, so replaying them judges nothing again.
 
@@ -67,6 +68,8 @@ pub enum Kind {
     Desk,
     /// Nothing; whatever it holds is passed over.
     Void,
+    /// Positions are taken ahead.
+    Reserve,
 }
 
 impl Kind {
@@ -79,6 +82,7 @@ impl Kind {
             Kind::StreamDelete => 5,
             Kind::Desk => 6,
             Kind::Void => 7,
+            Kind::Reserve => 8,
         }
     }
 
@@ -91,6 +95,7 @@ impl Kind {
             5 => Kind::StreamDelete,
             6 => Kind::Desk,
             7 => Kind::Void,
+            8 => Kind::Reserve,
             _ => return None,
         })
     }

@@ -64,6 +64,8 @@ pub struct Stream {
     pub window: Window,
     /// The id last recorded.
     pub last_id: Option<Bytes>,
+    /// Of a stream in memory: the log says that positions up to this one may have been used.
+    pub reserved: u64,
     /// When messages with a lifetime expire. May name messages that are gone.
     pub expiries: BinaryHeap<Reverse<(Moment, u64)>>,
     /// Subjects touched, in order.
@@ -93,6 +95,7 @@ impl Stream {
             first_timed,
             window,
             last_id: None,
+            reserved: 0,
             expiries: BinaryHeap::new(),
             touched: Vec::new(),
             ahead: HashMap::new(),
@@ -147,6 +150,12 @@ impl Stream {
     pub fn set_last(&mut self, last: u64) {
         (self.state.last, self.state.first) = (last, last + 1);
         self.shared.live.write().state = self.state;
+    }
+
+    /// Passes the positions that a stream in memory may have used before it was opened.
+    pub fn pass_reserved(&mut self, last: u64) {
+        self.reserved = self.reserved.max(last);
+        self.set_last(self.reserved);
     }
 
     /// Lets an empty stream start at its first segment that is left.

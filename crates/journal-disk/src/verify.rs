@@ -301,7 +301,8 @@ impl Survey<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.report.closed = newest.is_none() && (!broken.is_empty() || crate::open::past_without_catalog(self.disk.as_ref(), slot_bytes)?.is_some());
+        self.report.closed = newest.is_none()
+            && (!broken.is_empty() || crate::open::past_without_catalog(self.disk.as_ref(), slot_bytes)?.is_some());
         if self.report.closed && broken.is_empty() {
             self.find(catalog::PREFIX, (0, 0), Part::Catalog, None, Safety::Lost(Vec::new()));
         }

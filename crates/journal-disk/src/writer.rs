@@ -17,6 +17,7 @@ use crate::Clock;
 use crate::checkpoint::{Checkpoint, flush};
 use crate::core::Core;
 use crate::directory::Directory;
+use crate::live::Shared;
 use crate::ops::{Op, Refusal};
 
 /// Requests that may wait.
@@ -209,12 +210,9 @@ impl Inbox {
         (std::mem::take(&mut queue.ops), std::mem::take(&mut queue.told))
     }
 
-    fn report(&self, core: &Core) {
-        let refusing = core.refusing().map(str::to_owned);
-        let mut queue = self.queue.lock();
-        if queue.status.refusing != refusing {
-            queue.status.refusing = refusing;
-        }
+    /// Notes why appends are refused: before those are answered that are.
+    fn report(&self, refusing: Option<&str>) {
+        self.queue.lock().status.refusing = refusing.map(str::to_owned);
     }
 
     /// Refuses all that waits and all that comes.
@@ -235,7 +233,9 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     // When a refusing engine looks whether the cause is gone, though nobody asks.
     let mut probe_at: Option<Moment> = None;
     let mut flushed_at = core.log_end();
-    let noting = inbox.clone();
+    let (noting, telling) = (inbox.clone(), inbox.clone());
+    inbox.report(core.refusing());
+    core.refusing_told = Some(Box::new(move |why| telling.report(why)));
     core.durable = Some(Box::new(move || noting.note_on_their_way()));
     loop {
         let until = [core.next_wake(), retry_at, probe_at].into_iter().flatten().min();
@@ -264,7 +264,6 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
                 }
             }
         }
-        inbox.report(&core);
         probe_at = (core.refusing().is_some() && core.closed().is_none()).then(|| now.after(RETRY));
         if core.checkpoint_due() && retry_at.is_none_or(|at| at <= now) {
             retry_at = None;
@@ -352,6 +351,8 @@ impl Keeper {
 
     /// The keeper's loop.
     pub fn run(&self) {
+        // Why messages could not be moved the last time: told when it changes, not at each try.
+        let mut unmoved: Option<String> = None;
         loop {
             let mut state = self.state.lock();
             let task = loop {
@@ -375,7 +376,7 @@ impl Keeper {
                     let result = checkpoint.run();
                     inbox.tell(Told::Checkpointed(checkpoint, result));
                 }
-                Task::Flush(directory) => flush_large(&directory),
+                Task::Flush(directory) => tell_change(&mut unmoved, flush_large(&directory)),
             }
             self.state.lock().working = false;
             self.wake.notify_all();
@@ -383,14 +384,19 @@ impl Keeper {
     }
 }
 
-fn flush_large(directory: &Directory) {
-    for shared in directory.all() {
-        if shared.live.read().unflushed() < FLUSH_MIN {
-            continue;
+fn flush_large(directory: &Directory) -> std::io::Result<()> {
+    let large = |shared: &&Arc<Shared>| shared.live.read().unflushed() >= FLUSH_MIN;
+    directory.all().iter().filter(large).try_for_each(|shared| flush(shared))
+}
+
+fn tell_change(unmoved: &mut Option<String>, result: std::io::Result<()>) {
+    let now = result.err().map(|error| error.to_string());
+    match (&now, &unmoved) {
+        (Some(error), before) if before.as_ref() != Some(error) => {
+            tracing::warn!(error, "messages stay in the log and in memory for now");
         }
-        if let Err(error) = flush(&shared) {
-            tracing::warn!(%error, stream = %shared.name, "messages stay in the log and in memory for now");
-            return;
-        }
+        (None, Some(_)) => tracing::info!("messages are moved into the segments again"),
+        _ => {}
     }
+    *unmoved = now;
 }

@@ -1,5 +1,7 @@
 //! What the tests of the stepped engine share.
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test takes what it needs; a failed step fails the test")]
+
+pub mod faulty;
 
 use std::sync::{Arc, Mutex};
 
