@@ -1,6 +1,11 @@
 //! The consumers' thread: it owns the journal's desk, hands it what happened, and does what it asks.
+//!
+//! The writer's notices of new messages wait in its queue, at most [`NOTICES_MAX`] of them. What comes
+//! beyond is told of its stream only, once: the desk then has those who wait look for themselves.
+//! Until that is taken in, all further notices of the stream come to the same, so that no wake-up is
+//! lost and none comes before an earlier one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +40,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const WHOLE_EVERY: usize = 1024 * 1024;
 /// Verbs that may wait; more are refused. What the engine itself tells is always taken.
 const EVENTS_MAX: usize = 262_144;
+/// New messages that wait to be told one by one: some 8 MiB of them.
+const NOTICES_MAX: usize = if cfg!(test) { 64 } else { 65_536 };
 
 /// What verbs answer after the end.
 const CLOSED: &str = "it was closed";
@@ -76,6 +83,10 @@ enum Event {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Event>,
+    /// New messages in `events`.
+    notices: usize,
+    /// Streams whose new messages were too many to be told: taken in behind `events`.
+    grown: BTreeSet<Arc<str>>,
     nudged: bool,
     stopped: bool,
     closed: bool,
@@ -168,7 +179,15 @@ impl Consumers {
 
     /// Messages that readers can see.
     pub fn appended(&self, stream: &Arc<str>, added: Vec<(u64, Bytes)>) {
-        self.tell(Event::Appended(stream.clone(), added));
+        let mut queue = self.queue.lock();
+        if queue.grown.contains(stream) || queue.notices + added.len() > NOTICES_MAX {
+            queue.grown.insert(stream.clone());
+        } else {
+            queue.notices += added.len();
+            queue.events.push_back(Event::Appended(stream.clone(), added));
+        }
+        drop(queue);
+        self.wake.notify_one();
     }
 
     /// A stream was declared, or declared anew.
@@ -286,10 +305,15 @@ impl Counter {
 
     fn run(mut self) {
         loop {
-            let Some(events) = self.take() else { return };
+            let Some((events, grown)) = self.take() else { return };
             let now = self.parts.clock.now();
             for event in events {
                 self.take_in(now, event);
+            }
+            for stream in grown {
+                self.tell_stream(now, &stream);
+                // Nothing need be gone: it has those who wait read again from where they are.
+                self.desk.handle(now, Input::Removed { stream: &stream, removed: Removed::Some });
             }
             self.desk.handle(now, Input::Tick);
             self.ask_sinks(now);
@@ -303,7 +327,7 @@ impl Counter {
     }
 
     /// Waits for events, or until something is due. `None`: the end.
-    fn take(&self) -> Option<VecDeque<Event>> {
+    fn take(&self) -> Option<(VecDeque<Event>, BTreeSet<Arc<str>>)> {
         let left = |asked: (Instant, Moment), every: Duration| every.saturating_sub(asked.0.elapsed());
         let held = (!self.desk.held().is_empty()).then(|| left(self.asked_held, HELD_EVERY));
         let waiting = (!self.sinks.is_empty()).then(|| left(self.asked_waiting, WAITING_EVERY));
@@ -317,12 +341,13 @@ impl Counter {
             }
             let now = self.parts.clock.now();
             let due = until.is_some_and(|until| until <= now);
-            if !queue.events.is_empty() || due || std::mem::take(&mut queue.nudged) {
-                return Some(std::mem::take(&mut queue.events));
+            if !queue.events.is_empty() || !queue.grown.is_empty() || due || std::mem::take(&mut queue.nudged) {
+                queue.notices = 0;
+                return Some((std::mem::take(&mut queue.events), std::mem::take(&mut queue.grown)));
             }
             let asking = asked_at.map(|at| at.saturating_duration_since(Instant::now()));
             if asking.is_some_and(|left| left.is_zero()) {
-                return Some(VecDeque::new());
+                return Some((VecDeque::new(), BTreeSet::new()));
             }
             match [until.map(|until| until.since(now).min(SLEEP_MAX)), asking].into_iter().flatten().min() {
                 Some(span) => {
@@ -570,3 +595,6 @@ fn each(
     }
     Ok(page)
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,11 @@ impl DiskJournal {
         self.consumers.nudge();
     }
 
+    #[cfg(test)]
+    pub(crate) fn way(&self) -> &Consumers {
+        &self.consumers
+    }
+
     fn on_streams<T: Send + 'static>(
         &self,
         op: impl FnOnce(Done<Result<T, StreamError>>) -> Op,
