@@ -17,7 +17,7 @@ pub use bench::{Bench, Fetched, Table};
 
 /// Makes a test of each story. `$make` is an expression that gives a fresh [`Bench`].
 ///
-/// ```ignore
+/// ```text
 /// journal::journal_suite!(MyBench::new());
 /// ```
 #[macro_export]
