@@ -441,7 +441,7 @@ pub(crate) fn past_without_catalog(disk: &dyn Disk, slot_bytes: u64) -> io::Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other?,
     };
-    for name in names {
+    for name in names.iter().filter(|name| u32::from_str_radix(name, 16).is_ok()) {
         if has_segments(disk, &format!("streams/{name}"))? {
             return Ok(Some(format!("the write-ahead log does not say what is in 'streams/{name}'")));
         }
