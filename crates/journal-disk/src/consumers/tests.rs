@@ -26,8 +26,8 @@ struct Slow {
 
 impl Sink for Slow {
     fn deliver(&mut self, delivery: Delivery) -> Want {
-        self.entered.store(true, Ordering::SeqCst);
         if let Some(gate) = self.gate.take() {
+            self.entered.store(true, Ordering::SeqCst);
             gate.recv().unwrap();
         }
         self.came.send(delivery).unwrap();
@@ -77,14 +77,18 @@ fn notices_beyond_the_limit_come_to_one_and_everybody_still_gets_everything() {
     let entered = Arc::new(AtomicBool::new(false));
     let sink = |gate, came: &mpsc::Sender<Delivery>| Slow { gate, came: came.clone(), entered: entered.clone() };
     let ((slow, _slow), (every, all), (late, last)) = (mpsc::channel(), mpsc::channel(), mpsc::channel());
+    journal.fetch("S", "every", push(), Box::new(sink(None, &every)));
+    journal.fetch("S", "late", push(), Box::new(sink(None, &late)));
+    // So many turns of the desk are enough for both to find that nothing is there.
+    for _ in 0..200 {
+        wait(journal.consumer_info("S", "late")).unwrap();
+    }
     journal.fetch("S", "slow", push(), Box::new(sink(Some(gate), &slow)));
     append(&journal, "s.first");
     while !entered.load(Ordering::SeqCst) {
         thread::yield_now();
     }
-    // The desk stands still; these wait for it, ahead of the notices.
-    journal.fetch("S", "every", push(), Box::new(sink(None, &every)));
-    journal.fetch("S", "late", push(), Box::new(sink(None, &late)));
+    // The desk stands still until the gate opens.
     for _ in 0..3 * NOTICES_MAX {
         append(&journal, "s.more");
     }
