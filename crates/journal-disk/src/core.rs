@@ -308,6 +308,9 @@ impl Core {
             }
             return;
         }
+        if let Some(durable) = self.durable.as_ref().filter(|_| !replies.is_empty()) {
+            durable();
+        }
         self.publish(batch);
         replies.into_iter().for_each(Reply::settle);
     }
@@ -441,6 +444,25 @@ impl Core {
     /// Notes that something expires then.
     pub(crate) fn wake_by(&mut self, moment: Moment) {
         self.wake = Some(self.wake.map_or(moment, |wake| wake.min(moment)));
+    }
+
+    /// Whether a file of the log should be made ahead.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.closed.is_none() && self.wal.wants_spare()
+    }
+
+    /// What makes one, on another thread.
+    pub(crate) fn spare_maker(&self) -> Box<dyn Fn() -> std::io::Result<()> + Send> {
+        let (disk, bytes) = (self.disk.clone(), self.options.wal_file_bytes);
+        Box::new(move || crate::wal::make_spare(disk.as_ref(), bytes))
+    }
+
+    /// Says how that went.
+    pub(crate) fn spare_made(&mut self, result: &std::io::Result<()>) {
+        match result {
+            Ok(()) => self.wal.spare_made(),
+            Err(error) => tracing::debug!(%error, "a file of the log could not be made ahead"),
+        }
     }
 
     /// What a stream holds.

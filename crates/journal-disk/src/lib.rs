@@ -16,6 +16,7 @@ mod judge;
 mod live;
 mod open;
 mod ops;
+mod patience;
 mod pool;
 pub mod postings;
 mod read;

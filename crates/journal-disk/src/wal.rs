@@ -28,6 +28,8 @@ use crate::disk::{Disk, File};
 use crate::record::{self, Broken};
 
 const DIR: &str = "wal";
+/// A file made ahead, under no position yet.
+const SPARE: &str = "wal/spare";
 const MAGIC: &[u8; 8] = b"TIDWAL01";
 /// Bytes before the first frame.
 const FILE_HEADER: u64 = FILE_HEADER_BYTES as u64;
@@ -60,6 +62,8 @@ pub struct Wal {
     dirty: bool,
     /// Nothing before it is needed.
     released: u64,
+    /// Whether a file was made ahead; see [`make_spare`].
+    spare: bool,
 }
 
 /// The slots of one file.
@@ -180,11 +184,24 @@ impl Wal {
 
     /// A log that no file was looked for.
     pub(crate) fn idle(disk: Arc<dyn Disk>, slot_bytes: u64, from: u64) -> Wal {
-        Wal { disk, slot_bytes, files: VecDeque::new(), file: None, end: from, dirty: false, released: from }
+        Wal {
+            disk,
+            slot_bytes,
+            files: VecDeque::new(),
+            file: None,
+            end: from,
+            dirty: false,
+            released: from,
+            spare: false,
+        }
     }
 
     fn find_files(&mut self) -> io::Result<()> {
         for name in self.disk.list(DIR)? {
+            if DIR.len() + 1 + name.len() == SPARE.len() && SPARE.ends_with(&name) {
+                // Whether it was filled is not known.
+                self.disk.remove(SPARE)?;
+            }
             let slot = name.strip_suffix(".wal").and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let Some(slot) = slot else { continue };
             let len = self.disk.open(&path(slot))?.len()?;
@@ -303,7 +320,13 @@ impl Wal {
                 self.files.pop_front();
                 file
             }
-            None => self.new_file(&path_new, slots * self.slot_bytes)?,
+            None if slots == 1 && self.spare => {
+                self.spare = false;
+                let file = self.disk.open(SPARE)?;
+                self.disk.rename(SPARE, &path_new)?;
+                file
+            }
+            None => new_file(self.disk.as_ref(), &path_new, slots * self.slot_bytes)?,
         };
         let prepared = file.write_at(&file_header(slot), 0).and_then(|()| file.sync_data());
         if let Err(error) = prepared.and_then(|()| self.disk.sync_dir(DIR)) {
@@ -314,29 +337,16 @@ impl Wal {
         Ok(file)
     }
 
-    fn new_file(&self, path_new: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let file = match self.disk.create(path_new) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(path_new)?,
-            other => other?,
-        };
-        let fill = || {
-            file.allocate(len)?;
-            // Written zeros, not merely allocated ones: a sync then has no metadata to write.
-            let zeros = vec![0; ZEROS];
-            let mut at = 0;
-            while at < len {
-                let count = usize::try_from(len - at).unwrap_or(ZEROS).min(ZEROS);
-                file.write_at(zeros.get(..count).unwrap_or_default(), at)?;
-                at += count as u64;
-            }
-            Ok(())
-        };
-        if let Err(error) = fill() {
-            // Best effort, as above.
-            let _unused = self.disk.remove(path_new);
-            return Err(error);
-        }
-        Ok(file)
+    /// Whether a file should be made ahead: the one in use is half full, and none waits.
+    pub fn wants_spare(&self) -> bool {
+        let used = self.files.back().map_or(0, |last| self.end.saturating_sub(last.slot * self.slot_bytes));
+        let again = self.files.len() > 1 && self.files.front().is_some_and(|span| self.end_of(*span) <= self.released);
+        !self.spare && !again && used > self.slot_bytes / 2
+    }
+
+    /// Says that [`make_spare`] made a file.
+    pub fn spare_made(&mut self) {
+        self.spare = true;
     }
 
     /// Writes a frame that [`begin_frame`] began, for which there is room. Not durable before
@@ -393,6 +403,41 @@ impl Wal {
         }
         Ok(())
     }
+}
+
+/// A file, of so many zeros.
+fn new_file(disk: &dyn Disk, path_new: &str, len: u64) -> io::Result<Arc<dyn File>> {
+    let file = match disk.create(path_new) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path_new)?,
+        other => other?,
+    };
+    let fill = || {
+        file.allocate(len)?;
+        // Written zeros, not merely allocated ones: a sync then has no metadata to write.
+        let zeros = vec![0; ZEROS];
+        let mut at = 0;
+        while at < len {
+            let count = usize::try_from(len - at).unwrap_or(ZEROS).min(ZEROS);
+            file.write_at(zeros.get(..count).unwrap_or_default(), at)?;
+            at += count as u64;
+        }
+        Ok(())
+    };
+    if let Err(error) = fill() {
+        // Best effort: an unused file is removed at the next opening, too.
+        let _unused = disk.remove(path_new);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Makes a file ahead, on another thread than the writer's: filling one takes as long as a hundred
+/// syncs. The writer is told with [`Wal::spare_made`].
+///
+/// # Errors
+/// What the disk says; harmless.
+pub fn make_spare(disk: &dyn Disk, slot_bytes: u64) -> io::Result<()> {
+    new_file(disk, SPARE, slot_bytes)?.sync_data()
 }
 
 /// Whether bytes are records, one behind the other.

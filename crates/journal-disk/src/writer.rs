@@ -19,17 +19,19 @@ use crate::core::Core;
 use crate::directory::Directory;
 use crate::live::Shared;
 use crate::ops::{Op, Refusal};
+use crate::patience::Patience;
 
 /// Requests that may wait.
 const OPS_MAX: usize = 65_536;
 /// Bytes of requests that may wait, save that one always may.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long the writer looks for more before it sleeps: less than waking a thread takes, twice.
-const SPIN: Duration = Duration::from_micros(20);
+/// How long the writer looks for more before it sleeps: what waking a publisher takes, so that one
+/// who asks again at once finds it awake.
+const SPIN: Duration = Duration::from_micros(100);
 /// The share of a commit's own time that the writer waits for those whom it answered.
-const PATIENCE: u32 = 8;
+const HOPE: u32 = 2;
 /// The longest that it waits so.
-const PATIENCE_MAX: Duration = Duration::from_micros(200);
+const HOPE_MAX: Duration = Duration::from_micros(200);
 /// Longest sleep, so that a clock that is set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long after a failed checkpoint the next is tried.
@@ -42,6 +44,8 @@ const FLUSH_MIN: u64 = 64 * 1024;
 /// What the writer is told.
 enum Told {
     Checkpointed(Box<Checkpoint>, std::io::Result<()>),
+    /// A file of the log was made ahead, or could not be.
+    Spared(std::io::Result<()>),
     Close(Done<()>),
     /// End at once, as a kill would.
     Stop,
@@ -78,6 +82,8 @@ pub struct Inbox {
     /// Whether something is in the queue; read without the lock while spinning.
     full: AtomicBool,
     on_their_way: AtomicU64,
+    /// How many wait in the queue; read without the lock while waiting for more.
+    queued: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -90,6 +96,7 @@ impl Inbox {
             wake: Condvar::new(),
             full: AtomicBool::new(false),
             on_their_way: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
             clock,
         })
     }
@@ -115,6 +122,7 @@ impl Inbox {
         }
         queue.bytes += weight;
         queue.ops.push_back(op);
+        self.queued.store(queue.ops.len() as u64, Ordering::Relaxed);
         self.rouse(queue);
     }
 
@@ -174,19 +182,30 @@ impl Inbox {
 
     /// Waits for as many requests as were on their way, since who was answered often asks again at
     /// once: otherwise two halves of the callers would take turns, each with a sync of its own.
-    fn hope(&self, patience: Duration) {
+    fn hope(&self, patience: &mut Patience, most: Duration) {
         let hoped = self.on_their_way.swap(0, Ordering::Relaxed);
+        if hoped < 2 || self.queued.load(Ordering::Relaxed) >= hoped || !patience.allows() {
+            return;
+        }
         let began = Instant::now();
-        while hoped > 1 && began.elapsed() < patience && (self.queue.lock().ops.len() as u64) < hoped {
+        while began.elapsed() < most {
+            if self.queued.load(Ordering::Relaxed) >= hoped {
+                return patience.learn(true);
+            }
             thread::yield_now();
         }
+        // Most of them is worth the wait, too.
+        patience.learn(self.queued.load(Ordering::Relaxed) >= hoped - hoped / 4);
     }
 
     /// Waits until there is something to do, or until the moment.
-    fn take(&self, until: Option<Moment>) -> (VecDeque<Op>, VecDeque<Told>) {
-        let spun = Instant::now();
-        while !self.full.load(Ordering::Acquire) && spun.elapsed() < SPIN {
-            thread::yield_now();
+    fn take(&self, patience: &mut Patience, until: Option<Moment>) -> (VecDeque<Op>, VecDeque<Told>) {
+        if !self.full.load(Ordering::Acquire) && patience.allows() {
+            let began = Instant::now();
+            while !self.full.load(Ordering::Acquire) && began.elapsed() < SPIN {
+                thread::yield_now();
+            }
+            patience.learn(self.full.load(Ordering::Acquire));
         }
         let mut queue = self.queue.lock();
         queue.committing = (0, None);
@@ -206,6 +225,7 @@ impl Inbox {
         }
         (queue.sleeping, queue.nudged, queue.bytes) = (false, false, 0);
         self.full.store(false, Ordering::Release);
+        self.queued.store(0, Ordering::Relaxed);
         queue.committing = (queue.ops.len() as u64, queue.since.take());
         (std::mem::take(&mut queue.ops), std::mem::take(&mut queue.told))
     }
@@ -233,23 +253,30 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     // When a refusing engine looks whether the cause is gone, though nobody asks.
     let mut probe_at: Option<Moment> = None;
     let mut flushed_at = core.log_end();
+    // Whether a file of the log is being made ahead; or could not be, and is not tried again.
+    let mut sparing = false;
+    let (mut next, mut answered) = (Patience::default(), Patience::default());
     let (noting, telling) = (inbox.clone(), inbox.clone());
     inbox.report(core.refusing());
     core.refusing_told = Some(Box::new(move |why| telling.report(why)));
     core.durable = Some(Box::new(move || noting.note_on_their_way()));
     loop {
         let until = [core.next_wake(), retry_at, probe_at].into_iter().flatten().min();
-        let (ops, told) = inbox.take(until);
+        let (ops, told) = inbox.take(&mut next, until);
         let began = Instant::now();
         ops.into_iter().for_each(|op| core.submit(op));
         let now = clock.now();
         core.tick(now);
-        inbox.hope((began.elapsed() / PATIENCE).min(PATIENCE_MAX));
+        inbox.hope(&mut answered, (began.elapsed() / HOPE).min(HOPE_MAX));
         for each in told {
             match each {
                 Told::Checkpointed(checkpoint, result) => {
                     retry_at = result.is_err().then(|| clock.now().after(RETRY));
                     core.end_checkpoint(*checkpoint, result);
+                }
+                Told::Spared(result) => {
+                    sparing = result.is_err();
+                    core.spare_made(&result);
                 }
                 Told::Close(done) => return close(core, inbox, keeper, clock, done),
                 Told::Stop => {
@@ -263,6 +290,10 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
                     return;
                 }
             }
+        }
+        if !sparing && core.wants_spare() {
+            sparing = true;
+            keeper.give(Task::Spare(core.spare_maker(), inbox.clone()));
         }
         probe_at = (core.refusing().is_some() && core.closed().is_none()).then(|| now.after(RETRY));
         if core.checkpoint_due() && retry_at.is_none_or(|at| at <= now) {
@@ -308,9 +339,10 @@ fn close(mut core: Core, inbox: &Inbox, keeper: &Keeper, clock: &dyn Clock, done
 enum Task {
     Checkpoint(Box<Checkpoint>, Arc<Inbox>),
     Flush(Arc<Directory>),
+    Spare(Box<dyn Fn() -> std::io::Result<()> + Send>, Arc<Inbox>),
 }
 
-/// The way to the keeper: at most one checkpoint and one flush wait.
+/// The way to the keeper: at most one task of each kind waits.
 #[derive(Default)]
 pub struct Keeper {
     state: Mutex<Kept>,
@@ -321,6 +353,7 @@ pub struct Keeper {
 struct Kept {
     checkpoint: Option<Task>,
     flush: Option<Task>,
+    spare: Option<Task>,
     working: bool,
     stopped: bool,
 }
@@ -331,6 +364,7 @@ impl Keeper {
         match task {
             Task::Checkpoint(..) => state.checkpoint = Some(task),
             Task::Flush(_) => state.flush = Some(task),
+            Task::Spare(..) => state.spare = Some(task),
         }
         drop(state);
         self.wake.notify_all();
@@ -364,7 +398,7 @@ impl Keeper {
                     }
                     return;
                 }
-                match state.checkpoint.take().or_else(|| state.flush.take()) {
+                match state.spare.take().or_else(|| state.checkpoint.take()).or_else(|| state.flush.take()) {
                     Some(task) => break task,
                     None => self.wake.wait(&mut state),
                 }
@@ -376,6 +410,7 @@ impl Keeper {
                     let result = checkpoint.run();
                     inbox.tell(Told::Checkpointed(checkpoint, result));
                 }
+                Task::Spare(make, inbox) => inbox.tell(Told::Spared(make())),
                 Task::Flush(directory) => tell_change(&mut unmoved, flush_large(&directory)),
             }
             self.state.lock().working = false;
