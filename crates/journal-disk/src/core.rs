@@ -80,6 +80,17 @@ pub(crate) const EXPIRED_MAX: usize = EFFECTS_BYTES / (64 + event::limits::SUBJE
 
 const _: () = assert!(EXPIRED_MAX > 16);
 
+/// What was judged for the next commit.
+#[derive(Default)]
+pub(crate) struct Open {
+    replies: Vec<Reply>,
+    /// Whether it has to be synced.
+    force: bool,
+    ops: usize,
+    /// Bytes of the log that it may need.
+    bytes: usize,
+}
+
 /// What a commit does to the set of streams, once it is durable.
 pub(crate) enum Act {
     Put(u32),
@@ -112,6 +123,7 @@ pub struct Core {
     /// Streams that the commit at hand touches.
     pub(crate) touched: BTreeSet<u32>,
     pub(crate) batch: Batch,
+    pub(crate) open: Open,
     pub(crate) refusing: Option<String>,
     /// Room in the log that could not be made when `refusing` was set, in bytes.
     pub(crate) refused_bytes: usize,
@@ -198,46 +210,67 @@ impl Core {
 
     /// One commit.
     pub fn commit_once(&mut self, now: Moment) {
-        let (ops, bytes) = self.gather();
+        self.prepare(now);
         let expiring = self.wake.is_some_and(|wake| wake <= now);
-        if ops.is_empty() && !expiring {
-            return;
-        }
-        if let Err(refusal) = self.make_room(bytes) {
-            ops.into_iter().for_each(|op| op.refuse(&refusal));
-            return;
-        }
-        self.batch = Batch::new(bytes);
-        let mut replies = Vec::with_capacity(ops.len());
-        let mut force = false;
-        for op in ops {
-            let always = self.options.sync == Sync::Always;
-            force |= match &op {
-                Op::Desk { synced, .. } => *synced,
-                Op::Create(..) | Op::Update(..) | Op::Drop(..) => true,
-                Op::Retire(..) | Op::DeskWhole(_) => false,
-                Op::Append(..) | Op::Purge(..) | Op::Delete(..) => always,
-            };
-            // Once something cannot be judged nothing is written: what is left is refused with it.
-            match &self.closed {
-                None => replies.extend(self.judge(op, now)),
-                Some(why) => op.refuse(&Refusal::Closed(why.clone())),
+        if self.open.ops == 0 {
+            if !expiring || self.make_room(EFFECTS_BYTES).is_err() {
+                return;
             }
+            self.batch = Batch::new(EFFECTS_BYTES);
         }
+        let mut open = std::mem::take(&mut self.open);
         if expiring && self.closed.is_none() {
-            force |= self.options.sync == Sync::Always;
+            open.force |= self.options.sync == Sync::Always;
             if let Err(error) = self.expire(now) {
                 self.fail_reading(&error);
             }
         }
-        self.finish(replies, force, now);
+        self.finish(open.replies, open.force, now);
     }
 
+    /// Judges what waits, as much of it as one commit takes, ahead of [`Core::commit_once`]: a writer
+    /// that waits for more has this done already.
+    pub fn prepare(&mut self, now: Moment) {
+        loop {
+            let (ops, bytes) = self.gather();
+            if ops.is_empty() {
+                return;
+            }
+            if let Err(refusal) = self.make_room(bytes) {
+                ops.into_iter().for_each(|op| op.refuse(&refusal));
+                continue;
+            }
+            if self.open.ops == 0 {
+                self.batch = Batch::new(bytes);
+            }
+            self.open.ops += ops.len();
+            self.open.bytes = bytes;
+            for op in ops {
+                let always = self.options.sync == Sync::Always;
+                self.open.force |= match &op {
+                    Op::Desk { synced, .. } => *synced,
+                    Op::Create(..) | Op::Update(..) | Op::Drop(..) => true,
+                    Op::Retire(..) | Op::DeskWhole(_) => false,
+                    Op::Append(..) | Op::Purge(..) | Op::Delete(..) => always,
+                };
+                // Once something cannot be judged nothing is written: what is left is refused with it.
+                match &self.closed {
+                    None => {
+                        let reply = self.judge(op, now);
+                        self.open.replies.extend(reply);
+                    }
+                    Some(why) => op.refuse(&Refusal::Closed(why.clone())),
+                }
+            }
+        }
+    }
+
+    /// What the commit at hand still takes of what waits, and the bytes that all of it may need.
     fn gather(&mut self) -> (Vec<Op>, usize) {
-        let (mut ops, mut bytes) = (Vec::new(), EFFECTS_BYTES);
+        let (mut ops, mut bytes) = (Vec::new(), self.open.bytes.max(EFFECTS_BYTES));
         while let Some(op) = self.queue.front() {
-            let weight = op.weight();
-            if ops.len() >= COMMIT_OPS_MAX || (!ops.is_empty() && bytes + weight > COMMIT_BYTES_MAX) {
+            let (weight, count) = (op.weight(), self.open.ops + ops.len());
+            if count >= COMMIT_OPS_MAX || (count > 0 && bytes + weight > COMMIT_BYTES_MAX) {
                 break;
             }
             bytes += weight;

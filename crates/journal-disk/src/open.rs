@@ -101,6 +101,7 @@ impl Core {
             acts: Vec::new(),
             touched: BTreeSet::new(),
             batch: Batch::default(),
+            open: crate::core::Open::default(),
             refusing: None,
             refused_bytes: 0,
             observer: None,

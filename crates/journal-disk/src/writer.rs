@@ -182,20 +182,35 @@ impl Inbox {
 
     /// Waits for as many requests as were on their way, since who was answered often asks again at
     /// once: otherwise two halves of the callers would take turns, each with a sync of its own.
-    fn hope(&self, patience: &mut Patience, most: Duration) {
+    /// What comes meanwhile is handed to `more`; `got` came already.
+    fn hope(&self, patience: &mut Patience, mut got: u64, most: Duration, mut more: impl FnMut(VecDeque<Op>)) {
         let hoped = self.on_their_way.swap(0, Ordering::Relaxed);
-        if hoped < 2 || self.queued.load(Ordering::Relaxed) >= hoped || !patience.allows() {
+        if hoped < 2 || got >= hoped || !patience.allows() {
             return;
         }
         let began = Instant::now();
-        while began.elapsed() < most {
-            if self.queued.load(Ordering::Relaxed) >= hoped {
-                return patience.learn(true);
+        while got < hoped && began.elapsed() < most {
+            if self.queued.load(Ordering::Relaxed) == 0 {
+                thread::yield_now();
+                continue;
             }
-            thread::yield_now();
+            let ops = self.take_more();
+            got += ops.len() as u64;
+            more(ops);
         }
         // Most of them is worth the wait, too.
-        patience.learn(self.queued.load(Ordering::Relaxed) >= hoped - hoped / 4);
+        patience.learn(got >= hoped - hoped / 4);
+    }
+
+    /// What came since, for the same commit.
+    fn take_more(&self) -> VecDeque<Op> {
+        let mut queue = self.queue.lock();
+        queue.bytes = 0;
+        self.full.store(!queue.told.is_empty(), Ordering::Release);
+        self.queued.store(0, Ordering::Relaxed);
+        let since = queue.since.take();
+        queue.committing = (queue.committing.0 + queue.ops.len() as u64, queue.committing.1.or(since));
+        std::mem::take(&mut queue.ops)
     }
 
     /// Waits until there is something to do, or until the moment.
@@ -255,6 +270,7 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     let mut flushed_at = core.log_end();
     // Whether a file of the log is being made ahead; or could not be, and is not tried again.
     let mut sparing = false;
+    let mut took = Duration::ZERO;
     let (mut next, mut answered) = (Patience::default(), Patience::default());
     let (noting, telling) = (inbox.clone(), inbox.clone());
     inbox.report(core.refusing());
@@ -263,11 +279,18 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     loop {
         let until = [core.next_wake(), retry_at, probe_at].into_iter().flatten().min();
         let (ops, told) = inbox.take(&mut next, until);
+        let (now, got) = (clock.now(), ops.len() as u64);
+        let mut take_in = |ops: VecDeque<Op>| {
+            ops.into_iter().for_each(|op| core.submit(op));
+            core.prepare(now);
+        };
+        if got > 0 {
+            take_in(ops);
+            inbox.hope(&mut answered, got, (took / HOPE).min(HOPE_MAX), take_in);
+        }
         let began = Instant::now();
-        ops.into_iter().for_each(|op| core.submit(op));
-        let now = clock.now();
         core.tick(now);
-        inbox.hope(&mut answered, (began.elapsed() / HOPE).min(HOPE_MAX));
+        took = began.elapsed();
         for each in told {
             match each {
                 Told::Checkpointed(checkpoint, result) => {
