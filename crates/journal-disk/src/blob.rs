@@ -6,13 +6,16 @@
 //!
 //! Written beside its place, synced, and renamed into it, so a crash leaves the old or the new.
 
-use std::io;
+use std::io::{self, Read};
 
 use bytes::Buf;
 
 use crate::disk::Disk;
+use crate::sealed::FileReader;
 
 const HEADER: usize = 24;
+/// Bytes read at a time.
+const WINDOW: usize = 256 * 1024;
 const TEMPORARY: &str = "new.tmp";
 
 /// Replaces `dir/name`. Durable when it returns.
@@ -29,7 +32,7 @@ pub fn write(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8], version: u
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(magic);
     header.extend_from_slice(&version.to_le_bytes());
-    header.extend_from_slice(&checksum(version, bytes).to_le_bytes());
+    header.extend_from_slice(&checksum(version, bytes.len() as u64, bytes).to_le_bytes());
     header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     file.write_at(&header, 0)?;
     file.write_at(bytes, HEADER as u64)?;
@@ -43,6 +46,18 @@ pub fn write(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8], version: u
 /// # Errors
 /// `InvalidData` where it is damaged or something else; otherwise what the disk says.
 pub fn read(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8]) -> io::Result<(u32, Vec<u8>)> {
+    let (version, mut reader) = open(disk, dir, name, magic)?;
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok((version, bytes))
+}
+
+/// Checks `dir/name` whole, and gives its version and its bytes to be read: no more of them is held
+/// than a window at a time.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8]) -> io::Result<(u32, impl io::Read + use<>)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("'{}' is damaged", join(dir, name)));
     let file = disk.open(&join(dir, name))?;
     let mut header = [0; HEADER];
@@ -54,16 +69,23 @@ pub fn read(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8]) -> io::Resu
     if len > file.len()? {
         return Err(damaged());
     }
-    let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged())?];
-    if file.read_at(&mut bytes, HEADER as u64)? < bytes.len() || checksum(version, &bytes) != crc {
+    let bytes = || FileReader::new(file.clone(), HEADER as u64).take(len);
+    let (mut found, mut window, mut checking) = (checksum(version, len, &[]), vec![0; WINDOW], bytes());
+    loop {
+        match checking.read(&mut window)? {
+            0 => break,
+            count => found = crc32c::crc32c_append(found, window.get(..count).unwrap_or_default()),
+        }
+    }
+    if found != crc || checking.limit() > 0 {
         return Err(damaged());
     }
-    Ok((version, bytes))
+    Ok((version, io::BufReader::with_capacity(WINDOW, bytes())))
 }
 
 /// A damaged version must not look like a later release's.
-fn checksum(version: u32, bytes: &[u8]) -> u32 {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&version.to_le_bytes()), &(bytes.len() as u64).to_le_bytes());
+fn checksum(version: u32, len: u64, bytes: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&version.to_le_bytes()), &len.to_le_bytes());
     crc32c::crc32c_append(crc, bytes)
 }
 

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! streams/<stream>/state.<number>, a blob of
+//! head_len u32 │ head │ table │ window, where head is
 //! base u64 │ len u64                                    the place: a segment and a length of it
 //! messages, bytes, first, first_time, last, last_time, subjects, deleted: u64 each │ first_timed u8
 //! last_id: 0 u8, or 1 u8 │ len u16 │ bytes
-//! gone (see its drawing) │ expiries u32 │ expiries × (moment u64 │ seq u64) │ table │ window
+//! gone (see its drawing) │ expiries u32 │ expiries × (moment u64 │ seq u64)
 //! ```
 //!
 //! All of it can be found again by reading the segments, but the ids of messages that were removed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
+use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 use event::Moment;
@@ -28,6 +29,8 @@ use crate::window::Window;
 
 const MAGIC: &[u8; 8] = b"TIDSTA01";
 const VERSION: u32 = 1;
+/// Bytes that say how long the head is.
+const HEAD_LEN: usize = 4;
 /// The name before the number.
 pub const PREFIX: &str = "state";
 
@@ -61,7 +64,7 @@ pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
     let live = stream.shared.live.read();
     let (base, len) = live.segments.back().map_or((0, 0), |segment| (segment.base, segment.len));
     let state = live.state;
-    let mut out = Vec::new();
+    let mut out = vec![0; HEAD_LEN];
     for number in [
         base,
         len,
@@ -94,13 +97,21 @@ pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
         out.extend_from_slice(&moment.nanos().to_le_bytes());
         out.extend_from_slice(&seq.to_le_bytes());
     }
+    let head = u32::try_from(out.len() - HEAD_LEN).map_err(io::Error::other)?;
+    if let Some(place) = out.first_chunk_mut::<HEAD_LEN>() {
+        *place = head.to_le_bytes();
+    }
     live.table.encode(&mut out)?;
     stream.window.encode(&mut out)?;
     Ok(out)
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Snapshot> {
-    let input = &mut bytes;
+fn decode(reader: &mut dyn io::Read) -> Option<Snapshot> {
+    let mut len = [0; HEAD_LEN];
+    reader.read_exact(&mut len).ok()?;
+    let mut head = Vec::new();
+    reader.take(u64::from(u32::from_le_bytes(len))).read_to_end(&mut head).ok()?;
+    let input = &mut &head[..];
     let mut numbers = [0; 10];
     for number in &mut numbers {
         *number = input.try_get_u64_le().ok()?;
@@ -133,8 +144,8 @@ fn decode(mut bytes: &[u8]) -> Option<Snapshot> {
         let moment = Moment::from_nanos(input.try_get_u64_le().ok()?);
         expiries.push(Reverse((moment, input.try_get_u64_le().ok()?)));
     }
-    let table = SubjectTable::decode(input).ok()?;
-    let window = Window::decode(input).ok()?;
+    let table = SubjectTable::decode(reader).ok()?;
+    let window = Window::decode(reader).ok()?;
     Some(Snapshot { base, len, state, first_timed, last_id, gone, expiries, table, window })
 }
 
@@ -152,6 +163,6 @@ pub fn write(disk: &dyn Disk, stream: u32, number: u64, bytes: &[u8]) -> io::Res
 /// `InvalidData` where it is damaged; otherwise what the disk says.
 pub fn read(disk: &dyn Disk, stream: u32, number: u64) -> io::Result<Snapshot> {
     let name = format!("{PREFIX}.{number}");
-    let (_, bytes) = blob::read(disk, &segment::dir(stream), &name, MAGIC)?;
-    decode(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("'{name}' is malformed")))
+    let (_, mut reader) = blob::open(disk, &segment::dir(stream), &name, MAGIC)?;
+    decode(&mut reader).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("'{name}' is malformed")))
 }
