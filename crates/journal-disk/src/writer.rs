@@ -302,16 +302,7 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
                     core.spare_made(&result);
                 }
                 Told::Close(done) => return close(core, inbox, keeper, clock, done),
-                Told::Stop => {
-                    keeper.stop();
-                    drop(core);
-                    for left in inbox.end("it was stopped") {
-                        if let Told::Close(done) = left {
-                            done(());
-                        }
-                    }
-                    return;
-                }
+                Told::Stop => return stop(core, inbox, keeper),
             }
         }
         if !sparing && core.wants_spare() {
@@ -336,6 +327,20 @@ pub fn run(mut core: Core, inbox: &Arc<Inbox>, keeper: &Keeper, clock: &dyn Cloc
     }
 }
 
+fn stop(core: Core, inbox: &Inbox, keeper: &Keeper) {
+    keeper.stop();
+    drop(core);
+    answer_closers(inbox.end("it was stopped"));
+}
+
+fn answer_closers(left: VecDeque<Told>) {
+    for each in left {
+        if let Told::Close(done) = each {
+            done(());
+        }
+    }
+}
+
 fn close(mut core: Core, inbox: &Inbox, keeper: &Keeper, clock: &dyn Clock, done: Done<()>) {
     keeper.stop();
     keeper.wait();
@@ -351,11 +356,7 @@ fn close(mut core: Core, inbox: &Inbox, keeper: &Keeper, clock: &dyn Clock, done
     core.close(clock.now());
     drop(core);
     done(());
-    for each in others {
-        if let Told::Close(done) = each {
-            done(());
-        }
-    }
+    answer_closers(others);
 }
 
 /// Slow work.
