@@ -38,7 +38,7 @@ fn silent(node: &Running) -> TcpStream {
 
 fn kept(node: &Running) -> TcpStream {
     let mut connection = silent(node);
-    connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut status = [0; 12];
     connection.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");

@@ -165,7 +165,7 @@ pub struct Answer {
 /// The text of a request that asks for the connection to be closed after it.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut text =
-        format!("{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
