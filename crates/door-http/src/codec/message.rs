@@ -21,7 +21,7 @@ use crate::codec::cloud::is_json;
 
 /// A message as it is given, for the API's description; [`message`] writes it.
 #[derive(utoipa::ToSchema)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "read by the description that is derived from it, never made")]
 pub struct MessageView {
     /// The stream that holds it.
     stream: String,
@@ -45,7 +45,7 @@ pub struct MessageView {
 
 /// A page of a listing, for the API's description; [`page`] writes it.
 #[derive(utoipa::ToSchema)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "read by the description that is derived from it, never made")]
 pub struct PageView {
     /// In order of position.
     messages: Vec<MessageView>,
@@ -59,7 +59,7 @@ pub struct PageView {
 
 /// A delivery, for the API's description; [`delivery`] writes it.
 #[derive(utoipa::ToSchema)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "read by the description that is derived from it, never made")]
 pub struct DeliveryView {
     #[serde(flatten)]
     message: MessageView,
@@ -73,7 +73,7 @@ pub struct DeliveryView {
 
 /// What a fetch gave, for the API's description.
 #[derive(utoipa::ToSchema)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "read by the description that is derived from it, never made")]
 pub struct FetchedView {
     /// In the order in which they were delivered.
     messages: Vec<DeliveryView>,
