@@ -1,40 +1,231 @@
 //! Who listens now.
 //!
-//! A [`Fabric`] finds the subscribers of a message; [`Subscriber`] and [`Subscription`] are the two
-//! ends of one subscriber's bounded buffer.
+//! A [`Fabric`] knows who wants a subject and makes [`Way`]s of it; a way hands a [`Parcel`] to each
+//! [`Taker`] that it leads to, which writes it, already in its own protocol, into its own bounded
+//! buffer.
 //!
 //! # Invariants
-//! - Offering a message never waits. Where a buffer is full, by messages or by bytes, the message
-//!   is dropped for that subscriber alone, and counted; the next message that it takes tells the
-//!   count first.
-//! - A subscription that is dropped leaves nothing behind in the fabric.
+//! - Offering never waits. A taker that has no room says so, does what its policy says (drop and
+//!   count, or hang up), and nobody else notices.
+//! - A way never changes. Who keeps one asks [`Fabric::is_current`] before each use, which costs a
+//!   few atomic reads.
+//! - A listener that joined before a message was offered is offered it.
+//!
+//! # Cost
+//! One call and one copy for each receiver; no allocation, no lock but the receiver's own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use event::{Message, Pattern};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use event::{Headers, Message, Pattern, Subject};
 
-/// Names one subscriber of a fabric.
-pub type SubscriberId = u64;
+/// Names one listener of a fabric.
+pub type ListenerId = u64;
 
-/// Hands messages to whoever wants them now. Implemented by the host on forwarding tables.
+/// Names one connection of a node. [`NOBODY`] where a message comes from none.
+pub type ConnectionId = u64;
+
+/// The connection of what comes from no connection.
+pub const NOBODY: ConnectionId = 0;
+
+/// A message on its way to its receivers: borrowed, never kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Parcel<'a> {
+    /// The subject that receivers see. It need not be the one that the way leads to.
+    pub subject: &'a str,
+    /// Where an answer is awaited; empty: nowhere.
+    pub reply: &'a str,
+    /// A status such as `503` or `100 Idle Heartbeat`, as the first line of NATS's header block has
+    /// it; empty: none.
+    pub status: &'a str,
+    /// The header block, as [`Headers`] keeps it.
+    pub headers: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Parcel<'a> {
+    /// A parcel with a payload alone.
+    pub fn new(subject: &'a str, payload: &'a [u8]) -> Self {
+        Parcel { subject, reply: "", status: "", headers: &[], payload }
+    }
+
+    /// The message as it is.
+    pub fn of(message: &'a Message) -> Self {
+        Parcel {
+            subject: message.subject.as_str(),
+            reply: message.reply.as_ref().map_or("", Subject::as_str),
+            status: "",
+            headers: message.headers.as_block(),
+            payload: &message.payload,
+        }
+    }
+
+    /// Bytes of subject, headers and payload together.
+    pub fn size(&self) -> usize {
+        self.subject.len() + self.headers.len() + self.payload.len()
+    }
+
+    /// A copy that can be kept; `None` where subject, reply or headers break the grammar.
+    pub fn to_message(&self) -> Option<Message> {
+        let reply = match self.reply {
+            "" => None,
+            reply => Some(Subject::parse(reply).ok()?),
+        };
+        let headers = match self.headers {
+            [] => Headers::EMPTY,
+            block => Headers::from_block(Bytes::copy_from_slice(block)).ok()?,
+        };
+        let subject = Subject::parse(self.subject).ok()?;
+        Some(Message { subject, reply, headers, payload: Bytes::copy_from_slice(self.payload) })
+    }
+}
+
+/// What a taker said to a parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Took {
+    /// It has no room, or is gone: somebody else of its group may take it.
+    No,
+    /// It has it.
+    Yes,
+    /// It has it, and waits to be [`flushed`](Taker::flush) or [woken](Taker::wake).
+    First,
+}
+
+/// The receiving end of one listener.
+pub trait Taker: Send + Sync {
+    /// Takes a parcel, or not. Must not block: it is called from engines' own threads.
+    fn take(&self, parcel: &Parcel<'_>) -> Took;
+
+    /// After [`Took::First`]: sends what was taken, from this thread as far as that does not wait.
+    fn flush(&self) {
+        self.wake();
+    }
+
+    /// After [`Took::First`]: lets its own task send what was taken. Cheap.
+    fn wake(&self) {}
+
+    /// Whether so much waits in it that whoever sends had better pause for a moment, and it still
+    /// makes progress.
+    fn is_pressed(&self) -> bool {
+        false
+    }
+}
+
+/// A listener about to join a fabric.
+pub struct Listener {
+    /// What it wants; a message that several of these match comes once.
+    pub patterns: Vec<Pattern>,
+    /// The queue group that it is a member of.
+    pub queue: Option<Arc<str>>,
+    /// The connection that it belongs to.
+    pub connection: ConnectionId,
+    /// Where its messages go.
+    pub taker: Arc<dyn Taker>,
+}
+
+/// One receiver that a way leads to.
+#[derive(Clone)]
+pub struct Hop {
+    /// The connection that it belongs to.
+    pub connection: ConnectionId,
+    /// Where messages go.
+    pub taker: Arc<dyn Taker>,
+}
+
+/// Where the messages of one subject go, as it was when it was asked for. Never changes.
+pub struct Way {
+    /// Each of these gets a copy.
+    pub direct: Vec<Hop>,
+    /// One of each of these gets a copy.
+    pub groups: Vec<Vec<Hop>>,
+    /// What the fabric tells currency by.
+    pub stamp: [u64; 3],
+    turn: AtomicUsize,
+}
+
+impl Way {
+    /// A way to these.
+    pub fn new(direct: Vec<Hop>, groups: Vec<Vec<Hop>>, stamp: [u64; 3]) -> Self {
+        Way { direct, groups, stamp, turn: AtomicUsize::new(0) }
+    }
+
+    /// Whether it leads nowhere.
+    pub fn is_empty(&self) -> bool {
+        self.direct.is_empty() && self.groups.is_empty()
+    }
+
+    /// Offers a parcel to everyone that it leads to, but for the connection `without` ([`NOBODY`]:
+    /// to all). `first` is called for each taker that waits to be flushed or woken; the counts are
+    /// of those who took it and of those who would not.
+    pub fn offer(
+        &self,
+        parcel: &Parcel<'_>,
+        without: ConnectionId,
+        first: &mut dyn FnMut(&Arc<dyn Taker>),
+    ) -> (u64, u64) {
+        let (mut taken, mut refused) = (0, 0);
+        let mut give = |hop: &Hop| {
+            let took = hop.taker.take(parcel);
+            if took == Took::First {
+                first(&hop.taker);
+            }
+            took != Took::No
+        };
+        let excluded = |hop: &Hop| without != NOBODY && hop.connection == without;
+        for hop in self.direct.iter().filter(|hop| !excluded(hop)) {
+            if give(hop) { taken += 1 } else { refused += 1 }
+        }
+        for group in &self.groups {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let (before, after) = group.split_at(turn % group.len().max(1));
+            match after.iter().chain(before).filter(|hop| !excluded(hop)).any(&mut give) {
+                true => taken += 1,
+                false => refused += 1,
+            }
+        }
+        (taken, refused)
+    }
+}
+
+/// Knows who wants what, now. Implemented by the host.
 pub trait Fabric: Send + Sync {
     /// Whether nobody listens at all, so that a message need not be kept for them.
     fn is_quiet(&self) -> bool;
 
-    /// Offers a message to each subscriber that wants it, once; how many took it. Must not block:
-    /// it is called from engines' own threads.
-    fn deliver(&self, message: &Message) -> u64;
+    /// Where the messages of a subject go.
+    fn way(&self, subject: &str) -> Arc<Way>;
 
-    /// Adds a subscriber for all that any of the patterns matches.
-    fn subscribe(&self, patterns: &[Pattern], subscriber: Subscriber) -> SubscriberId;
+    /// Whether a way to this subject is as it would be if it was asked for now.
+    fn is_current(&self, way: &Way) -> bool;
 
-    /// Takes a subscriber out. Unknown ones are ignored.
-    fn unsubscribe(&self, id: SubscriberId);
+    /// Counts what was handed to listeners, and what they would not take.
+    fn count(&self, taken: u64, refused: u64);
+
+    /// Adds a listener.
+    fn join(&self, listener: Listener) -> ListenerId;
+
+    /// Takes a listener out. Unknown ones are ignored.
+    fn leave(&self, id: ListenerId);
+
+    /// Offers a message to everyone who wants it, and wakes whoever took it; how many did.
+    fn deliver(&self, message: &Message) -> u64 {
+        if self.is_quiet() {
+            return 0;
+        }
+        self.send(message.subject.as_str(), &Parcel::of(message))
+    }
+
+    /// Offers a parcel to everyone who listens to `to`, and wakes whoever took it; how many did.
+    fn send(&self, to: &str, parcel: &Parcel<'_>) -> u64 {
+        let (taken, refused) = self.way(to).offer(parcel, NOBODY, &mut |taker| taker.wake());
+        self.count(taken, refused);
+        taken
+    }
 }
 
-/// A fabric without subscribers, for nodes and tests that need none: they hear nothing.
+/// A fabric without listeners, for nodes and tests that need none: nobody hears anything.
 #[derive(Debug, Default)]
 pub struct Quiet;
 
@@ -43,132 +234,66 @@ impl Fabric for Quiet {
         true
     }
 
-    fn deliver(&self, _message: &Message) -> u64 {
+    fn way(&self, _subject: &str) -> Arc<Way> {
+        Arc::new(Way::new(Vec::new(), Vec::new(), [0; 3]))
+    }
+
+    fn is_current(&self, _way: &Way) -> bool {
+        true
+    }
+
+    fn count(&self, _taken: u64, _refused: u64) {}
+
+    fn join(&self, _listener: Listener) -> ListenerId {
         0
     }
 
-    fn subscribe(&self, _patterns: &[Pattern], _subscriber: Subscriber) -> SubscriberId {
-        0
-    }
-
-    fn unsubscribe(&self, _id: SubscriberId) {}
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    /// Bytes of the messages in the buffer.
-    bytes: AtomicUsize,
-    /// Messages dropped and not yet told.
-    dropped: AtomicU64,
-}
-
-/// The end of a subscriber's buffer that the fabric holds. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Subscriber {
-    sender: mpsc::Sender<Message>,
-    counts: Arc<Counts>,
-    bytes_max: usize,
-}
-
-impl Subscriber {
-    /// Offers a message; `false` where it was dropped, or the subscriber is gone. Never waits.
-    pub fn offer(&self, message: &Message) -> bool {
-        let size = message.size();
-        let before = self.counts.bytes.fetch_add(size, Ordering::Relaxed);
-        // A buffer takes at least one message, however large.
-        let room = before == 0 || before.saturating_add(size) <= self.bytes_max;
-        if room && self.sender.try_send(message.clone()).is_ok() {
-            return true;
-        }
-        self.counts.bytes.fetch_sub(size, Ordering::Relaxed);
-        self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        false
-    }
-}
-
-/// What a subscriber hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// A message.
-    Message(Message),
-    /// So many messages were dropped since this was last told, because the subscriber was slow.
-    Dropped(u64),
-}
-
-/// The end of a subscriber's buffer that the subscriber holds. Dropping it unsubscribes.
-pub struct Subscription {
-    receiver: mpsc::Receiver<Message>,
-    counts: Arc<Counts>,
-    leave: Option<(Arc<dyn Fabric>, SubscriberId)>,
-}
-
-impl Subscription {
-    /// Subscribes to a fabric with a buffer of so many messages and bytes.
-    pub fn new(fabric: Arc<dyn Fabric>, patterns: &[Pattern], messages_max: usize, bytes_max: usize) -> Self {
-        let (subscriber, mut subscription) = Subscription::pair(messages_max, bytes_max);
-        let id = fabric.subscribe(patterns, subscriber);
-        subscription.leave = Some((fabric, id));
-        subscription
-    }
-
-    /// Both ends of a buffer that belongs to no fabric yet.
-    pub fn pair(messages_max: usize, bytes_max: usize) -> (Subscriber, Subscription) {
-        let (sender, receiver) = mpsc::channel(messages_max.max(1));
-        let counts = Arc::new(Counts::default());
-        let subscriber = Subscriber { sender, counts: Arc::clone(&counts), bytes_max };
-        (subscriber, Subscription { receiver, counts, leave: None })
-    }
-
-    /// What comes next; `None` where the fabric is gone. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Option<Heard> {
-        let dropped = self.counts.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            return Some(Heard::Dropped(dropped));
-        }
-        let message = self.receiver.recv().await?;
-        self.counts.bytes.fetch_sub(message.size(), Ordering::Relaxed);
-        Some(Heard::Message(message))
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let Some((fabric, id)) = self.leave.take() {
-            fabric.unsubscribe(id);
-        }
-    }
+    fn leave(&self, _id: ListenerId) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event::Subject;
+    use std::sync::Mutex;
 
-    fn message(payload: &'static str) -> Message {
-        Message::new(Subject::parse("a").unwrap(), payload)
+    struct Scripted(Mutex<Vec<String>>, Took);
+
+    impl Taker for Scripted {
+        fn take(&self, parcel: &Parcel<'_>) -> Took {
+            self.0.lock().unwrap().push(parcel.subject.to_owned());
+            self.1
+        }
     }
 
-    #[tokio::test]
-    async fn a_full_buffer_drops_and_tells_the_count() {
-        let (subscriber, mut subscription) = Subscription::pair(2, 1000);
-        let taken: Vec<bool> = ["1", "2", "3", "4"].into_iter().map(|p| subscriber.offer(&message(p))).collect();
-        assert_eq!(taken, [true, true, false, false]);
-        assert_eq!(subscription.next().await, Some(Heard::Dropped(2)));
-        assert_eq!(subscription.next().await, Some(Heard::Message(message("1"))));
-        assert_eq!(subscription.next().await, Some(Heard::Message(message("2"))));
-        assert!(subscriber.offer(&message("5")));
-        assert_eq!(subscription.next().await, Some(Heard::Message(message("5"))));
-        drop(subscriber);
-        assert_eq!(subscription.next().await, None);
+    fn taker(took: Took) -> (Arc<Scripted>, Arc<dyn Taker>) {
+        let scripted = Arc::new(Scripted(Mutex::new(Vec::new()), took));
+        (Arc::clone(&scripted), scripted)
     }
 
-    #[tokio::test]
-    async fn a_buffer_is_bounded_by_bytes_and_takes_one_of_any_size() {
-        let (subscriber, mut subscription) = Subscription::pair(100, 4);
-        assert!(subscriber.offer(&message("longer than four")));
-        assert!(!subscriber.offer(&message("x")));
-        assert_eq!(subscription.next().await, Some(Heard::Dropped(1)));
-        assert!(matches!(subscription.next().await, Some(Heard::Message(_))));
-        assert!(subscriber.offer(&message("x")) && subscriber.offer(&message("y")) && !subscriber.offer(&message("z")));
+    #[test]
+    fn a_group_passes_over_members_that_have_no_room_and_the_sender() {
+        let (full, full_hand) = taker(Took::No);
+        let (free, free_hand) = taker(Took::First);
+        let (own, own_hand) = taker(Took::Yes);
+        let hop = |connection, taker: &Arc<dyn Taker>| Hop { connection, taker: Arc::clone(taker) };
+        let group = vec![hop(1, &full_hand), hop(2, &free_hand), hop(3, &own_hand)];
+        let way = Way::new(vec![hop(3, &own_hand)], vec![group], [0; 3]);
+        let mut flushed = 0;
+        for _ in 0..6 {
+            let counts = way.offer(&Parcel::new("a", b""), 3, &mut |_| flushed += 1);
+            assert_eq!(counts, (1, 0));
+        }
+        assert_eq!(free.0.lock().unwrap().len(), 6);
+        assert!(own.0.lock().unwrap().is_empty() && !full.0.lock().unwrap().is_empty());
+        assert_eq!(flushed, 6);
+    }
+
+    #[test]
+    fn a_parcel_becomes_a_message_where_it_keeps_the_grammar() {
+        let parcel = Parcel { reply: "r", headers: b"A: 1\r\n", ..Parcel::new("a.b", b"x") };
+        let message = parcel.to_message().unwrap();
+        assert_eq!((message.subject.as_str(), &message.payload[..]), ("a.b", &b"x"[..]));
+        assert_eq!(Parcel::of(&message).headers, parcel.headers);
+        assert!(Parcel { headers: b"A", ..parcel }.to_message().is_none());
     }
 }

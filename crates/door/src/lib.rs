@@ -14,12 +14,14 @@ mod fabric;
 pub mod limits;
 mod port;
 mod refused;
+mod subscription;
 pub mod suite;
 
 pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
 pub use deliveries::Deliveries;
-pub use fabric::{Fabric, Heard, Quiet, Subscriber, SubscriberId, Subscription};
+pub use fabric::{ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
 pub use journal;
 pub use limits::Limits;
 pub use port::{Port, Published};
 pub use refused::{NotAllowed, PublishError, Refused, Verb};
+pub use subscription::{Heard, Subscription};

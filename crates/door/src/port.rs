@@ -12,7 +12,7 @@
 //! - **See** a stream's declaration where any of its patterns touches one of the stream's subjects.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -27,9 +27,10 @@ use tokio::sync::oneshot;
 
 use crate::access::{Access, Principal, Unauthenticated};
 use crate::deliveries::Deliveries;
-use crate::fabric::{Fabric, Quiet, Subscription};
+use crate::fabric::{ConnectionId, Fabric, Listener, ListenerId, NOBODY, Parcel, Quiet, Way};
 use crate::limits::Limits;
 use crate::refused::{NotAllowed, PublishError, Refused, Verb};
+use crate::subscription::Subscription;
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,7 @@ struct Shared {
     limits: Limits,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
     in_flight: Arc<AtomicUsize>,
+    catalogue: AtomicU64,
 }
 
 /// A share of the bytes in flight, given back when dropped.
@@ -85,7 +87,7 @@ impl Port {
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
     ) -> Self {
         let (access, in_flight) = (ArcSwap::from_pointee(access), Arc::new(AtomicUsize::new(0)));
-        Port(Arc::new(Shared { journal, fabric, access, limits, clock, in_flight }))
+        Port(Arc::new(Shared { journal, fabric, access, limits, clock, in_flight, catalogue: AtomicU64::new(0) }))
     }
 
     /// A port that is open to anyone, without live subscribers.
@@ -161,31 +163,98 @@ impl Port {
         append: Append,
         done: impl FnOnce(Result<Published, PublishError>) + Send + 'static,
     ) {
+        let quiet = self.0.fabric.is_quiet();
+        let way = (!quiet).then(|| self.0.fabric.way(append.message.subject.as_str()));
+        self.publish_from(who, NOBODY, way.as_ref(), append, done);
+    }
+
+    /// As [`Port::publish_then`], along a way that the caller keeps (`None`: to nobody live), and not
+    /// back to the connection `without`.
+    pub fn publish_from(
+        &self,
+        who: &Principal,
+        without: ConnectionId,
+        way: Option<&Arc<Way>>,
+        append: Append,
+        done: impl FnOnce(Result<Published, PublishError>) + Send + 'static,
+    ) {
         let room = match self.admit(who, &append.message) {
             Ok(room) => room,
             Err(error) => return done(Err(error)),
         };
-        let live = (!self.0.fabric.is_quiet()).then(|| (Arc::clone(&self.0.fabric), append.message.clone()));
+        let heard = way.filter(|way| !way.is_empty());
+        let live = heard.map(|way| (Arc::clone(&self.0.fabric), Arc::clone(way), append.message.clone()));
         let unconditional = append.expect == Expect::default();
         let answered = move |answer: Result<Receipt, AppendError>| {
             drop(room);
+            let deliver = || live.map_or(0, |(fabric, way, message)| offer(&*fabric, way, &message, without));
             done(match answer {
                 Ok(receipt) => {
-                    if let Some((fabric, message)) = live.filter(|_| !receipt.duplicate) {
-                        fabric.deliver(&message);
+                    if !receipt.duplicate {
+                        deliver();
                     }
                     Ok(Published::Recorded(receipt))
                 }
-                Err(AppendError::NoStream(subject)) if unconditional => {
-                    match live.map_or(0, |(fabric, message)| fabric.deliver(&message)) {
-                        0 => Err(AppendError::NoStream(subject).into()),
-                        count => Ok(Published::Delivered(count)),
-                    }
-                }
+                Err(AppendError::NoStream(subject)) if unconditional => match deliver() {
+                    0 => Err(AppendError::NoStream(subject).into()),
+                    count => Ok(Published::Delivered(count)),
+                },
                 Err(error) => Err(error.into()),
             });
         };
         self.0.journal.append(append, Box::new(answered));
+    }
+
+    /// Whether so many bytes of appends are in flight that the next had better wait.
+    pub fn is_pressed(&self) -> bool {
+        self.in_flight_bytes() >= self.0.limits.in_flight_bytes_max / 2
+    }
+
+    /// Where messages of a subject go live.
+    pub fn fabric(&self) -> &Arc<dyn Fabric> {
+        &self.0.fabric
+    }
+
+    /// The journal, for doors whose protocol has verbs of its own for it. Such a door asks the
+    /// principal itself before it calls.
+    pub fn journal(&self) -> &Arc<dyn Journal> {
+        &self.0.journal
+    }
+
+    /// The stream that captures a subject, and the version of the catalogue that says so.
+    pub fn captured_by(&self, subject: &Subject) -> Option<Arc<str>> {
+        self.0.journal.captured_by(subject)
+    }
+
+    /// Grows whenever what [`Port::captured_by`] answers may have changed.
+    pub fn catalogue_version(&self) -> u64 {
+        self.0.catalogue.load(Ordering::Acquire)
+    }
+
+    /// Says that streams were changed through [`Port::journal`].
+    pub fn catalogue_changed(&self) {
+        self.0.catalogue.fetch_add(1, Ordering::Release);
+    }
+
+    /// Adds a listener for what is published from now on.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] naming the pattern.
+    pub fn listen(&self, who: &Principal, listener: Listener) -> Result<ListenerId, NotAllowed> {
+        match listener.patterns.iter().find(|pattern| !who.may_read_all(pattern)) {
+            Some(pattern) => Err(refusal(who, Verb::Read, pattern.as_str())),
+            None => Ok(self.0.fabric.join(listener)),
+        }
+    }
+
+    /// Takes a listener out.
+    pub fn leave(&self, id: ListenerId) {
+        self.0.fabric.leave(id);
+    }
+
+    /// Offers a parcel to everyone who listens to `to`, without asking anybody's rights: for answers.
+    pub fn send(&self, to: &str, parcel: &Parcel<'_>) -> u64 {
+        self.0.fabric.send(to, parcel)
     }
 
     fn admit(&self, who: &Principal, message: &Message) -> Result<Room, PublishError> {
@@ -234,12 +303,17 @@ impl Port {
             Ok(_) => {}
             Err(StreamError::NotFound(_)) => match self.0.journal.stream_create(config.clone()).await {
                 Err(StreamError::Exists(_)) => {}
-                made => return made.map(|info| (info, true)).map_err(Refused::Journal),
+                made => {
+                    self.catalogue_changed();
+                    return made.map(|info| (info, true)).map_err(Refused::Journal);
+                }
             },
             Err(error) => return Err(Refused::Journal(error)),
         }
         self.administer(who, &config.name).await?;
-        self.0.journal.stream_update(config).await.map(|info| (info, false)).map_err(Refused::Journal)
+        let changed = self.0.journal.stream_update(config).await;
+        self.catalogue_changed();
+        changed.map(|info| (info, false)).map_err(Refused::Journal)
     }
 
     /// Deletes a stream with its messages and consumers.
@@ -248,7 +322,9 @@ impl Port {
     /// As [`Port::stream_put`].
     pub async fn stream_delete(&self, who: &Principal, stream: &str) -> Result<(), Refused<StreamError>> {
         self.administer(who, stream).await?;
-        self.0.journal.stream_delete(stream).await.map_err(Refused::Journal)
+        let deleted = self.0.journal.stream_delete(stream).await;
+        self.catalogue_changed();
+        deleted.map_err(Refused::Journal)
     }
 
     /// One stream.
@@ -547,6 +623,14 @@ impl Port {
         let info = self.0.journal.stream_info(stream).await.map_err(Refused::Journal)?;
         administer_all(who, &info.config).map_err(Refused::NotAllowed)
     }
+}
+
+/// Offers a recorded message along the way that its publisher knew, or the one that leads there now.
+fn offer(fabric: &dyn Fabric, way: Arc<Way>, message: &Message, without: ConnectionId) -> u64 {
+    let way = if fabric.is_current(&way) { way } else { fabric.way(message.subject.as_str()) };
+    let (taken, refused) = way.offer(&Parcel::of(message), without, &mut |taker| taker.wake());
+    fabric.count(taken, refused);
+    taken
 }
 
 fn administer_all(who: &Principal, config: &StreamConfig) -> Result<(), NotAllowed> {

@@ -3,12 +3,11 @@
 //! A door joins by implementing [`Street`] on a client of its own protocol, which speaks to the
 //! door over its real encoding. A story panics, with the door's name, where it does not hold.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use event::{Message, Pattern};
-
-use crate::fabric::{Fabric, Subscriber, SubscriberId};
+use crate::fabric::{Fabric, Hop, Listener, ListenerId, Way};
 
 /// A message as a client at a door's far side sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,40 +32,58 @@ pub trait Street {
     fn read(&self, stream: &str, from: u64, limit: usize) -> impl Future<Output = Result<Vec<Seen>, String>> + Send;
 }
 
-/// A fabric that asks every subscriber about every message: for doors' tests, and the oracle of
+/// A fabric that asks every listener about every message: for doors' tests, and the oracle of
 /// better ones.
 #[derive(Default)]
-pub struct Plain(Mutex<Vec<(SubscriberId, Vec<Pattern>, Subscriber)>>);
+pub struct Plain(Mutex<(u64, Vec<(ListenerId, Listener)>)>);
 
 impl Plain {
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<(SubscriberId, Vec<Pattern>, Subscriber)>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut (u64, Vec<(ListenerId, Listener)>)) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
 impl Fabric for Plain {
     fn is_quiet(&self) -> bool {
-        self.with(|all| all.is_empty())
+        self.with(|(_, all)| all.is_empty())
     }
 
-    fn deliver(&self, message: &Message) -> u64 {
-        let subject = message.subject.as_str();
-        self.with(|all| {
-            let wants = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(subject));
-            all.iter().filter(|(_, patterns, _)| wants(patterns)).filter(|(_, _, taker)| taker.offer(message)).count()
-        }) as u64
-    }
-
-    fn subscribe(&self, patterns: &[Pattern], subscriber: Subscriber) -> SubscriberId {
-        self.with(|all| {
-            let id = all.iter().map(|(id, ..)| *id).max().unwrap_or(0) + 1;
-            all.push((id, patterns.to_vec(), subscriber));
-            id
+    fn way(&self, subject: &str) -> Arc<Way> {
+        self.with(|(version, all)| {
+            let (mut direct, mut groups) = (Vec::new(), BTreeMap::<Arc<str>, Vec<Hop>>::new());
+            for (_, listener) in all.iter() {
+                if !listener.patterns.iter().any(|pattern| pattern.matches(subject)) {
+                    continue;
+                }
+                let hop = Hop { connection: listener.connection, taker: Arc::clone(&listener.taker) };
+                match &listener.queue {
+                    Some(queue) => groups.entry(Arc::clone(queue)).or_default().push(hop),
+                    None => direct.push(hop),
+                }
+            }
+            Arc::new(Way::new(direct, groups.into_values().collect(), [*version, 0, 0]))
         })
     }
 
-    fn unsubscribe(&self, id: SubscriberId) {
-        self.with(|all| all.retain(|(each, ..)| *each != id));
+    fn is_current(&self, way: &Way) -> bool {
+        self.with(|(version, _)| way.stamp == [*version, 0, 0])
+    }
+
+    fn count(&self, _taken: u64, _refused: u64) {}
+
+    fn join(&self, listener: Listener) -> ListenerId {
+        self.with(|(version, all)| {
+            *version += 1;
+            all.push((*version, listener));
+            *version
+        })
+    }
+
+    fn leave(&self, id: ListenerId) {
+        self.with(|(version, all)| {
+            *version += 1;
+            all.retain(|(each, _)| *each != id);
+        });
     }
 }
 

@@ -50,6 +50,26 @@ impl<T: Clone + PartialEq> Wanted<T> {
 
     /// Adds a pair; `false` where it was there already.
     pub fn insert(&mut self, pattern: &Pattern, value: T) -> bool {
+        let (node, tail) = self.place(pattern);
+        let values = if tail { &mut node.tail } else { &mut node.here };
+        let new = !values.contains(&value);
+        if new {
+            values.push(value);
+            self.pairs += 1;
+        }
+        new
+    }
+
+    /// Adds a pair that the caller knows is not there: costs the pattern's depth, however many
+    /// values the pattern has.
+    pub fn add(&mut self, pattern: &Pattern, value: T) {
+        let (node, tail) = self.place(pattern);
+        let values = if tail { &mut node.tail } else { &mut node.here };
+        values.push(value);
+        self.pairs += 1;
+    }
+
+    fn place(&mut self, pattern: &Pattern) -> (&mut Node<T>, bool) {
         let mut node = &mut self.root;
         let mut tail = false;
         for token in pattern.tokens() {
@@ -59,13 +79,7 @@ impl<T: Clone + PartialEq> Wanted<T> {
                 literal => node = node.literal.entry(literal.into()).or_default(),
             }
         }
-        let values = if tail { &mut node.tail } else { &mut node.here };
-        let new = !values.contains(&value);
-        if new {
-            values.push(value);
-            self.pairs += 1;
-        }
-        new
+        (node, tail)
     }
 
     /// Takes a pair out; `false` where it was not there. Branches left empty go with it.

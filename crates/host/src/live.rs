@@ -1,131 +1,150 @@
-//! Who listens now: the [`Fabric`] on forwarding tables.
+//! Who listens now: the [`Fabric`] on routes.
 //!
 //! # Invariants
-//! - A subscription that was made hears every message that is offered after.
-//! - Delivering never waits for a subscriber: each has a bounded buffer, and what does not fit is
-//!   dropped for that one and counted.
+//! - A listener that joined is on every way that is asked for after.
+//! - A way is current until an interest that could touch its subject comes or goes. Interests are
+//!   told apart by their first token, so that inboxes that come and go leave other ways alone.
 //!
 //! # Cost
-//! A change marks the table stale; the next delivery makes a new one, so that ten thousand
-//! subscribers that come at once cost one table, not ten thousand. Without subscribers a delivery
-//! costs one atomic read.
+//! Without listeners, whether to deliver costs one atomic read. A way that is kept costs two to
+//! check. Asking for one takes a lock that many may hold at a time; only joining and leaving hold
+//! it alone, for as long as one pattern is deep.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
-use door::{Fabric, Subscriber, SubscriberId};
-use event::{Message, Pattern};
-use parking_lot::Mutex;
-use route::{Class, Destination, ForwardingTable, Interests};
+use door::{Fabric, Hop, Listener, ListenerId, Taker, Way};
+use event::Pattern;
+use parking_lot::RwLock;
+use route::{Class, Interests, Leg};
+
+/// Into how many parts first tokens are told apart: a few dozen kinds of subjects seldom meet.
+const PARTS: usize = 64;
+
+/// What a way's stamp says of the part that its subject is in.
+const PART: usize = 0;
 
 #[derive(Default)]
 struct Members {
-    interests: Interests,
-    subscribers: BTreeMap<SubscriberId, Subscriber>,
-    next: SubscriberId,
-}
-
-/// What deliveries go by. Never changes.
-#[derive(Default)]
-struct Table {
-    forwarding: ForwardingTable,
-    subscribers: BTreeMap<SubscriberId, Subscriber>,
+    interests: Interests<Arc<dyn Taker>>,
+    next: ListenerId,
 }
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Live {
-    /// The one place where membership changes. Held for the change, or for making a table.
-    members: Mutex<Members>,
-    table: ArcSwap<Table>,
-    stale: AtomicBool,
-    subscribers: AtomicU64,
+    /// The one place where membership changes.
+    members: RwLock<Members>,
+    /// Grows with interests that begin with a wildcard: they touch every part.
+    everywhere: AtomicU64,
+    parts: [AtomicU64; PARTS],
+    listeners: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Live {
+            members: RwLock::default(),
+            everywhere: AtomicU64::new(0),
+            parts: std::array::from_fn(|_| AtomicU64::new(0)),
+            listeners: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Live {
     /// How many listen.
     pub(crate) fn subscribers(&self) -> u64 {
-        self.subscribers.load(Ordering::Relaxed)
+        self.listeners.load(Ordering::Relaxed)
     }
 
-    /// Messages handed to subscribers so far.
+    /// Messages handed to listeners so far.
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Messages dropped so far because a subscriber was slow.
+    /// Messages dropped so far because a listener was slow.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Members) -> T) -> T {
-        let mut members = self.members.lock();
-        let result = change(&mut members);
-        self.subscribers.store(members.subscribers.len() as u64, Ordering::Release);
-        self.stale.store(true, Ordering::Release);
-        result
+    /// Called while membership is held alone, so that no way of the old state bears the new stamp.
+    fn touched(&self, members: &Members, patterns: &[Pattern]) {
+        self.listeners.store(members.interests.len() as u64, Ordering::Release);
+        for pattern in patterns {
+            let first = first_token(pattern.as_str());
+            let counter = match first {
+                "*" | ">" => Some(&self.everywhere),
+                token => self.parts.get(part(token)),
+            };
+            if let Some(counter) = counter {
+                counter.fetch_add(1, Ordering::Release);
+            }
+        }
     }
 
-    fn refresh(&self) {
-        let members = self.members.lock();
-        if self.stale.swap(false, Ordering::AcqRel) {
-            let table = Table { forwarding: members.interests.table(), subscribers: members.subscribers.clone() };
-            self.table.store(Arc::new(table));
-        }
+    fn stamp(&self, part: usize) -> [u64; 3] {
+        let version = self.parts.get(part).map_or(0, |counter| counter.load(Ordering::Acquire));
+        [part as u64, version, self.everywhere.load(Ordering::Acquire)]
     }
 }
 
-fn destination(id: SubscriberId) -> Destination {
-    Destination { class: Class::Client, number: id }
+fn first_token(subject: &str) -> &str {
+    subject.split('.').next().unwrap_or_default()
+}
+
+/// FNV-1a: which part a first token is in. Tokens that a stranger makes meet cost a way made anew.
+fn part(token: &str) -> usize {
+    let hash = token.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash as usize % PARTS
 }
 
 impl Fabric for Live {
     fn is_quiet(&self) -> bool {
-        self.subscribers.load(Ordering::Acquire) == 0
+        self.listeners.load(Ordering::Acquire) == 0
     }
 
-    fn deliver(&self, message: &Message) -> u64 {
-        if self.is_quiet() {
-            return 0;
-        }
-        if self.stale.load(Ordering::Acquire) {
-            self.refresh();
-        }
-        let table = self.table.load();
-        let (mut taken, mut dropped) = (0, 0);
-        for destination in table.forwarding.matches(message.subject.as_str(), Class::Client) {
-            match table.subscribers.get(&destination.number) {
-                Some(subscriber) if subscriber.offer(message) => taken += 1,
-                Some(_) => dropped += 1,
-                None => {}
-            }
-        }
+    fn way(&self, subject: &str) -> Arc<Way> {
+        let part = part(first_token(subject));
+        let members = self.members.read();
+        let stamp = self.stamp(part);
+        let route = members.interests.route(subject, Class::Client);
+        drop(members);
+        let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
+        let groups = route.groups.iter().map(|group| group.iter().map(hop).collect()).collect();
+        Arc::new(Way::new(route.direct.iter().map(hop).collect(), groups, stamp))
+    }
+
+    fn is_current(&self, way: &Way) -> bool {
+        let part = way.stamp.get(PART).and_then(|part| usize::try_from(*part).ok()).unwrap_or(PARTS);
+        self.stamp(part) == way.stamp
+    }
+
+    fn count(&self, taken: u64, refused: u64) {
         self.delivered.fetch_add(taken, Ordering::Relaxed);
-        self.dropped.fetch_add(dropped, Ordering::Relaxed);
-        taken
+        if refused > 0 {
+            self.dropped.fetch_add(refused, Ordering::Relaxed);
+        }
     }
 
-    fn subscribe(&self, patterns: &[Pattern], subscriber: Subscriber) -> SubscriberId {
-        self.change(|members| {
-            let id = members.next;
-            members.next += 1;
-            for pattern in patterns {
-                members.interests.add(destination(id), pattern);
-            }
-            members.subscribers.insert(id, subscriber);
-            id
-        })
+    fn join(&self, listener: Listener) -> ListenerId {
+        let Listener { patterns, queue, connection, taker } = listener;
+        let mut members = self.members.write();
+        let number = members.next;
+        members.next += 1;
+        members.interests.add(Leg { class: Class::Client, number, connection, queue, hand: taker }, &patterns);
+        self.touched(&members, &patterns);
+        number
     }
 
-    fn unsubscribe(&self, id: SubscriberId) {
-        self.change(|members| {
-            members.interests.leave(destination(id));
-            members.subscribers.remove(&id);
-        });
+    fn leave(&self, id: ListenerId) {
+        let mut members = self.members.write();
+        if let Some(patterns) = members.interests.remove(id) {
+            self.touched(&members, &patterns);
+        }
     }
 }
 
@@ -133,7 +152,7 @@ impl Fabric for Live {
 mod tests {
     use super::*;
     use door::{Heard, Subscription};
-    use event::Subject;
+    use event::{Message, Subject};
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -156,7 +175,6 @@ mod tests {
         assert_eq!(other.next().await, Some(Heard::Message(message("b", "2"))));
         drop((both, other));
         assert!(live.is_quiet() && live.deliver(&message("b", "4")) == 0);
-        assert_eq!(live.table.load().subscribers.len(), 2, "nothing is made while nobody listens");
     }
 
     #[tokio::test]
@@ -172,5 +190,20 @@ mod tests {
         for payload in ["1", "2", "3"] {
             assert_eq!(quick.next().await, Some(Heard::Message(message("a", payload))));
         }
+    }
+
+    #[test]
+    fn a_way_is_current_until_an_interest_that_could_touch_it_changes() {
+        let live = Arc::new(Live::default());
+        let (a, b) = (live.way("a.x"), live.way("b.x"));
+        assert_ne!(part("a"), part("b"));
+        let subscription = Subscription::new(live.clone(), &[pattern("a.y")], 1, 1);
+        assert!(!live.is_current(&a) && live.is_current(&b));
+        let everywhere = Subscription::new(live.clone(), &[pattern("*.y")], 1, 1);
+        assert!(!live.is_current(&b));
+        let b = live.way("b.y");
+        assert!(live.is_current(&b) && b.direct.len() == 1);
+        drop((subscription, everywhere));
+        assert!(!live.is_current(&b) && live.way("b.y").is_empty());
     }
 }

@@ -1,18 +1,15 @@
 //! Who wants what.
 //!
-//! [`Interests`] collects which destination wants which subjects, and makes immutable
-//! [`ForwardingTable`]s of it; a table says where a message goes, given the [`Class`] of the
-//! connection that it came from. Nothing is delivered here.
+//! [`Interests`] collects which connections want which subjects. Of it come immutable [`Route`]s: a
+//! route says where the messages of one subject go, given the [`Class`] of the connection that they
+//! come from. Nothing is delivered here.
 //!
 //! # Invariants
-//! - A destination gets a message once, however many of its patterns match.
-//! - Destinations come in the order of their numbers, repeaters after all others.
-//! - Of all repeaters that want a message, one gets it: the one with the lowest number.
-//! - A table never changes; versions of one `Interests` only grow.
-//!
-//! # Cost
-//! A match walks a trie: its cost follows what matches, not how many interests there are. Making a
-//! table costs as much as there are interests, since a table shares nothing with the next.
+//! - A leg gets a message once, however many of its patterns match.
+//! - Legs come in the order of their numbers.
+//! - Of the members of a queue group, and of all repeaters, one gets a message; which one is the
+//!   sender's to say.
+//! - A route never changes.
 //!
 //! This crate knows no clock, socket, thread or executor: it is `no_std` with `alloc`.
 
@@ -23,4 +20,4 @@ mod class;
 mod table;
 
 pub use class::Class;
-pub use table::{Destination, ForwardingTable, Interests};
+pub use table::{Interests, Leg, Route};
