@@ -6,6 +6,7 @@
 mod api;
 mod bench;
 mod check;
+mod conformance;
 mod crash;
 mod faults;
 mod flags;
@@ -33,6 +34,9 @@ cargo xtask COMMAND
   faults                   the faults alone
   bench journal|http [--quick]
                            the figures of docs/benchmarks.md
+  conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
+      [--server PATH] [--python PATH] [--jobs N] [--release]
+                           the suites of the NATS clients, from checkouts of them
   tidy                     checks the shape of the house: edges, sizes, words, documents
   licences                 checks every dependency's licence and source
 ";
@@ -75,6 +79,11 @@ fn run(words: &[String]) -> Result<bool, String> {
             let (kind, quick) = (flags.all(""), flags.has("quick"));
             flags.nothing_left()?;
             bench::run(kind.first().map_or("", String::as_str), quick)
+        }
+        "conformance" => {
+            let wanted = conformance::Wanted::take(&mut flags)?;
+            flags.nothing_left()?;
+            conformance::run(wanted)
         }
         "tidy" => tidy::run(),
         "licences" => licences::run(),

@@ -177,23 +177,28 @@ pub fn build(release: bool) -> Result<PathBuf, String> {
     if let Some(given) = std::env::var_os("TIDINGS_BINARY") {
         return Ok(PathBuf::from(given));
     }
+    build_package("tidings", "tidings", release)
+}
+
+/// Builds a binary of a package and says where it is.
+pub fn build_package(package: &str, name: &str, release: bool) -> Result<PathBuf, String> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--package", "tidings", "--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--package", package, "--message-format", "json-render-diagnostics"]);
     if release {
         cargo.arg("--release");
     }
     let built = cargo.current_dir(root()).stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
     if !built.status.success() {
-        return Err("the binary does not build".to_string());
+        return Err(format!("{package} does not build"));
     }
     let printed = String::from_utf8_lossy(&built.stdout);
     let messages = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mine = messages.filter(|message| {
         let kinds = &message["target"]["kind"];
-        message["target"]["name"] == "tidings" && list(kinds).any(|kind| kind == "bin")
+        message["target"]["name"] == name && list(kinds).any(|kind| kind == "bin")
     });
     let binary = mine.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    binary.ok_or_else(|| "cargo built no binary named tidings".to_string())
+    binary.ok_or_else(|| format!("cargo built no binary named {name}"))
 }
 
 /// A fresh folder for one run, below the target directory.

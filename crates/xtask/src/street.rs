@@ -10,27 +10,32 @@ use crate::tree::root;
 
 /// Prepares the environment; `Err` says why it cannot be had.
 pub fn prepare(target: &Path) -> Result<PathBuf, String> {
-    let environment = target.join("street-env");
-    let python = environment.join("bin").join("python");
     let wanted = std::fs::read_to_string(root().join("street/requirements.txt")).map_err(|error| error.to_string())?;
+    environment("python3", &target.join("street-env"), &wanted)
+}
+
+/// An environment of an interpreter with packages from PyPI, as they are wanted; made where it is not there yet.
+pub fn environment(interpreter: &str, environment: &Path, wanted: &str) -> Result<PathBuf, String> {
+    let python = environment.join("bin").join("python");
     let mark = environment.join("installed.txt");
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    quiet(Command::new("python3").arg("--version"), "Python 3 is not here")?;
-    let _absent = std::fs::remove_dir_all(&environment);
-    let requirements = root().join("street/requirements.txt");
+    quiet(Command::new(interpreter).arg("--version"), &format!("{interpreter} is not here"))?;
+    let _absent = std::fs::remove_dir_all(environment);
+    let requirements = environment.with_extension("requirements.txt");
+    std::fs::write(&requirements, wanted).map_err(|error| format!("{}: {error}", requirements.display()))?;
     let install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"];
     let failed = "the clients cannot be installed from PyPI";
-    if quiet(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv fails").is_ok() {
+    if quiet(Command::new(interpreter).args(["-m", "venv"]).arg(environment), "venv fails").is_ok() {
         quiet(Command::new(&python).args(["-m", "pip"]).args(install).arg(&requirements), failed)?;
     } else {
         // Debian splits off what puts pip into an environment; one from outside does as well.
         let missing = "python3 -m venv fails, and there is no pip (on Debian: apt install python3-venv)";
-        quiet(Command::new("python3").args(["-m", "pip", "--version"]), missing)?;
+        quiet(Command::new(interpreter).args(["-m", "pip", "--version"]), missing)?;
         let bare = ["-m", "venv", "--clear", "--without-pip"];
-        quiet(Command::new("python3").args(bare).arg(&environment), "python3 -m venv fails")?;
-        let mut pip = Command::new("python3");
+        quiet(Command::new(interpreter).args(bare).arg(environment), "python3 -m venv fails")?;
+        let mut pip = Command::new(interpreter);
         pip.args(["-m", "pip", "--python"]).arg(&python).args(install).arg(&requirements);
         quiet(&mut pip, failed)?;
     }

