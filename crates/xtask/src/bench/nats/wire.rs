@@ -191,34 +191,46 @@ impl Wire {
 
     /// The next message or PONG, if all of it was read already.
     pub fn buffered(&mut self) -> Result<Option<Got>, String> {
-        loop {
-            let unread = self.unread();
-            let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-            let (begun, line) = (self.held.start, unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]));
-            let length = line.len();
-            match line {
-                [b'M', b'S', b'G', b' ', rest @ ..] => {
-                    let total = last_number(rest)?;
-                    return Ok(self.cut(begun + 4..begun + length, end + 1, 0, total));
-                }
-                [b'H', b'M', b'S', b'G', b' ', rest @ ..] => {
-                    let total = last_number(rest)?;
-                    let before = rest.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
-                    let head = last_number(&rest[..before])?;
-                    return Ok(self.cut(begun + 5..begun + length, end + 1, head, total));
-                }
-                b"PONG" => {
-                    self.skip(end + 1);
-                    return Ok(Some(Got::Pong));
-                }
-                b"PING" => {
-                    self.skip(end + 1);
-                    self.send(b"PONG\r\n")?;
-                }
-                _ if line.starts_with(b"INFO") || line == b"+OK" => self.skip(end + 1),
-                other => return Err(format!("the server says: {}", String::from_utf8_lossy(other))),
+        while self.control()? {}
+        let unread = self.unread();
+        let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let (begun, line) = (self.held.start, unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]));
+        let length = line.len();
+        match line {
+            [b'M', b'S', b'G', b' ', rest @ ..] => {
+                let total = last_number(rest)?;
+                Ok(self.cut(begun + 4..begun + length, end + 1, 0, total))
             }
+            [b'H', b'M', b'S', b'G', b' ', rest @ ..] => {
+                let total = last_number(rest)?;
+                let before = rest.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
+                let head = last_number(&rest[..before])?;
+                Ok(self.cut(begun + 5..begun + length, end + 1, head, total))
+            }
+            b"PONG" => {
+                self.skip(end + 1);
+                Ok(Some(Got::Pong))
+            }
+            other => Err(format!("the server says: {}", String::from_utf8_lossy(other))),
         }
+    }
+
+    /// Takes one line that is neither a message nor a PONG, and answers a PING; whether there was one.
+    pub fn control(&mut self) -> Result<bool, String> {
+        let unread = self.unread();
+        let Some(b'P' | b'I' | b'+') = unread.first() else { return Ok(false) };
+        let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(false) };
+        let line = &unread[..end];
+        if line.starts_with(b"PING") {
+            self.skip(end + 1);
+            self.send(b"PONG\r\n")?;
+            return Ok(true);
+        }
+        let taken = line.starts_with(b"INFO") || line.starts_with(b"+OK");
+        if taken {
+            self.skip(end + 1);
+        }
+        Ok(taken)
     }
 
     fn cut(&mut self, line: Range<usize>, at: usize, head: usize, total: usize) -> Option<Got> {
