@@ -305,6 +305,14 @@ impl From<AppendError> for Problem {
             AppendError::TooLarge { size, max } => {
                 Problem::too_large(detail, usize::try_from(max).unwrap_or(usize::MAX)).with("size", size)
             }
+            AppendError::NotFound(name) => Problem::no_stream(detail).with("stream", name),
+            AppendError::Sealed => Problem::field("stream", &detail),
+            AppendError::RollupNotAllowed => Problem::field("rollup", &detail),
+            AppendError::Position { .. } => Problem::field("at", &detail),
+            AppendError::BatchNotAllowed
+            | AppendError::BatchTooLarge
+            | AppendError::BatchDuplicate
+            | AppendError::BatchUnsupported(_) => Problem::field("batch", &detail),
             AppendError::IdTooLong => Problem::field("id", &detail),
             AppendError::TtlNotAllowed => Problem::field("ttl", &detail),
             AppendError::Full { limit } => {
@@ -369,6 +377,7 @@ impl From<ConsumerError> for Problem {
             ConsumerError::NotFound { stream, name } => {
                 Problem::no_consumer(detail).with("stream", stream).with("consumer", name)
             }
+            ConsumerError::TooMany(_) => Problem::field("name", &detail),
             ConsumerError::Exists(name) => Problem::exists(detail).with("consumer", name),
             ConsumerError::Invalid { field, reason } => Problem::field(field, &reason),
             ConsumerError::Storage(_) => Problem::storage(detail),

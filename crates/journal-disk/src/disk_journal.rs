@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use event::{Moment, Pattern, Subject};
 use journal::{
-    Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError, StreamInfo,
-    SubjectState, answer, ready,
+    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
+    Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError,
+    StreamInfo, SubjectState, answer, ready,
 };
 use parking_lot::Mutex;
 
@@ -124,6 +124,19 @@ impl Drop for DiskJournal {
 impl Journal for DiskJournal {
     fn append(&self, append: Append, done: Done<Result<Receipt, AppendError>>) {
         self.inbox.submit(Op::Append(append, done));
+    }
+
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        self.inbox.submit(Op::AppendAll(appends, done));
+    }
+
+    fn version(&self) -> u64 {
+        self.reader.version()
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        let stream = stream.to_owned();
+        self.pool.ask(move |reader| reader.deleted(&stream, from, limit))
     }
 
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {

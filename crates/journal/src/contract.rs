@@ -10,7 +10,7 @@ use event::{Moment, Pattern, Subject};
 
 use crate::config::StreamConfig;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, Sink};
-use crate::error::{AckError, AppendError, ConsumerError, ReadError, StreamError};
+use crate::error::{AckError, AppendError, BatchError, ConsumerError, ReadError, StreamError};
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
 /// What is called when a verb is done. Called once, from the engine's thread: must not block.
@@ -56,6 +56,12 @@ pub trait Journal: Send + Sync {
     /// receipt's proof holds. Receipts of one stream are given in order of position.
     fn append(&self, append: Append, done: Done<Result<Receipt, AppendError>>);
 
+    /// Records several messages in one stream, all or none, at consecutive positions; the receipt is
+    /// the last one's. At most [`BATCH_MESSAGES_MAX`](crate::limits::BATCH_MESSAGES_MAX). All are judged
+    /// before any is recorded, as [`rules::admit_all`](crate::rules::admit_all) says; no reader sees
+    /// part of them.
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>);
+
     /// Creates a stream. The same declaration a second time is answered as the first.
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>>;
 
@@ -73,6 +79,10 @@ pub trait Journal: Send + Sync {
 
     /// The name of the stream that captures a subject, if one does.
     fn captured_by(&self, subject: &Subject) -> Option<alloc::sync::Arc<str>>;
+
+    /// A number that grows whenever what [`Journal::captured_by`] answers may have changed: who keeps
+    /// an answer looks here whether it still holds. Costs one load.
+    fn version(&self) -> u64;
 
     /// What a stream holds of each subject that the pattern matches, in byte order of the subjects,
     /// after `after`, at most `limit`.
@@ -95,6 +105,10 @@ pub trait Journal: Send + Sync {
 
     /// The message at a position.
     fn get(&self, stream: &str, seq: u64) -> Answer<Result<Stored, ReadError>>;
+
+    /// Positions from `from` on, between a stream's first and last, that hold nothing: in order, at
+    /// most `limit`.
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>>;
 
     /// The last message of a subject, or of all that a pattern matches.
     fn last(&self, stream: &str, pattern: &Pattern) -> Answer<Result<Stored, ReadError>>;

@@ -57,6 +57,40 @@ pub enum AppendError {
     /// The stream takes no lifetime.
     #[error("the stream does not allow messages with a lifetime (allow_ttl)")]
     TtlNotAllowed,
+    /// There is no stream of the name that was given.
+    #[error("there is no stream '{0}'")]
+    NotFound(String),
+    /// The stream is sealed: it takes nothing any more.
+    #[error("the stream is sealed")]
+    Sealed,
+    /// The stream takes no message in the place of others.
+    #[error("the stream does not allow a message to take the place of others (allow_rollup)")]
+    RollupNotAllowed,
+    /// The stream takes no batches.
+    #[error("the stream does not allow atomic batches (allow_atomic)")]
+    BatchNotAllowed,
+    /// More messages, or bytes, than a batch takes.
+    #[error(
+        "a batch takes at most {} messages and {} bytes",
+        crate::limits::BATCH_MESSAGES_MAX,
+        crate::limits::BATCH_BYTES_MAX
+    )]
+    BatchTooLarge,
+    /// A message id that the batch holds twice, or that was recorded within the window.
+    #[error("the batch holds a message that was recorded already")]
+    BatchDuplicate,
+    /// What a batch cannot say of this message: a precondition that an earlier message of the batch
+    /// decides, or a rollup of what the batch itself brings.
+    #[error("a batch cannot say this of the message: {0}")]
+    BatchUnsupported(&'static str),
+    /// The position that was given is not behind the last. Never worth trying again.
+    #[error("position {seq} was given, and the last is {last}")]
+    Position {
+        /// What was given.
+        seq: u64,
+        /// The last position.
+        last: u64,
+    },
     /// The stream is at a limit and discards new messages. Try again when there is room.
     #[error("the stream is full: {limit}")]
     Full {
@@ -73,6 +107,16 @@ pub enum AppendError {
     /// was recorded is unknown.** Try again, with the same message id, when the node is back.
     #[error("the journal is closed: {0}")]
     Closed(String),
+}
+
+/// Why a batch was refused. Nothing of it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("message {index} of the batch: {error}")]
+pub struct BatchError {
+    /// Which message, counted from 0; 0 where it is the batch as such.
+    pub index: usize,
+    /// Why.
+    pub error: AppendError,
 }
 
 /// Why a stream, or what was asked of it, was refused.
@@ -155,6 +199,9 @@ pub enum ConsumerError {
         /// The consumer.
         name: String,
     },
+    /// The stream has as many consumers as it takes.
+    #[error("the stream takes at most {0} consumers")]
+    TooMany(u64),
     /// A consumer of that name exists with another configuration.
     #[error("the consumer '{0}' exists with another configuration; update it instead")]
     Exists(String),

@@ -11,6 +11,22 @@ pub const MESSAGE_ID_BYTES_MAX: usize = 512;
 /// Most subject patterns of a stream, and most filters of a consumer or a read.
 pub const PATTERNS_MAX: usize = 256;
 
+/// Most messages of one atomic batch: NATS's default. All of them are held until the last has come.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+
+/// Most bytes of the messages of one atomic batch, counted as [`event::Message::size`]: it becomes one
+/// write of the log.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The lifetime of a message that does not go by age at all.
+pub const TTL_NEVER: Duration = Duration::MAX;
+
+/// Shortest life of a marker: NATS counts lifetimes in seconds.
+pub const MARKER_TTL_MIN: Duration = Duration::from_secs(1);
+
+/// Most sources of a stream: each is a consumer of another stream.
+pub const SOURCES_MAX: usize = 256;
+
 /// De-duplication window where none is configured: NATS's default.
 pub const DUPLICATE_WINDOW_DEFAULT: Duration = Duration::from_secs(120);
 

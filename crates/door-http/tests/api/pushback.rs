@@ -30,6 +30,18 @@ impl Journal for Stuck {
         }
     }
 
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        self.local.append_all(appends, done);
+    }
+
+    fn version(&self) -> u64 {
+        self.local.version()
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        self.local.deleted(stream, from, limit)
+    }
+
     fn health(&self) -> Health {
         self.health.lock().unwrap().clone()
     }

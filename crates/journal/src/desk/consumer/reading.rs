@@ -75,6 +75,7 @@ impl Consumer {
             start: Start::Seq(self.cursor),
             filters: self.config.filters.clone(),
             last_per_subject: false,
+            until: None,
             limit,
             bytes: AHEAD_BYTES_MAX,
             wait: None,
