@@ -10,7 +10,7 @@ use event::{Moment, Pattern, Subject};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
     Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError,
-    StreamInfo, SubjectState,
+    StreamInfo, SubjectState, Watcher,
 };
 
 use crate::metrics::AppendMetrics;
@@ -146,6 +146,23 @@ impl Journal for Metered {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.journal.consumer_pause(stream, consumer, until)
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.journal.consumer_reset(stream, consumer, to)
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.journal.consumer_unpin(stream, consumer, group)
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.journal.watch(watcher);
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

@@ -10,7 +10,7 @@ use event::{Moment, Pattern, Subject};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
     Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError,
-    StreamInfo, SubjectState, answer, ready,
+    StreamInfo, SubjectState, Watcher, answer, ready,
 };
 use parking_lot::Mutex;
 
@@ -246,6 +246,23 @@ impl Journal for DiskJournal {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.consumers.pause(stream, consumer, until)
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.consumers.reset(stream, consumer, to)
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.consumers.unpin(stream, consumer, group)
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.consumers.watch(watcher);
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

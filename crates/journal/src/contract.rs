@@ -11,6 +11,7 @@ use event::{Moment, Pattern, Subject};
 use crate::config::StreamConfig;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, Sink};
 use crate::error::{AckError, AppendError, BatchError, ConsumerError, ReadError, StreamError};
+use crate::news::Watcher;
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
 /// What is called when a verb is done. Called once, from the engine's thread: must not block.
@@ -136,12 +137,39 @@ pub trait Journal: Send + Sync {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>>;
 
+    /// Forgets what is outstanding and starts over: behind the acknowledgement floor, or at the position
+    /// `to`, which a consumer that starts at the last or at new messages refuses. Counts its
+    /// deliveries anew.
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        let _unused = to;
+        ready(Err(ConsumerError::NotFound { stream: stream.into(), name: consumer.into() }))
+    }
+
+    /// Lets go of the pinned user of a priority group: the next to be served is pinned.
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        let _unused = group;
+        ready(Err(ConsumerError::NotFound { stream: stream.into(), name: consumer.into() }))
+    }
+
+    /// Has a watcher told of what happens, from now on until the journal is dropped.
+    fn watch(&self, watcher: Watcher) {
+        drop(watcher);
+    }
+
     /// Pulls. Everything, refusal too, is told to the sink.
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>);
 
     /// Says something of a delivery. `done` is called when it is taken; it survives a crash within
     /// a second, or at once where `synced`.
     fn acknowledge(&self, token: AckToken, ack: Ack, synced: bool, done: Done<Result<(), AckError>>);
+
+    /// Sinks that took a pause may take more: asks them soon, and not only when it is their time.
+    fn nudge(&self) {}
 
     /// How it is.
     fn health(&self) -> Health;

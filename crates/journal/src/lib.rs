@@ -33,16 +33,19 @@ mod error;
 pub mod limits;
 pub mod local;
 pub mod memory;
+mod news;
 pub mod rules;
 mod stream;
 pub mod suite;
 
 pub use config::{Discard, Republish, Retention, Source, SourceStart, Storage, StreamConfig};
 pub use consumer::{
-    Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, ConsumerStart, Delivery, Fetch, FetchEnd, Sink, Want,
+    Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, ConsumerStart, Delivery, Fetch, FetchEnd, GroupState,
+    PriorityConfig, PriorityPolicy, Sink, Want,
 };
 pub use contract::{Answer, Done, Health, Journal, answer, ready};
-pub use error::{AckError, AppendError, BatchError, ConsumerError, FetchError, ReadError, StreamError};
+pub use error::{AckError, AppendError, BatchError, ConsumerError, FetchError, QueueError, ReadError, StreamError};
+pub use news::{JournalEvent, Streams, Unpinned, Watcher};
 pub use stream::{
     Append, Expect, Page, Proof, Purge, Read, Receipt, Rollup, Start, Stored, StreamInfo, StreamState, SubjectState,
     Until,

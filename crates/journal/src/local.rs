@@ -29,6 +29,7 @@ use crate::contract::{Answer, Done, Health, Journal, ready};
 use crate::desk::Removed;
 use crate::error::{AckError, AppendError, BatchError, ConsumerError, ReadError, StreamError};
 use crate::memory::Memory;
+use crate::news::Watcher;
 use crate::rules::check_consumers;
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
@@ -388,6 +389,23 @@ impl Journal for Local {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.shared.on_consumers(|consumers, now, done| consumers.pause(now, stream, consumer, until, done))
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.shared.on_consumers(|consumers, now, done| consumers.reset(now, stream, consumer, to, done))
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.shared.on_consumers(|consumers, now, done| consumers.unpin(now, stream, consumer, group, done))
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.shared.with(|state, _| state.consumers.watch(watcher));
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

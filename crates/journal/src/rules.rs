@@ -1,6 +1,8 @@
 //! The rules that every engine applies in the same words: what a declaration must be, and whether
 //! an append is taken.
 
+mod consumers;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,13 +13,14 @@ use bytes::Bytes;
 use event::{Headers, Message, Moment, Pattern, Subject};
 
 use crate::config::{Discard, Source, StreamConfig};
-use crate::consumer::{AckPolicy, ConsumerConfig};
 use crate::error::{AppendError, BatchError, ConsumerError, StreamError};
 use crate::limits::{
-    ACK_PENDING_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, INACTIVE_DEFAULT, MARKER_TTL_MIN, MESSAGE_ID_BYTES_MAX,
-    NAME_BYTES_MAX, PATTERNS_MAX, SOURCES_MAX,
+    BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, MARKER_TTL_MIN, MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX, PATTERNS_MAX,
+    SOURCES_MAX,
 };
 use crate::stream::{Append, Purge, Rollup, StreamState};
+
+pub use consumers::{check_consumer, check_consumer_update};
 
 /// What the rules ask of one stream's contents.
 pub trait Contents {
@@ -519,62 +522,4 @@ pub fn check_stream_update(old: &StreamConfig, new: &StreamConfig) -> Result<(),
         return fixed("mirror");
     }
     Ok(())
-}
-
-/// Judges a consumer's declaration, and fills its defaults.
-///
-/// # Errors
-/// [`ConsumerError::Invalid`] naming the field.
-pub fn check_consumer(mut config: ConsumerConfig) -> Result<ConsumerConfig, ConsumerError> {
-    let invalid = |field, reason: &str| Err(ConsumerError::Invalid { field, reason: reason.to_string() });
-    check_name(&config.name, "name").map_err(|(field, reason)| ConsumerError::Invalid { field, reason })?;
-    if config.filters.len() > PATTERNS_MAX {
-        return invalid("filters", "must be at most 256 patterns");
-    }
-    for (place, ours) in config.filters.iter().enumerate() {
-        for theirs in config.filters.iter().skip(place + 1) {
-            if ours.overlaps(theirs) {
-                let reason = format!("must not overlap one another: '{ours}' and '{theirs}' do");
-                return Err(ConsumerError::Invalid { field: "filters", reason });
-            }
-        }
-    }
-    if config.ack_wait.is_zero() {
-        return invalid("ack_wait", "must be longer than zero");
-    }
-    if config.deliver_max == Some(0) {
-        return invalid("deliver_max", "must be at least 1; leave it out for no limit");
-    }
-    if config.ack_pending_max == 0 || config.ack_pending_max > ACK_PENDING_MAX {
-        return invalid("ack_pending_max", "must be 1 to 1000000");
-    }
-    if config.deliver_max.is_some_and(|max| config.backoff.len() as u64 > max) {
-        return invalid("backoff", "must not have more waits than deliver_max has deliveries");
-    }
-    if config.ack == AckPolicy::None && config.deliver_max.is_some_and(|max| max > 1) {
-        return invalid("deliver_max", "has no meaning where nothing is acknowledged");
-    }
-    if !config.durable && config.inactive.is_none() {
-        config.inactive = Some(INACTIVE_DEFAULT);
-    }
-    Ok(config)
-}
-
-/// Judges a change of a consumer's declaration.
-///
-/// # Errors
-/// [`ConsumerError::Invalid`] naming a field that cannot change.
-pub fn check_consumer_update(old: &ConsumerConfig, new: ConsumerConfig) -> Result<ConsumerConfig, ConsumerError> {
-    let new = check_consumer(new)?;
-    let fixed = |field| Err(ConsumerError::Invalid { field, reason: "cannot be changed".to_string() });
-    if old.start != new.start {
-        return fixed("start");
-    }
-    if old.ack != new.ack {
-        return fixed("ack");
-    }
-    if old.durable != new.durable {
-        return fixed("durable");
-    }
-    Ok(new)
 }

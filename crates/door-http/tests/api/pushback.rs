@@ -136,7 +136,7 @@ impl Journal for Stuck {
     }
 
     fn fetch(&self, _stream: &str, _consumer: &str, _fetch: Fetch, sink: Box<dyn Sink>) {
-        sink.end(FetchEnd::Failed(FetchError::Waiting));
+        sink.end(FetchEnd::Failed(FetchError::Waiting { max: 512 }));
     }
 
     fn acknowledge(&self, token: AckToken, ack: Ack, synced: bool, done: Done<Result<(), AckError>>) {
