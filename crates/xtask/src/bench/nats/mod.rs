@@ -250,6 +250,16 @@ const ROWS: &[Row] = &[
             figure("with", "with 10 consumers", Unit::Nanos, &[Asked::AtMost(30.0 * MILLIS)]),
         ],
     },
+    Row {
+        name: "cluster",
+        title: "cluster of three, three replicas, 128 B, 256 in flight: straight, and through our engine on it",
+        kinds: ALL,
+        run: publish::cluster,
+        figures: &[
+            figure("rate", "messages, its default", Unit::Rate, &[Asked::Times(Kind::Nats, 0.7)]),
+            figure("rate_synced", "messages, synced", Unit::Rate, &[Asked::Times(Kind::NatsSynced, 0.7)]),
+        ],
+    },
 ];
 
 /// What is to be run.
@@ -299,6 +309,7 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     let given = flags.all("nats-server").pop().map(PathBuf::from);
     flags.nothing_left()?;
     let folder = scratch()?;
+    let _sweeper = server::Sweeper::watch(&folder)?;
     let done = run_in(&wanted, given, folder.clone());
     let _left_behind = fs::remove_dir_all(&folder);
     done
@@ -309,7 +320,7 @@ fn run_in(wanted: &Wanted, given: Option<PathBuf>, folder: PathBuf) -> Result<bo
     let theirs = wanted.kinds.iter().any(|kind| *kind != Kind::Ours);
     let target = folder.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
     let programs = Programs {
-        tidings: if ours { Some(node::build(true)?) } else { None },
+        tidings: if ours { Some(binary()?) } else { None },
         nats: if theirs { Some(server::find_nats(given, &target)?) } else { None },
         folder: folder.clone(),
     };
@@ -348,6 +359,11 @@ fn run_row(row: &'static Row, wanted: &Wanted, programs: &Programs) -> Verdict {
         }
     }
     verdict
+}
+
+fn binary() -> Result<PathBuf, String> {
+    let binary = node::build(true)?;
+    binary.canonicalize().map_err(|error| format!("{}: {error}", binary.display()))
 }
 
 /// Waits for a quiet machine; `false` where there was none.

@@ -3,13 +3,14 @@
 //! One connection, one thread: it writes as many as were acknowledged since it wrote last. Every
 //! acknowledgement is read: an error, a duplicate or a position that comes twice ends the run.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::core::SIZE;
-use super::server::{Kind, Programs, Server};
+use super::server::{ANSWER_MAX, Kind, Programs, Server};
 use super::wire::{Batch, Got, Wire, number};
 use super::{Scale, Values, per_message, rate};
 use crate::bench::percentile;
@@ -45,10 +46,14 @@ struct Published {
 
 /// Declares the stream.
 pub fn declare(wire: &mut Wire, subject: &str) -> Result<(), String> {
+    declare_replicated(wire, subject, 1)
+}
+
+fn declare_replicated(wire: &mut Wire, subject: &str, replicas: u64) -> Result<(), String> {
     // The window for message ids outlasts a slow run.
     let config = json!({"name": STREAM, "subjects": [subject], "retention": "limits", "storage": "file",
-        "discard": "old", "num_replicas": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
-        "max_msgs_per_subject": -1, "max_msg_size": -1, "duplicate_window": 600_000_000_000_u64,
+        "discard": "old", "num_replicas": replicas, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1,
+        "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1, "duplicate_window": 600_000_000_000_u64,
         "allow_direct": true});
     wire.api(&format!("STREAM.CREATE.{STREAM}"), &config).map(drop)
 }
@@ -65,17 +70,23 @@ pub fn fill(server: &Server, messages: u64, subjects: u64, id: bool) -> Result<(
     let mut control = server.connect()?;
     declare(&mut control, "s.>")?;
     let id = id.then_some("id-########");
-    publish(server, subjects, id, WINDOW_FILL, Until::Count(messages))?;
+    publish(server.address, subjects, id, WINDOW_FILL, Until::Count(messages))?;
     let (stored, last) = state(&mut control)?;
     if (stored, last) == (messages, messages) { Ok(()) } else { Err(format!("{stored} of {messages} stored")) }
 }
 
-fn publish(server: &Server, subjects: u64, id: Option<&str>, window: usize, until: Until) -> Result<Published, String> {
-    let mut wire = server.connect()?;
+fn publish(
+    address: SocketAddr,
+    subjects: u64,
+    id: Option<&str>,
+    window: usize,
+    until: Until,
+) -> Result<Published, String> {
+    let mut wire = Wire::open(address)?;
     wire.subscribe("_INBOX.p", "", 1)?;
     let subject = if subjects > 1 { "s.########" } else { "s.one" };
     let mut batch = Batch::new(subject, subjects, "_INBOX.p", id, SIZE, window);
-    let base = state(&mut server.connect()?)?.1;
+    let base = state(&mut Wire::open(address)?)?.1;
     let mut done = Published::default();
     let (mut sent, mut positions, mut room) = (0, 0, window);
     let begun = Instant::now();
@@ -148,7 +159,7 @@ fn measure(
     let mut control = server.connect()?;
     declare(&mut control, "s.>")?;
     let cpu = server.cpu()?;
-    let mut done = publish(&server, subjects, id.then_some("id-########"), window, Until::Time(time))?;
+    let mut done = publish(server.address, subjects, id.then_some("id-########"), window, Until::Time(time))?;
     let used = server.cpu()? - cpu;
     let (stored, last) = state(&mut control)?;
     if (stored, last) != (done.count, done.count) {
@@ -189,7 +200,7 @@ pub fn idle_consumers(programs: &Programs, kind: Kind, scale: &Scale) -> Result<
     declare(&mut control, "s.>")?;
     let cost = |control: &mut Wire| -> Result<(f64, f64), String> {
         let cpu = server.cpu()?;
-        let done = publish(&server, 1, None, WINDOW, Until::Time(scale.time(3)))?;
+        let done = publish(server.address, 1, None, WINDOW, Until::Time(scale.time(3)))?;
         // What consumers were told of may still be worked on.
         thread::sleep(SETTLE / 2);
         state(control)?;
@@ -237,4 +248,64 @@ pub fn unanswered(programs: &Programs, kind: Kind, scale: &Scale) -> Result<Valu
         stored = now;
     }
     Ok(vec![("kept", stored as f64 * 100.0 / all as f64), ("rate", rate(all, took))])
+}
+
+/// Three replicas on a cluster: straight to it, and through a node of ours whose engine it is.
+pub fn cluster(programs: &Programs, kind: Kind, scale: &Scale) -> Result<Values, String> {
+    if kind != Kind::Ours {
+        return straight(programs, kind == Kind::NatsSynced, scale);
+    }
+    let mut values = Vec::new();
+    for (key, synced) in [("rate", false), ("rate_synced", true)] {
+        let nodes = programs.cluster(synced)?;
+        let urls: Vec<String> = nodes.iter().map(|node| format!("nats://{}", node.address)).collect();
+        let arguments = ["--engine".to_string(), urls.join(","), "--replicas".to_string(), "3".to_string()];
+        until_led(&nodes)?;
+        let server = programs.start_with(Kind::Ours, &arguments)?;
+        declare(&mut server.connect()?, "s.>")?;
+        let done = publish(server.address, 1, None, WINDOW, Until::Time(scale.time(5)))?;
+        replicated(&nodes, done.count)?;
+        values.push((key, rate(done.count, done.took)));
+    }
+    Ok(values)
+}
+
+fn straight(programs: &Programs, synced: bool, scale: &Scale) -> Result<Values, String> {
+    let nodes = programs.cluster(synced)?;
+    until_led(&nodes)?;
+    let first = nodes.first().ok_or("a cluster of none")?;
+    declare_replicated(&mut first.connect()?, "s.>", 3)?;
+    let done = publish(first.address, 1, None, WINDOW, Until::Time(scale.time(5)))?;
+    replicated(&nodes, done.count)?;
+    Ok(vec![(if synced { "rate_synced" } else { "rate" }, rate(done.count, done.took))])
+}
+
+/// Waits until the cluster takes a stream of three replicas.
+fn until_led(nodes: &[Server]) -> Result<(), String> {
+    let first = nodes.first().ok_or("a cluster of none")?;
+    let config = json!({"name": "FIRST", "subjects": ["first"], "num_replicas": 3, "storage": "file"});
+    let begun = Instant::now();
+    loop {
+        // Without a leader a node is silent.
+        let mut wire = first.connect()?.impatient(ANSWER_MAX);
+        match wire.api("STREAM.CREATE.FIRST", &config) {
+            Ok(_) => return first.connect()?.api("STREAM.DELETE.FIRST", &Value::Null).map(drop),
+            Err(reason) if begun.elapsed() > ARRIVE_MAX => return Err(reason),
+            Err(_) => thread::sleep(SETTLE / 10),
+        }
+    }
+}
+
+/// What was acknowledged is in a stream of three replicas.
+fn replicated(nodes: &[Server], count: u64) -> Result<(), String> {
+    let mut wire = nodes.first().ok_or("a cluster of none")?.connect()?;
+    let list = wire.api("STREAM.LIST", &Value::Null)?;
+    let streams = list["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let holds = |stream: &&Value| {
+        stream["config"]["num_replicas"].as_u64() == Some(3) && stream["state"]["messages"].as_u64() >= Some(count)
+    };
+    if streams.iter().any(|stream| holds(&stream)) {
+        return Ok(());
+    }
+    Err(format!("no stream of three replicas holds {count} messages: {list}"))
 }

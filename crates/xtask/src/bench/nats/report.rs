@@ -105,7 +105,7 @@ impl Verdict {
         let one = |asked: &Asked| match asked {
             Asked::AtLeast(bound) => format!("at least {}", spell(figure.unit, *bound)),
             Asked::AtMost(bound) => format!("at most {}", spell(figure.unit, *bound)),
-            Asked::Times(kind, times) if *times <= 1.0 => format!("level with {}", kind.name()),
+            Asked::Times(kind, 1.0) => format!("level with {}", kind.name()),
             Asked::Times(kind, times) => format!("{times} times {}", kind.name()),
             Asked::NotAbove(kind) => format!("not above {}", kind.name()),
         };

@@ -58,6 +58,8 @@ pub struct Wire {
     inbox: u64,
     /// How long a read waits now.
     patience: Duration,
+    /// How long the server may stay silent.
+    silence: Duration,
     /// When the server last sent something, or something was first expected.
     heard: Instant,
 }
@@ -71,10 +73,24 @@ impl Wire {
         stream.set_read_timeout(Some(LOOK)).map_err(failed)?;
         stream.set_write_timeout(Some(SILENCE_MAX)).map_err(failed)?;
         let heard = Instant::now();
-        let mut wire = Wire { stream, buffer: vec![0; READ_BYTES], held: 0..0, inbox: 0, patience: LOOK, heard };
+        let mut wire = Wire {
+            stream,
+            buffer: vec![0; READ_BYTES],
+            held: 0..0,
+            inbox: 0,
+            patience: LOOK,
+            silence: SILENCE_MAX,
+            heard,
+        };
         wire.send(CONNECT.as_bytes())?;
         wire.pong()?;
         Ok(wire)
+    }
+
+    /// Gives up earlier than usual on a server that is silent.
+    pub fn impatient(mut self, silence: Duration) -> Wire {
+        self.silence = silence;
+        self
     }
 
     /// Writes all of it.
@@ -124,7 +140,7 @@ impl Wire {
     /// Reads once, at least one byte.
     pub fn fill(&mut self) -> Result<(), String> {
         self.heard = Instant::now();
-        while !self.fill_for(LOOK)? {}
+        while !self.fill_for(LOOK.min(self.silence))? {}
         Ok(())
     }
 
@@ -143,8 +159,8 @@ impl Wire {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if self.heard.elapsed() > SILENCE_MAX {
-                    return Err(format!("the server was silent for {SILENCE_MAX:?}"));
+                if self.heard.elapsed() > self.silence {
+                    return Err(format!("the server was silent for {:?}", self.silence));
                 }
                 Ok(false)
             }
