@@ -9,6 +9,7 @@
 //! which can be replaced at run time, and a count of bytes in flight, which bounds memory.
 
 mod access;
+mod declare;
 mod deliveries;
 mod fabric;
 pub mod limits;

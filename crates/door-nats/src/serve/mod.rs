@@ -8,6 +8,7 @@ mod accept;
 mod monitor;
 mod outbound;
 mod plain;
+mod stream;
 mod time;
 
 use std::net::SocketAddr;

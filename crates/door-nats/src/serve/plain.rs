@@ -13,7 +13,7 @@ use crate::limits::{PRESSED_PAUSE, READ_BYTES};
 use crate::session::{Connection, Session, Wait};
 
 /// How long to wait before looking again whether the journal or a receiver has room.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Reads without a pause, after which other connections have their turn.
 const TURN_READS: u32 = 16;
 
@@ -84,7 +84,7 @@ pub(super) async fn receive(socket: Arc<TcpStream>, mut session: Session, connec
 }
 
 /// Waits a moment for receivers that have much to take and are taking it.
-async fn pause(session: &mut Session) {
+pub(super) async fn pause(session: &mut Session) {
     let mut waited = Duration::ZERO;
     while waited < PRESSED_PAUSE {
         tokio::time::sleep(LOOK_AGAIN).await;
