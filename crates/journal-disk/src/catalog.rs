@@ -234,10 +234,7 @@ struct StoredSource {
 
 impl StoredTransform {
     fn of(transform: &Transform) -> Self {
-        StoredTransform {
-            source: transform.source().to_owned(),
-            destination: transform.destination().to_owned(),
-        }
+        StoredTransform { source: transform.source().to_owned(), destination: transform.destination().to_owned() }
     }
 
     fn transform(&self) -> Result<Transform, String> {

@@ -89,12 +89,7 @@ impl DiskJournal {
     }
 
     /// Has the consumers told of messages that another took the place of.
-    fn told_of_rollup<T: 'static>(
-        &self,
-        rollup: bool,
-        done: Done<T>,
-        receipt: fn(&T) -> Option<&Receipt>,
-    ) -> Done<T> {
+    fn told_of_rollup<T: 'static>(&self, rollup: bool, done: Done<T>, receipt: fn(&T) -> Option<&Receipt>) -> Done<T> {
         if !rollup {
             return done;
         }

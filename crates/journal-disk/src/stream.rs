@@ -508,7 +508,8 @@ impl Stream {
                     let subject = bytes.get(found.subject_range()).unwrap_or_default();
                     let size = u32::try_from(found.size(&bytes)).unwrap_or(u32::MAX);
                     let subject = Bytes::copy_from_slice(subject);
-                    let message = if marks { Record::read(&bytes).ok().and_then(|record| record.message()) } else { None };
+                    let message =
+                        if marks { Record::read(&bytes).ok().and_then(|record| record.message()) } else { None };
                     let marker = message.is_some_and(|message| rules::is_marker(&message.headers));
                     return Ok(Known { seq, time: found.time, subject, size, marker });
                 }
