@@ -426,6 +426,10 @@ impl Journal for Local {
         });
     }
 
+    fn nudge(&self) {
+        self.shared.with(|state, now| state.consumers.nudge(now, &mut state.calls));
+    }
+
     fn health(&self) -> Health {
         let closed = self.shared.state.lock().closed;
         Health { refusing: closed.then(|| CLOSED.to_string()), ..Health::default() }
