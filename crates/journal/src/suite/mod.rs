@@ -10,6 +10,7 @@ pub mod consumers;
 pub mod crash;
 pub mod deliveries;
 pub mod fetches;
+pub mod groups;
 pub mod reads;
 pub mod records;
 pub mod streams;
@@ -137,6 +138,16 @@ macro_rules! journal_suite {
             a_read_waits_only_for_what_it_wants
             a_dropped_read_disturbs_nobody
             a_stream_that_goes_ends_the_reads_that_wait_on_it
+        );
+        $crate::journal_suite!(@room groups, $make,
+            the_floor_names_the_delivery_it_is_at
+            a_token_without_a_tag_must_be_of_a_delivery
+            a_consumer_limits_its_fetches
+            one_user_is_pinned_until_it_is_let_go
+            thresholds_and_numbers_say_who_is_served
+            a_reset_starts_over
+            what_is_pending_is_counted
+            a_watcher_is_told
         );
         $crate::journal_suite!(@room crash, $make,
             streams_survive_as_declared
