@@ -1,0 +1,286 @@
+//! The verbs on consumers, and what this node remembers of each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_nats::SubscribeError;
+use event::Moment;
+use futures_util::StreamExt;
+use journal::rules::{check_consumer, check_consumer_update};
+use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+
+use crate::api::{Fault, call, call_noting};
+use crate::declared::{consumer_from, consumer_onto, is_internal};
+use crate::engine::Shared;
+use crate::flights::Flights;
+use crate::follow::is_own;
+use crate::keeper;
+use crate::streams::is_name;
+use crate::wire::{Anything, Consumer as Wire, Consumers, Object, moment};
+
+const NO_STREAM: u32 = 10059;
+const NOT_FOUND: u32 = 10014;
+
+/// Notices of consumers that came and went.
+const NOTICES: [&str; 2] = ["$JS.EVENT.ADVISORY.CONSUMER.CREATED.>", "$JS.EVENT.ADVISORY.CONSUMER.DELETED.>"];
+
+/// A consumer as this node knows it.
+pub(crate) struct Consumer {
+    pub(crate) stream: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) created: Moment,
+    pub(crate) config: ConsumerConfig,
+    pub(crate) flights: Arc<Mutex<Flights>>,
+    /// Messages given up that left no dead letter, as far as this node saw.
+    pub(crate) unkept: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    /// Tells this consumer from an earlier one of the same name.
+    pub(crate) fn tag(&self) -> u64 {
+        self.created.nanos()
+    }
+}
+
+type Key = (String, String);
+
+/// What this node remembers of consumers.
+#[derive(Default)]
+pub(crate) struct Desk(Mutex<HashMap<Key, Arc<Consumer>>>);
+
+impl Desk {
+    fn get(&self, stream: &str, name: &str) -> Option<Arc<Consumer>> {
+        self.0.lock().get(&(stream.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Remembers a consumer as it is now; what was out of just this one stays out.
+    fn enter(&self, wire: &Wire, stream: &str) -> Arc<Consumer> {
+        let mut consumers = self.0.lock();
+        let key = (stream.to_owned(), wire.name.clone());
+        let created = moment(&wire.created);
+        let same = consumers.get(&key).filter(|known| known.created == created);
+        let (flights, unkept) = same
+            .map(|known| (Arc::clone(&known.flights), Arc::clone(&known.unkept)))
+            .unwrap_or_default();
+        flights.lock().floor(wire.ack_floor.stream_seq);
+        let consumer = Arc::new(Consumer {
+            stream: stream.into(),
+            name: wire.name.as_str().into(),
+            created,
+            config: consumer_from(&wire.name, &wire.config),
+            flights,
+            unkept,
+        });
+        consumers.insert(key, Arc::clone(&consumer));
+        consumer
+    }
+
+    pub(crate) fn forget(&self, stream: &str, name: &str) {
+        self.0.lock().remove(&(stream.to_owned(), name.to_owned()));
+    }
+
+    pub(crate) fn forget_stream(&self, stream: &str) {
+        self.0.lock().retain(|(of, _), _| of != stream);
+    }
+}
+
+/// Keeps what is remembered true: a consumer of which there is a notice is asked for again.
+pub(crate) async fn watch(shared: &Arc<Shared>) -> Result<(), SubscribeError> {
+    for notice in NOTICES {
+        let mut notices = shared.client.subscribe(notice).await?;
+        let weak = Arc::downgrade(shared);
+        tokio::spawn(async move {
+            while let Some(wire) = notices.next().await {
+                let Some(shared) = weak.upgrade() else { break };
+                let mut tokens = wire.subject.as_str().rsplit('.');
+                let (Some(name), Some(stream)) = (tokens.next(), tokens.next()) else { continue };
+                if shared.desk.get(stream, name).is_some() {
+                    // What is not there any more is forgotten by asking.
+                    let _gone = ask(&shared, stream, name).await;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn missing(stream: &str, name: &str) -> ConsumerError {
+    ConsumerError::NotFound { stream: stream.to_owned(), name: name.to_owned() }
+}
+
+fn refused(stream: &str, name: &str, fault: Fault) -> ConsumerError {
+    let invalid = |field, reason: String| ConsumerError::Invalid { field, reason };
+    match fault {
+        Fault::Unreachable(reason) => ConsumerError::Closed(reason),
+        Fault::Refused(error) => match error.err_code {
+            NO_STREAM => ConsumerError::NoStream(stream.to_owned()),
+            NOT_FOUND | 10149 => missing(stream, name),
+            10148 | 10013 | 10105 => ConsumerError::Exists(name.to_owned()),
+            10093 | 10099 | 10100 | 10136 | 10138 => invalid("filters", error.to_string()),
+            10098 => invalid("ack", error.to_string()),
+            10101 => invalid("start", error.to_string()),
+            10121 => invalid("ack_pending_max", error.to_string()),
+            10153 => invalid("inactive", error.to_string()),
+            10023 | 10026 | 10028 | 10047 => ConsumerError::Storage(error.to_string()),
+            _ if error.code >= 500 => ConsumerError::Storage(error.to_string()),
+            _ => invalid("config", error.to_string()),
+        },
+    }
+}
+
+/// Asks the servers for a consumer.
+pub(crate) async fn ask(shared: &Shared, stream: &str, name: &str) -> Result<(Wire, Arc<Consumer>), ConsumerError> {
+    if !is_name(stream) || is_internal(stream) {
+        return Err(ConsumerError::NoStream(stream.to_owned()));
+    }
+    if !is_name(name) {
+        return Err(missing(stream, name));
+    }
+    match call::<Wire>(&shared.client, &format!("CONSUMER.INFO.{stream}.{name}"), &Value::Null).await {
+        Ok(wire) => {
+            let consumer = shared.desk.enter(&wire, stream);
+            Ok((wire, consumer))
+        }
+        Err(fault) => {
+            if matches!(fault.number(), NO_STREAM | NOT_FOUND) {
+                shared.desk.forget(stream, name);
+            }
+            Err(refused(stream, name, fault))
+        }
+    }
+}
+
+/// A consumer, as it is remembered or else asked for.
+pub(crate) async fn find(shared: &Shared, stream: &str, name: &str) -> Result<Arc<Consumer>, ConsumerError> {
+    match shared.desk.get(stream, name) {
+        Some(known) => Ok(known),
+        None => Ok(ask(shared, stream, name).await?.1),
+    }
+}
+
+async fn told(shared: &Shared, wire: &Wire, consumer: &Consumer) -> ConsumerInfo {
+    let kept = keeper::count(shared, &consumer.stream, &consumer.name).await;
+    let acked = consumer.config.ack != AckPolicy::None;
+    ConsumerInfo {
+        stream: Arc::clone(&consumer.stream),
+        config: consumer.config.clone(),
+        created: consumer.created,
+        delivered: wire.delivered.stream_seq,
+        deliveries: wire.delivered.consumer_seq,
+        ack_floor: if acked { wire.ack_floor.stream_seq } else { wire.delivered.stream_seq },
+        ack_pending: if acked { wire.num_ack_pending } else { 0 },
+        redelivered: wire.num_redelivered,
+        pending: wire.num_pending,
+        waiting: wire.num_waiting,
+        dead: kept + consumer.unkept.load(Ordering::Acquire),
+    }
+}
+
+async fn put(
+    shared: &Arc<Shared>,
+    stream: &str,
+    action: &str,
+    config: &ConsumerConfig,
+    onto: Object,
+) -> Result<ConsumerInfo, ConsumerError> {
+    if config.deliver_max.is_some() && config.ack != AckPolicy::None {
+        keeper::ensure(shared).await.map_err(|fault| refused(stream, &config.name, fault))?;
+    }
+    let name = &config.name;
+    let body = json!({ "stream_name": stream, "config": consumer_onto(config, onto), "action": action });
+    let asked: Result<Wire, Fault> = call(&shared.client, &format!("CONSUMER.CREATE.{stream}.{name}"), &body).await;
+    let wire = asked.map_err(|fault| refused(stream, name, fault))?;
+    let consumer = shared.desk.enter(&wire, stream);
+    Ok(told(shared, &wire, &consumer).await)
+}
+
+pub(crate) async fn create(
+    shared: Arc<Shared>,
+    stream: String,
+    config: ConsumerConfig,
+) -> Result<ConsumerInfo, ConsumerError> {
+    let config = check_consumer(config)?;
+    match ask(&shared, &stream, &config.name).await {
+        Ok((wire, there)) if there.config == config => return Ok(told(&shared, &wire, &there).await),
+        Ok(_) => return Err(ConsumerError::Exists(config.name)),
+        Err(ConsumerError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    put(&shared, &stream, "create", &config, Map::new()).await
+}
+
+pub(crate) async fn update(
+    shared: Arc<Shared>,
+    stream: String,
+    config: ConsumerConfig,
+) -> Result<ConsumerInfo, ConsumerError> {
+    let (wire, there) = ask(&shared, &stream, &config.name).await?;
+    let config = check_consumer_update(&there.config, config)?;
+    put(&shared, &stream, "update", &config, wire.config).await
+}
+
+pub(crate) async fn delete(shared: Arc<Shared>, stream: String, name: String) -> Result<(), ConsumerError> {
+    if !is_name(&stream) || is_internal(&stream) {
+        return Err(ConsumerError::NoStream(stream));
+    }
+    if !is_name(&name) {
+        return Err(missing(&stream, &name));
+    }
+    let subject = format!("CONSUMER.DELETE.{stream}.{name}");
+    let asked = call_noting::<Anything>(&shared.client, &subject, &Value::Null).await;
+    shared.desk.forget(&stream, &name);
+    match asked {
+        Ok(_) => Ok(()),
+        // The first sending did it.
+        Err((fault, true)) if fault.number() == NOT_FOUND => Ok(()),
+        Err((fault, _)) => Err(refused(&stream, &name, fault)),
+    }
+}
+
+pub(crate) async fn info(shared: Arc<Shared>, stream: String, name: String) -> Result<ConsumerInfo, ConsumerError> {
+    let (wire, consumer) = ask(&shared, &stream, &name).await?;
+    Ok(told(&shared, &wire, &consumer).await)
+}
+
+pub(crate) async fn list(shared: Arc<Shared>, stream: String) -> Result<Vec<ConsumerInfo>, ConsumerError> {
+    if !is_name(&stream) || is_internal(&stream) {
+        return Err(ConsumerError::NoStream(stream));
+    }
+    let (mut infos, mut seen) = (Vec::new(), 0);
+    loop {
+        let subject = format!("CONSUMER.LIST.{stream}");
+        let asked: Result<Consumers, Fault> = call(&shared.client, &subject, &json!({ "offset": seen })).await;
+        let page = asked.map_err(|fault| refused(&stream, "", fault))?;
+        let consumers = page.consumers.unwrap_or_default();
+        seen += consumers.len();
+        let last = consumers.is_empty() || seen >= page.total;
+        for wire in &consumers {
+            // Those that only wake readers are the engine's own.
+            if !is_own(&wire.name) {
+                let consumer = shared.desk.enter(wire, &stream);
+                infos.push(told(&shared, wire, &consumer).await);
+            }
+        }
+        if last {
+            infos.sort_by(|a: &ConsumerInfo, b| a.config.name.cmp(&b.config.name));
+            return Ok(infos);
+        }
+    }
+}
+
+pub(crate) async fn pause(
+    shared: Arc<Shared>,
+    stream: String,
+    name: String,
+    until: Option<Moment>,
+) -> Result<ConsumerInfo, ConsumerError> {
+    ask(&shared, &stream, &name).await?;
+    let body = until.map_or(json!({}), |until| json!({ "pause_until": until.to_string() }));
+    let asked: Result<Anything, Fault> =
+        call(&shared.client, &format!("CONSUMER.PAUSE.{stream}.{name}"), &body).await;
+    asked.map_err(|fault| refused(&stream, &name, fault))?;
+    info(shared, stream, name).await
+}

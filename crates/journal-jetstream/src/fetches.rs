@@ -1,0 +1,366 @@
+//! Fetching: pulls of the servers' messages into a sink.
+//!
+//! A pull asks for what the fetch still lacks. What arrives is handed to the sink in order; while the
+//! sink pauses, it lies here, and no more than one pull's batch can. A pull whose server goes away (a
+//! new leader, a shutdown, silence in place of heartbeats) is asked anew for the rest.
+//!
+//! # Invariants
+//! - The sink is told of its end exactly once, and nothing follows.
+//! - What arrived and was not taken is given back to the servers at once, for another to have.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::{Message as Wire, Subscriber};
+use event::Moment;
+use futures_util::{FutureExt, StreamExt};
+use journal::limits::{FETCH_MESSAGES_MAX, WAIT_MAX};
+use journal::{AckPolicy, AckToken, ConsumerError, Delivery, Fetch, FetchEnd, FetchError, Sink, Want};
+use serde_json::{Map, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::api::{API, nanos};
+use crate::codec::{delivered, number};
+use crate::consumers::{Consumer, ask, find};
+use crate::engine::Shared;
+use crate::flights::Mark;
+use crate::limits::{HEARTBEAT, PUSH_WINDOW, REQUEST_DEADLINE, RETRY_PAUSE, SINK_ASKED_EVERY};
+use crate::turns::Turn;
+
+/// How long one pull of a push-like fetch waits on the servers.
+const PUSH_WAIT: Duration = Duration::from_secs(30);
+
+/// What the servers' answer to a pull may take beyond its own wait.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The servers' own wait, for pulls that wait for nothing else.
+const NOTHING: Duration = Duration::from_secs(5);
+
+pub(crate) fn now() -> Moment {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Moment::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Runs a fetch to its end, and tells the sink.
+pub(crate) async fn fetch(
+    shared: Arc<Shared>,
+    stream: String,
+    consumer: String,
+    fetch: Fetch,
+    sink: Box<dyn Sink>,
+    turn: Turn,
+) {
+    let found = find(&shared, &stream, &consumer).await.map_err(|error| failure(&stream, &consumer, error));
+    let push = fetch.batch == u64::MAX;
+    let checked = found.and_then(|found| match fetch.batch {
+        0 => Err(FetchError::Batch),
+        batch if !push && batch > FETCH_MESSAGES_MAX as u64 => Err(FetchError::Batch),
+        _ => Ok(found),
+    });
+    let consumer = match checked {
+        Ok(consumer) => consumer,
+        Err(error) => return sink.end(FetchEnd::Failed(error)),
+    };
+    let wait = fetch.wait.map(|wait| wait.min(WAIT_MAX));
+    let pull = Pull {
+        shared,
+        consumer,
+        sink,
+        push,
+        left: fetch.batch,
+        bytes: fetch.bytes,
+        until: if push { None } else { wait.map(|wait| Instant::now() + wait) },
+        waits: push || wait.is_some(),
+        asked: 0,
+        one: false,
+        lying: VecDeque::new(),
+        paused: false,
+        answers: None,
+        heard: Instant::now(),
+        failing: None,
+        expired: false,
+        returned: Vec::new(),
+        inbox: String::new(),
+        pulls: 0,
+        turn: Some(turn),
+    };
+    pull.run().await;
+}
+
+fn failure(stream: &str, consumer: &str, error: ConsumerError) -> FetchError {
+    match error {
+        ConsumerError::NotFound { .. } | ConsumerError::NoStream(_) => {
+            FetchError::NotFound { stream: stream.to_owned(), name: consumer.to_owned() }
+        }
+        other => FetchError::Storage(other.to_string()),
+    }
+}
+
+struct Pull {
+    shared: Arc<Shared>,
+    consumer: Arc<Consumer>,
+    sink: Box<dyn Sink>,
+    push: bool,
+    /// Messages that the fetch still lacks.
+    left: u64,
+    /// Bytes that it may still take.
+    bytes: Option<u64>,
+    /// When its wait is over.
+    until: Option<Instant>,
+    waits: bool,
+    /// Messages that the servers were asked for and did not give yet.
+    asked: u64,
+    /// The next message is asked for alone, to be weighed here.
+    one: bool,
+    lying: VecDeque<Delivery>,
+    paused: bool,
+    answers: Option<Subscriber>,
+    heard: Instant,
+    /// Since when no server answers.
+    failing: Option<Instant>,
+    /// The servers have no more, and what lies here is the rest.
+    expired: bool,
+    /// Delivered to us and not taken.
+    returned: Vec<AckToken>,
+    inbox: String,
+    pulls: u64,
+    turn: Option<Turn>,
+}
+
+impl Pull {
+    async fn run(mut self) {
+        let mut asking = interval(SINK_ASKED_EVERY);
+        asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            if let Some(end) = self.hand_over() {
+                break end;
+            }
+            if self.left == 0 {
+                break FetchEnd::Full;
+            }
+            if self.wants_more() {
+                let asked = self.ask().await;
+                self.turn = None;
+                if let Err(error) = asked {
+                    break FetchEnd::Failed(FetchError::Storage(error));
+                }
+            }
+            let Some(answers) = self.answers.as_mut() else {
+                break FetchEnd::Failed(FetchError::Closed(String::from("the connection was lost")));
+            };
+            let ended = tokio::select! {
+                biased;
+                wire = answers.next() => match wire {
+                    Some(wire) => self.take(wire).await,
+                    None => Some(FetchEnd::Failed(FetchError::Closed(String::from("the engine is shutting down")))),
+                },
+                _ = asking.tick() => self.look_around().await,
+            };
+            if let Some(end) = ended {
+                break end;
+            }
+        };
+        self.finish(end).await;
+    }
+
+    fn wants_more(&self) -> bool {
+        if self.push {
+            return !self.paused && self.lying.is_empty() && self.asked <= PUSH_WINDOW / 2;
+        }
+        self.asked == 0 && self.lying.is_empty()
+    }
+
+    /// Sends a pull for what is lacking.
+    async fn ask(&mut self) -> Result<(), String> {
+        let batch = if self.one { 1 } else { self.left.min(if self.push { PUSH_WINDOW } else { u64::MAX }) };
+        let mut what = Map::new();
+        let mut put = |field: &str, value| drop(what.insert(field.to_owned(), value));
+        put("batch", json!(batch));
+        let left = self.until.map_or(PUSH_WAIT, |until| until.saturating_duration_since(Instant::now()));
+        if self.waits && !self.one {
+            let left = left.max(Duration::from_millis(1));
+            put("expires", json!(nanos(left)));
+            if left >= HEARTBEAT * 2 {
+                put("idle_heartbeat", json!(nanos(HEARTBEAT / 2)));
+            }
+        } else {
+            put("no_wait", json!(true));
+            put("expires", json!(nanos(NOTHING)));
+        }
+        if let Some(bytes) = self.bytes.filter(|_| !self.one) {
+            put("max_bytes", json!(bytes.max(1)));
+        }
+        let client = &self.shared.client;
+        let inbox = client.new_inbox();
+        if self.answers.is_none() {
+            self.answers = Some(client.subscribe(format!("{inbox}.>")).await.map_err(|error| error.to_string())?);
+            self.inbox = inbox;
+        }
+        let subject = format!("{API}CONSUMER.MSG.NEXT.{}.{}", self.consumer.stream, self.consumer.name);
+        let body = serde_json::Value::Object(what).to_string().into_bytes();
+        let reply = format!("{}.{}", self.inbox, self.pulls);
+        client.publish_with_reply(subject, reply, body.into()).await.map_err(|error| error.to_string())?;
+        self.pulls += 1;
+        self.asked += batch;
+        self.heard = Instant::now();
+        Ok(())
+    }
+
+    /// Takes what the servers sent. Says how the fetch ends, if it does.
+    async fn take(&mut self, wire: Wire) -> Option<FetchEnd> {
+        self.heard = Instant::now();
+        match wire.status.map(|status| status.as_u16()) {
+            None => {
+                self.failing = None;
+                self.arrived(wire)
+            }
+            Some(100) => None,
+            Some(status) => self.status(status, &wire).await,
+        }
+    }
+
+    fn arrived(&mut self, wire: Wire) -> Option<FetchEnd> {
+        let mark = Mark::of(&wire)?;
+        self.asked = self.asked.saturating_sub(1);
+        let stored = delivered(wire, mark.seq, mark.time)?;
+        let token = AckToken {
+            stream: Arc::clone(&self.consumer.stream),
+            consumer: Arc::clone(&self.consumer.name),
+            tag: self.consumer.tag(),
+            seq: mark.seq,
+            attempt: mark.attempt,
+            order: mark.order,
+        };
+        if self.consumer.config.ack != AckPolicy::None {
+            self.consumer.flights.lock().delivered(&mark, now());
+        }
+        self.lying.push_back(Delivery { token, stored, pending: mark.pending });
+        None
+    }
+
+    async fn status(&mut self, status: u16, wire: &Wire) -> Option<FetchEnd> {
+        let why = wire.description.as_deref().unwrap_or_default();
+        let lacking = number(wire, "Nats-Pending-Messages");
+        self.asked = lacking.map_or(0, |lacking| self.asked.saturating_sub(lacking));
+        match status {
+            404 | 408 if self.one => Some(FetchEnd::Expired),
+            404 | 408 if self.push || self.asked > 0 => None,
+            404 | 408 => self.lying.is_empty().then_some(FetchEnd::Expired).or_else(|| self.expire_after_lying()),
+            409 if why.contains("Consumer Deleted") => Some(FetchEnd::ConsumerDeleted),
+            409 if why.contains("MaxWaiting") => Some(FetchEnd::Failed(FetchError::Waiting)),
+            409 if why.contains("Exceeds MaxBytes") => {
+                (self.asked, self.one) = (0, true);
+                None
+            }
+            409 if why.contains("Batch Completed") => None,
+            503 => self.unheard().await,
+            _ => self.pause_and_ask_anew(why).await,
+        }
+    }
+
+    /// The end came while messages lie here: they are handed over first.
+    fn expire_after_lying(&mut self) -> Option<FetchEnd> {
+        self.left = self.lying.len() as u64;
+        self.expired = true;
+        None
+    }
+
+    /// Nobody takes the pull: the consumer is gone, or has no leader now.
+    async fn unheard(&mut self) -> Option<FetchEnd> {
+        let (stream, name) = (self.consumer.stream.to_string(), self.consumer.name.to_string());
+        match ask(&self.shared, &stream, &name).await {
+            Ok(_) => self.pause_and_ask_anew("no server answers for the consumer").await,
+            Err(ConsumerError::NotFound { .. } | ConsumerError::NoStream(_)) => Some(FetchEnd::ConsumerDeleted),
+            Err(_) => self.pause_and_ask_anew("no server answers for the consumer").await,
+        }
+    }
+
+    async fn pause_and_ask_anew(&mut self, why: &str) -> Option<FetchEnd> {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let over = self.until.is_some_and(|until| Instant::now() >= until);
+        if over {
+            return Some(FetchEnd::Expired);
+        }
+        if !self.waits && since.elapsed() >= REQUEST_DEADLINE {
+            return Some(FetchEnd::Failed(FetchError::Storage(why.to_owned())));
+        }
+        sleep(RETRY_PAUSE.0).await;
+        self.asked = 0;
+        None
+    }
+
+    /// Every now and then: is the user there, are the servers?
+    async fn look_around(&mut self) -> Option<FetchEnd> {
+        match self.sink.ready() {
+            None => return Some(FetchEnd::Closed),
+            Some(ready) => self.paused = !ready,
+        }
+        let silent = self.heard.elapsed();
+        if self.until.is_some_and(|until| Instant::now() >= until + GRACE) {
+            return Some(FetchEnd::Expired);
+        }
+        let patience = if self.waits && self.until.is_none_or(|until| until > Instant::now() + HEARTBEAT * 2) {
+            HEARTBEAT * 2
+        } else {
+            NOTHING + GRACE
+        };
+        if self.asked > 0 && silent >= patience && self.lying.is_empty() {
+            return self.unheard().await;
+        }
+        None
+    }
+
+    /// Hands to the sink what lies here. Says how the fetch ends, if it does.
+    fn hand_over(&mut self) -> Option<FetchEnd> {
+        while !self.paused && self.left > 0 {
+            let Some(delivery) = self.lying.front() else { break };
+            let size = delivery.stored.message.size() as u64;
+            if self.bytes.is_some_and(|bytes| size > bytes) {
+                return Some(FetchEnd::Bytes);
+            }
+            let Some(delivery) = self.lying.pop_front() else { break };
+            let given_back = delivery.token.clone();
+            match self.sink.deliver(delivery) {
+                Want::More => {}
+                Want::Pause => self.paused = true,
+                Want::Closed => {
+                    self.returned.push(given_back);
+                    return Some(FetchEnd::Closed);
+                }
+            }
+            self.bytes = self.bytes.map(|bytes| bytes - size);
+            self.one = false;
+            if !self.push {
+                self.left -= 1;
+            }
+        }
+        (self.expired && self.left == 0).then_some(FetchEnd::Expired)
+    }
+
+    /// Gives back what was not taken, and tells the sink.
+    async fn finish(mut self, end: FetchEnd) {
+        if let Some(mut answers) = self.answers.take() {
+            if self.asked > 0 {
+                // First no more is wanted, then what came meanwhile goes back.
+                let _lost = answers.unsubscribe().await;
+                let _lost = self.shared.client.flush().await;
+                while let Some(Some(wire)) = answers.next().now_or_never() {
+                    if wire.status.is_none() {
+                        self.arrived(wire);
+                    }
+                }
+            }
+        }
+        self.returned.extend(self.lying.drain(..).map(|delivery| delivery.token));
+        if self.consumer.config.ack != AckPolicy::None {
+            for token in &self.returned {
+                let subject = crate::acks::subject(token);
+                // Undelivered, it comes again when its wait is over.
+                let _lost = self.shared.client.publish(subject, "-NAK".into()).await;
+            }
+        }
+        drop(self.turn.take());
+        self.sink.end(end);
+    }
+}
