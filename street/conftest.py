@@ -28,6 +28,7 @@ class Node:
         ports = self.data / "ports.json"
         ports.unlink(missing_ok=True)
         command = [self.binary, "serve", "--http", "127.0.0.1:0", "--data", str(self.data)]
+        command += ["--nats", "127.0.0.1:0", "--monitor", "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(lambda: self._ready(ports), START_SECONDS_MAX, lambda: f"not ready:\n{self.log.read_text()}")

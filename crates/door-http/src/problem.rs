@@ -6,7 +6,7 @@
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use door::{NotAllowed, PublishError, Refused, Unauthenticated};
-use journal::{AckError, AppendError, ConsumerError, FetchError, ReadError, StreamError};
+use journal::{AckError, AppendError, ConsumerError, FetchError, QueueError, ReadError, StreamError};
 use serde_json::{Map, Value, json};
 
 /// Where the problem types are described. The slug follows.
@@ -305,6 +305,14 @@ impl From<AppendError> for Problem {
             AppendError::TooLarge { size, max } => {
                 Problem::too_large(detail, usize::try_from(max).unwrap_or(usize::MAX)).with("size", size)
             }
+            AppendError::NotFound(name) => Problem::no_stream(detail).with("stream", name),
+            AppendError::Sealed => Problem::field("stream", &detail),
+            AppendError::RollupNotAllowed => Problem::field("rollup", &detail),
+            AppendError::Position { .. } => Problem::field("at", &detail),
+            AppendError::BatchNotAllowed
+            | AppendError::BatchTooLarge
+            | AppendError::BatchDuplicate
+            | AppendError::BatchUnsupported(_) => Problem::field("batch", &detail),
             AppendError::IdTooLong => Problem::field("id", &detail),
             AppendError::TtlNotAllowed => Problem::field("ttl", &detail),
             AppendError::Full { limit } => {
@@ -369,8 +377,14 @@ impl From<ConsumerError> for Problem {
             ConsumerError::NotFound { stream, name } => {
                 Problem::no_consumer(detail).with("stream", stream).with("consumer", name)
             }
+            ConsumerError::TooMany(_) => Problem::field("name", &detail),
             ConsumerError::Exists(name) => Problem::exists(detail).with("consumer", name),
             ConsumerError::Invalid { field, reason } => Problem::field(field, &reason),
+            ConsumerError::Queue(QueueError::NotExplicit) => Problem::field("ack", &detail),
+            ConsumerError::Queue(QueueError::NotAll) => Problem::field("start", &detail),
+            ConsumerError::Queue(_) => Problem::field("filters", &detail),
+            ConsumerError::Reset(_) => Problem::field("to", &detail),
+            ConsumerError::NoGroup(_) => Problem::field("group", &detail),
             ConsumerError::Storage(_) => Problem::storage(detail),
             ConsumerError::Closed(_) => Problem::closed(detail),
         }
@@ -384,8 +398,15 @@ impl From<FetchError> for Problem {
             FetchError::NotFound { stream, name } => {
                 Problem::no_consumer(detail).with("stream", stream).with("consumer", name)
             }
-            FetchError::Waiting => Problem::busy(detail),
-            FetchError::Batch => Problem::field("batch", &detail),
+            FetchError::Waiting { .. } => Problem::busy(detail),
+            FetchError::Batch | FetchError::BatchMax { .. } => Problem::field("batch", &detail),
+            FetchError::BytesMax { .. } => Problem::field("bytes", &detail),
+            FetchError::ExpiresMax { .. } => Problem::field("wait", &detail),
+            FetchError::NotOverflow
+            | FetchError::NotPinned
+            | FetchError::Priority
+            | FetchError::GroupMissing
+            | FetchError::GroupUnknown(_) => Problem::field("group", &detail),
             FetchError::Storage(_) => Problem::storage(detail),
             FetchError::Closed(_) => Problem::closed(detail),
         }

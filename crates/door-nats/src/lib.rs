@@ -25,5 +25,5 @@ mod options;
 mod serve;
 mod session;
 
-pub use options::{Authentication, HandshakeFirst, JetStreamOptions, NatsPermissions, NatsUser, Options, Secret};
+pub use options::{Authentication, HandshakeFirst, JetStreamOptions, NatsPermissions, NatsUser, Options, Secret, Tls};
 pub use serve::{NatsDoor, Sockets};

@@ -94,6 +94,10 @@ pub struct JetStreamOptions {
     pub store_dir: String,
 }
 
+/// What is presented to a client that asks for TLS. Asked anew for each connection, so that a
+/// certificate can be replaced.
+pub type Tls = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
 /// What the door is told.
 #[derive(Clone)]
 pub struct Options {
@@ -121,14 +125,14 @@ pub struct Options {
     pub lame_duck: Duration,
     /// Who may enter.
     pub authentication: Authentication,
-    /// With TLS: what is presented. Asked anew for each connection, so that it can be replaced.
-    pub tls: Option<Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>>,
+    /// With TLS: what is presented.
+    pub tls: Option<Tls>,
     /// Whether clients must present a certificate (the `ServerConfig` sees to it).
     pub tls_verify: bool,
     /// When TLS begins.
     pub handshake_first: HandshakeFirst,
-    /// Whether the WebSocket listener speaks TLS.
-    pub websocket_tls: bool,
+    /// With TLS on the WebSocket listener, which may have it without the other: what is presented.
+    pub websocket_tls: Option<Tls>,
     /// JetStream.
     pub jetstream: JetStreamOptions,
 }
@@ -151,7 +155,7 @@ impl Default for Options {
             tls: None,
             tls_verify: false,
             handshake_first: HandshakeFirst::Never,
-            websocket_tls: false,
+            websocket_tls: None,
             jetstream: JetStreamOptions {
                 enabled: true,
                 store_max: None,

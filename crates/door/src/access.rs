@@ -69,6 +69,8 @@ struct Rights {
     name: Arc<str>,
     publish: Vec<Pattern>,
     read: Vec<Pattern>,
+    publish_not: Vec<Pattern>,
+    read_not: Vec<Pattern>,
     admin: bool,
     publish_all: bool,
     read_all: bool,
@@ -79,7 +81,38 @@ impl Principal {
     pub fn new(name: &str, publish: Vec<Pattern>, read: Vec<Pattern>, admin: bool) -> Self {
         let all = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.as_str() == ">");
         let (publish_all, read_all) = (all(&publish), all(&read));
-        Principal(Arc::new(Rights { name: name.into(), publish, read, admin, publish_all, read_all }))
+        let (publish_not, read_not) = (Vec::new(), Vec::new());
+        let name = name.into();
+        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, admin, publish_all, read_all }))
+    }
+
+    fn of(rights: &Rights, publish: Vec<Pattern>, read: Vec<Pattern>, not: (Vec<Pattern>, Vec<Pattern>)) -> Self {
+        let Principal(whole) = Principal::new(&rights.name, publish, read, rights.admin);
+        let (publish_not, read_not) = not;
+        let publish_all = whole.publish_all && publish_not.is_empty();
+        let read_all = whole.read_all && read_not.is_empty();
+        let (publish, read, admin) = (whole.publish.clone(), whole.read.clone(), whole.admin);
+        let name = Arc::clone(&rights.name);
+        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, admin, publish_all, read_all }))
+    }
+
+    /// The same, but what these match it may not publish, and may not read.
+    #[must_use]
+    pub fn denied(&self, publish: Vec<Pattern>, read: Vec<Pattern>) -> Self {
+        Principal::of(&self.0, self.0.publish.clone(), self.0.read.clone(), (publish, read))
+    }
+
+    /// The same, and these too it may publish, and read.
+    #[must_use]
+    pub fn also(&self, publish: &[Pattern], read: &[Pattern]) -> Self {
+        let with = |own: &[Pattern], more: &[Pattern]| own.iter().chain(more).cloned().collect();
+        let not = (self.0.publish_not.clone(), self.0.read_not.clone());
+        Principal::of(&self.0, with(&self.0.publish, publish), with(&self.0.read, read), not)
+    }
+
+    /// Whether it may read a pattern and yet not all that the pattern matches.
+    pub fn is_denied_some_of(&self, pattern: &Pattern) -> bool {
+        self.0.read_not.iter().any(|not| not.overlaps(pattern))
     }
 
     /// One who may do everything: whoever reaches a door that is open.
@@ -99,22 +132,38 @@ impl Principal {
 
     /// Whether it may publish to a subject.
     pub fn may_publish(&self, subject: &str) -> bool {
-        self.0.publish_all || self.0.publish.iter().any(|pattern| pattern.matches(subject))
+        self.0.publish_all
+            || (self.0.publish.iter().any(|pattern| pattern.matches(subject))
+                && !self.0.publish_not.iter().any(|pattern| pattern.matches(subject)))
     }
 
     /// Whether it may publish to every subject of a pattern.
     pub fn may_publish_all(&self, pattern: &Pattern) -> bool {
-        self.0.publish_all || self.0.publish.iter().any(|each| each.contains(pattern))
+        self.0.publish_all
+            || (self.0.publish.iter().any(|each| each.contains(pattern))
+                && !self.0.publish_not.iter().any(|each| each.overlaps(pattern)))
     }
 
     /// Whether it may read a subject.
     pub fn may_read(&self, subject: &str) -> bool {
-        self.0.read_all || self.0.read.iter().any(|pattern| pattern.matches(subject))
+        self.0.read_all
+            || (self.0.read.iter().any(|pattern| pattern.matches(subject))
+                && !self.0.read_not.iter().any(|pattern| pattern.matches(subject)))
     }
 
     /// Whether it may read every subject of a pattern.
     pub fn may_read_all(&self, pattern: &Pattern) -> bool {
-        self.0.read_all || self.0.read.iter().any(|each| each.contains(pattern))
+        self.0.read_all
+            || (self.0.read.iter().any(|each| each.contains(pattern))
+                && !self.0.read_not.iter().any(|each| each.overlaps(pattern)))
+    }
+
+    /// Whether it may listen to a pattern: each message is judged besides where some of it
+    /// [is denied](Principal::is_denied_some_of).
+    pub fn may_listen(&self, pattern: &Pattern) -> bool {
+        self.0.read_all
+            || (self.0.read.iter().any(|each| each.contains(pattern))
+                && !self.0.read_not.iter().any(|each| each.contains(pattern)))
     }
 
     /// Whether it may read everything there is.
@@ -210,6 +259,18 @@ mod tests {
         assert_eq!(TokenHash::from_hex(hex), Some(TokenHash::of("one")));
         assert_eq!(TokenHash::from_hex("76"), None);
         assert_eq!(TokenHash::from_hex(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn what_is_denied_is_taken_out_of_what_is_allowed() {
+        let p = |text| Pattern::parse(text).unwrap();
+        let who = Principal::anyone().denied(vec![p("a.b")], vec![p("a.b")]);
+        assert!(who.may_publish("a.c") && !who.may_publish("a.b") && !who.may_publish_all(&p("a.*")));
+        assert!(who.may_read("a.c") && !who.may_read("a.b") && !who.reads_everything());
+        assert!(who.may_listen(&p("a.*")) && who.is_denied_some_of(&p("a.*")) && !who.may_read_all(&p("a.*")));
+        assert!(!who.may_listen(&p("a.b")) && who.may_read_all(&p("b.>")));
+        let more = Principal::new("p", vec![], vec![], false).also(&[p("x")], &[p("y")]);
+        assert!(more.may_publish("x") && more.may_read("y") && !more.may_read("x"));
     }
 
     #[test]

@@ -236,12 +236,13 @@ impl Port {
         self.0.catalogue.fetch_add(1, Ordering::Release);
     }
 
-    /// Adds a listener for what is published from now on.
+    /// Adds a listener for what is published from now on. Where some of what it wants is denied, the
+    /// taker judges each message itself.
     ///
     /// # Errors
     /// [`NotAllowed`] naming the pattern.
     pub fn listen(&self, who: &Principal, listener: Listener) -> Result<ListenerId, NotAllowed> {
-        match listener.patterns.iter().find(|pattern| !who.may_read_all(pattern)) {
+        match listener.patterns.iter().find(|pattern| !who.may_listen(pattern)) {
             Some(pattern) => Err(refusal(who, Verb::Read, pattern.as_str())),
             None => Ok(self.0.fabric.join(listener)),
         }

@@ -16,6 +16,7 @@ pub mod limits;
 mod message;
 mod moment;
 mod subject;
+mod transform;
 pub mod units;
 mod wanted;
 
@@ -23,4 +24,5 @@ pub use headers::{HeaderError, Headers};
 pub use message::Message;
 pub use moment::{Moment, MomentError};
 pub use subject::{Pattern, Subject, SubjectError, decode_token, encode_token};
+pub use transform::{Transform, TransformError};
 pub use wanted::Wanted;

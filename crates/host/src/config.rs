@@ -7,6 +7,8 @@
 //! Invariant: a [`Config`] that [`Config::from_layers`] gave listens beyond loopback only where
 //! tokens are configured or it was said to be open.
 
+mod nats;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,11 @@ use serde::Deserialize;
 
 use crate::error::StartError;
 use crate::units::{Size, Span, brief};
+
+pub use nats::{
+    HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsSecret, NatsSubjects,
+    NatsTls, NatsUserConfig,
+};
 
 /// Port of the HTTP door where none is said.
 pub const HTTP_PORT: u16 = 7070;
@@ -69,10 +76,6 @@ pub enum Sync {
 /// Doors that a node will have and that this version does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FutureDoor {
-    /// NATS clients.
-    Nats,
-    /// NATS monitoring.
-    Monitor,
     /// The hub of a central event system.
     Hub,
     /// Its repeater.
@@ -88,8 +91,6 @@ pub enum FutureDoor {
 impl fmt::Display for FutureDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            FutureDoor::Nats => "nats",
-            FutureDoor::Monitor => "monitor",
             FutureDoor::Hub => "hub",
             FutureDoor::Repeater => "repeater",
             FutureDoor::Consul => "consul",
@@ -128,6 +129,8 @@ pub struct Config {
     pub sync: Sync,
     /// The HTTP door.
     pub http: Listen,
+    /// The NATS door.
+    pub nats: NatsConfig,
     /// Whether doors beyond loopback may be open to anyone.
     pub open: bool,
     /// The file of tokens. With it, every request needs one.
@@ -138,6 +141,8 @@ pub struct Config {
     pub limits: Limits,
     /// Streams that are created at start where they are missing.
     pub streams: Vec<StreamConfig>,
+    /// Whether the default stream is created where it is missing.
+    pub default_stream: bool,
 }
 
 /// What one place says. Every field may be left out.
@@ -154,10 +159,9 @@ pub struct Layer {
     pub sync: Option<Sync>,
     /// See [`Config::http`].
     pub http: Option<Listen>,
-    /// A door of a later version.
-    pub nats: Option<Listen>,
-    /// A door of a later version.
-    pub monitor: Option<Listen>,
+    /// See [`Config::nats`].
+    #[serde(default)]
+    pub nats: NatsLayer,
     /// A door of a later version.
     pub hub: Option<Listen>,
     /// A door of a later version.
@@ -182,9 +186,13 @@ pub struct Layer {
     pub log: Option<String>,
     /// How it is logged.
     pub log_format: Option<LogFormat>,
+    /// Where it is logged instead of standard error.
+    pub log_file: Option<PathBuf>,
     /// See [`Config::streams`]. A stream of a stronger layer replaces one of the same name.
     #[serde(default)]
     pub streams: Vec<StreamLayer>,
+    /// See [`Config::default_stream`].
+    pub default_stream: Option<bool>,
 }
 
 /// How logs are written.
@@ -196,6 +204,8 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// Lines as nats-server writes them, for programs that read those.
+    Nats,
 }
 
 /// See [`TlsFiles`]; both or neither.
@@ -318,8 +328,7 @@ impl Layer {
             engine: self.engine.or(weaker.engine),
             sync: self.sync.or(weaker.sync),
             http: self.http.or(weaker.http),
-            nats: self.nats.or(weaker.nats),
-            monitor: self.monitor.or(weaker.monitor),
+            nats: self.nats.over(weaker.nats),
             hub: self.hub.or(weaker.hub),
             repeater: self.repeater.or(weaker.repeater),
             consul: self.consul.or(weaker.consul),
@@ -334,24 +343,25 @@ impl Layer {
             limits: LimitsLayer { payload_max: self.limits.payload_max.or(weaker.limits.payload_max) },
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),
+            log_file: self.log_file.or(weaker.log_file),
             streams,
+            default_stream: self.default_stream.or(weaker.default_stream),
         }
     }
 
     /// Makes the paths that are relative be relative to `base`: a file speaks of its own neighbours.
     pub(crate) fn rebase(&mut self, base: &Path) {
-        let paths = [&mut self.data, &mut self.tokens, &mut self.tls.certificate, &mut self.tls.key];
-        for path in paths.into_iter().flatten() {
+        let paths =
+            [&mut self.data, &mut self.tokens, &mut self.tls.certificate, &mut self.tls.key, &mut self.log_file];
+        for path in paths.into_iter().flatten().chain(self.nats.paths()) {
             if path.is_relative() {
                 *path = base.join(&*path);
             }
         }
     }
 
-    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 7] {
+    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 5] {
         [
-            (FutureDoor::Nats, self.nats),
-            (FutureDoor::Monitor, self.monitor),
             (FutureDoor::Hub, self.hub),
             (FutureDoor::Repeater, self.repeater),
             (FutureDoor::Consul, self.consul),
@@ -382,17 +392,20 @@ impl Config {
             (None, None) => None,
             _ => return Err(StartError::invalid("tls", "needs both a certificate and a key, or neither")),
         };
+        let limits = limits(&layer.limits)?;
         let config = Config {
             node,
             data: layer.data.unwrap_or_else(|| DATA_DEFAULT.into()),
             engine: layer.engine.unwrap_or(Engine::Disk),
             sync: layer.sync.unwrap_or(Sync::Always),
             http: layer.http.unwrap_or(Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT))),
+            nats: layer.nats.complete(limits.payload_bytes_max)?,
             open: layer.open.unwrap_or(false),
             tokens: layer.tokens,
             tls,
-            limits: limits(&layer.limits)?,
+            limits,
             streams: layer.streams.into_iter().map(StreamLayer::into_config).collect(),
+            default_stream: layer.default_stream.unwrap_or(true),
         };
         config.check_exposure()?;
         Ok(config)
@@ -403,7 +416,7 @@ impl Config {
             Listen::At(address) if !is_loopback(address.ip()) && self.tokens.is_none() && !self.open => {
                 Err(StartError::Exposed { door: "http", address })
             }
-            _ => Ok(()),
+            _ => nats::check_exposure(self),
         }
     }
 }
@@ -417,11 +430,13 @@ impl Default for Config {
             engine: Engine::Disk,
             sync: Sync::Always,
             http: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT)),
+            nats: NatsConfig::default(),
             open: false,
             tokens: None,
             tls: None,
             limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT },
             streams: Vec::new(),
+            default_stream: true,
         }
     }
 }
@@ -522,7 +537,8 @@ impl FromStr for LogFormat {
         match text {
             "human" => Ok(LogFormat::Human),
             "json" => Ok(LogFormat::Json),
-            other => Err(format!("'{}' is neither 'human' nor 'json'", brief(other))),
+            "nats" => Ok(LogFormat::Nats),
+            other => Err(format!("'{}' is none of 'human', 'json' and 'nats'", brief(other))),
         }
     }
 }
@@ -623,8 +639,8 @@ mod tests {
 
     #[test]
     fn a_door_of_a_later_version_may_only_be_off() {
-        check(Layer { nats: Some(Listen::Off), ..Layer::default() }, None);
-        check(Layer { nats: Some("4222".parse().unwrap()), ..Layer::default() }, Some("the nats door is not part"));
+        check(Layer { hub: Some(Listen::Off), ..Layer::default() }, None);
+        check(Layer { hub: Some("7100".parse().unwrap()), ..Layer::default() }, Some("the hub door is not part"));
     }
 
     #[test]

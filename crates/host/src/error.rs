@@ -117,6 +117,11 @@ impl StartError {
     /// What to do about it, where there is more to say than the error says.
     pub fn advice(&self) -> Option<String> {
         match self {
+            StartError::Exposed { door: door @ "monitor", address } => Some(format!(
+                "Monitoring asks nobody who they are. Say that anyone may use it (--open), or listen on this machine \
+                 only (--{door} 127.0.0.1:{}), or close it (--{door} off).",
+                address.port()
+            )),
             StartError::Exposed { door, address } => Some(format!(
                 "Give it tokens (--tokens FILE), or say that anyone may use it (--open), or listen on this machine \
                  only (--{door} 127.0.0.1:{}), or close it (--{door} off).",

@@ -13,6 +13,7 @@ mod http;
 mod live;
 mod metered;
 mod metrics;
+mod nats;
 mod node;
 pub mod ports;
 mod reload;

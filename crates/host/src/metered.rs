@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use event::{Moment, Pattern, Subject};
 use journal::{
-    Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError, StreamInfo,
-    SubjectState,
+    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
+    Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError,
+    StreamInfo, SubjectState, Watcher,
 };
 
 use crate::metrics::AppendMetrics;
@@ -41,6 +41,28 @@ impl Journal for Metered {
             done(answer);
         };
         self.journal.append(append, Box::new(counted));
+    }
+
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        let metrics = self.metrics.clone();
+        let sizes: Vec<u64> = appends.iter().map(|append| append.message.size() as u64).collect();
+        let begun = Instant::now();
+        let counted = move |answer: Result<Receipt, BatchError>| {
+            match &answer {
+                Ok(_) => sizes.iter().for_each(|bytes| metrics.recorded(*bytes, begun.elapsed())),
+                Err(_) => metrics.refused(),
+            }
+            done(answer);
+        };
+        self.journal.append_all(appends, Box::new(counted));
+    }
+
+    fn version(&self) -> u64 {
+        self.journal.version()
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        self.journal.deleted(stream, from, limit)
     }
 
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
@@ -124,6 +146,23 @@ impl Journal for Metered {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.journal.consumer_pause(stream, consumer, until)
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.journal.consumer_reset(stream, consumer, to)
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.journal.consumer_unpin(stream, consumer, group)
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.journal.watch(watcher);
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

@@ -33,10 +33,11 @@ use crate::http::{HttpDoor, HttpParts};
 use crate::live::Live;
 use crate::metered::Metered;
 use crate::metrics::Metrics;
+use crate::nats::{NatsDoor, NatsParts, bind};
 use crate::ports::{Ports, PortsFile, remove_stale};
 use crate::reload::{Reloadable, Reloader};
 use crate::signals::{Signal, Signals};
-use crate::tls::Certificate;
+use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
 
 /// How long requests in flight may take to finish when the node stops.
@@ -64,6 +65,7 @@ pub struct Node {
     ports: Ports,
     journal: Arc<dyn Journal>,
     http: Option<HttpDoor>,
+    nats: Option<NatsDoor>,
     reloader: Reloader,
     ports_file: Option<PortsFile>,
     runtime: Runtime,
@@ -90,7 +92,7 @@ impl Node {
         Node::start_on(runtime()?, config)
     }
 
-    /// Runs a node until SIGTERM or SIGINT tells it to stop; SIGHUP makes it read tokens and
+    /// Runs a node until SIGTERM or SIGINT tells it to stop, or SIGUSR2 to stop with notice; SIGHUP makes it read tokens and
     /// certificates again. `ready` is called once it is ready.
     ///
     /// # Errors
@@ -104,11 +106,15 @@ impl Node {
         };
         let node = Node::start_on(runtime, config)?;
         ready(&node);
-        while node.runtime.block_on(signals.next()) == Signal::Reload {
-            node.reload();
-        }
+        let lame_duck = loop {
+            match node.runtime.block_on(signals.next()) {
+                Signal::Reload => node.reload(),
+                Signal::Stop => break false,
+                Signal::LameDuck => break true,
+            }
+        };
         info!("stopping; a second signal stops at once");
-        Ok(node.stop_unless(async move { signals.stop().await }))
+        Ok(node.stop_unless(lame_duck, async move { signals.stop().await }))
     }
 
     fn start_on(runtime: Runtime, config: Config) -> Result<Node, StartError> {
@@ -117,7 +123,9 @@ impl Node {
             None => Access::open(),
         };
         let certificate = config.tls.clone().map(Certificate::read).transpose()?;
-        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+        let tls =
+            certificate.as_ref().map(|certificate| certificate.server_config(None, HTTP_PROTOCOLS)).transpose()?;
+        let nats = NatsParts::read(&config, certificate.as_ref())?;
 
         let live = Arc::new(Live::default());
         let metrics = Metrics::new(&config.node, Arc::clone(&live));
@@ -125,18 +133,24 @@ impl Node {
         let journal: Arc<dyn Journal> = Arc::new(Metered::new(journal, metrics.appends()));
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
-            create_streams(&*journal, &config.streams).await?;
-            listen("http", config.http)
+            create_streams(&*journal, &config).await?;
+            Ok((listen("http", config.http)?, bind(&config.nats)?))
         });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
-        let reloadable = Reloadable { port: port.clone(), tokens: config.tokens.clone(), certificate };
-        let prepared = prepared.and_then(|listener| {
+        let certificates = certificate.into_iter().chain(nats.certificates).collect();
+        let reloadable = Reloadable { port: port.clone(), tokens: config.tokens.clone(), certificates };
+        let prepared = prepared.and_then(|(listener, sockets)| {
             let reloader = Reloader::start(reloadable)
                 .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
-            Ok((listener, reloader))
+            let open = |(sockets, addresses)| {
+                let door =
+                    NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
+                Ok((door, addresses))
+            };
+            Ok((listener, reloader, sockets.map(open).transpose()?))
         });
-        let (listener, reloader) = match prepared {
+        let (listener, reloader, nats) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 runtime.block_on(close(&*journal));
@@ -151,8 +165,11 @@ impl Node {
             let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
+        let (nats, addresses) = nats.unzip();
+        let addresses = addresses.unwrap_or_default();
+        (ports.nats, ports.websocket, ports.monitor) = (addresses.clients, addresses.websocket, addresses.monitor);
         let ports_file = write_ports(&config, &ports);
-        Ok(Node { config, ports, journal, http, reloader, ports_file, runtime, _hold: hold })
+        Ok(Node { config, ports, journal, http, nats, reloader, ports_file, runtime, _hold: hold })
     }
 
     /// What the node was told.
@@ -172,16 +189,26 @@ impl Node {
 
     /// Stops the node; returns when everything has come to rest.
     pub fn stop(self) -> Ended {
-        self.stop_unless(std::future::pending())
+        self.stop_unless(false, std::future::pending())
     }
 
-    fn stop_unless(mut self, hurry: impl Future<Output = ()>) -> Ended {
-        let (http, journal) = (self.http.take(), Arc::clone(&self.journal));
+    /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
+    fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
+        let (http, nats, journal) = (self.http.take(), self.nats.take(), Arc::clone(&self.journal));
+        let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
         let rest = async move {
-            if let Some(http) = http
-                && timeout(STOP_DEADLINE, http.close()).await.is_err()
-            {
-                warn!("requests in flight did not finish within {STOP_DEADLINE:?}; they are cut off");
+            let http = async {
+                if let Some(http) = http {
+                    http.close().await;
+                }
+            };
+            let nats = async {
+                if let Some(nats) = nats {
+                    nats.close(lame_duck).await;
+                }
+            };
+            if timeout(deadline, async { tokio::join!(http, nats) }).await.is_err() {
+                warn!("requests in flight did not finish within {deadline:?}; they are cut off");
             }
             close(&*journal).await
         };
@@ -234,7 +261,7 @@ async fn close(journal: &dyn Journal) -> Ended {
 }
 
 /// Binds a door's address, unless it is off.
-fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+pub(crate) fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
     let Listen::At(address) = listen else {
         return Ok(None);
     };
@@ -254,12 +281,13 @@ fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpListener, Soc
 
 /// Creates what is missing: the default stream, unless another captures its subjects, and the
 /// configured ones. One that exists is left as it is: it may have been changed since, on purpose.
-async fn create_streams(journal: &dyn Journal, configured: &[StreamConfig]) -> Result<(), StartError> {
+async fn create_streams(journal: &dyn Journal, config: &Config) -> Result<(), StartError> {
+    let configured = &config.streams;
     for stream in configured {
         create_stream(journal, stream.clone()).await?;
     }
     let (name, subjects) = EVENTS_STREAM;
-    if configured.iter().any(|stream| stream.name == name) {
+    if !config.default_stream || configured.iter().any(|stream| stream.name == name) {
         return Ok(());
     }
     let refused = |reason: String| StartError::Stream { stream: name.to_owned(), reason };

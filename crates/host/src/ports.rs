@@ -1,7 +1,7 @@
 //! `ports.json`: where a running node's doors listen, for programs that start it with port 0.
 //!
 //! ```json
-//! {"node":"alpha","pid":4242,"engine":"disk","tls":false,"http":"127.0.0.1:7070"}
+//! {"node":"alpha","pid":4242,"engine":"disk","tls":false,"http":"127.0.0.1:7070","nats":"127.0.0.1:4222","monitor":"127.0.0.1:8222"}
 //! ```
 //!
 //! A door that is closed is left out. The file appears whole, when every door listens, and is
@@ -33,12 +33,21 @@ pub struct Ports {
     /// The HTTP door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+    /// The NATS door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats: Option<SocketAddr>,
+    /// The NATS door, over WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<SocketAddr>,
+    /// NATS monitoring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<SocketAddr>,
 }
 
 impl Ports {
     pub(crate) fn new(node: &str, engine: Engine, tls: bool) -> Self {
         let (node, engine) = (node.to_owned(), engine.to_string());
-        Ports { node, pid: std::process::id(), engine, tls, http: None }
+        Ports { node, pid: std::process::id(), engine, tls, http: None, nats: None, websocket: None, monitor: None }
     }
 }
 
@@ -92,7 +101,7 @@ mod tests {
     #[test]
     fn the_file_is_there_while_the_node_runs_and_names_only_open_doors() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports { node: "n".into(), pid: 7, engine: "disk".into(), tls: false, http: None };
+        let ports = Ports { pid: 7, ..Ports::new("n", Engine::Disk, false) };
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         assert_eq!(read_ports(dir.path()).unwrap(), ports);
         let text = fs::read_to_string(dir.path().join(PORTS_FILE)).unwrap();
@@ -104,7 +113,7 @@ mod tests {
     #[test]
     fn the_file_of_a_later_process_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports { node: "n".into(), pid: 7, engine: "disk".into(), tls: false, http: None };
+        let ports = Ports { pid: 7, ..Ports::new("n", Engine::Disk, false) };
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let later = PortsFile::write(dir.path(), &Ports { pid: 8, ..ports }).unwrap();
         drop(file);

@@ -33,12 +33,12 @@ pub(crate) struct Reloader {
 pub(crate) struct Reloadable {
     pub(crate) port: Port,
     pub(crate) tokens: Option<PathBuf>,
-    pub(crate) certificate: Option<Arc<Certificate>>,
+    pub(crate) certificates: Vec<Arc<Certificate>>,
 }
 
 impl Reloadable {
     fn files(&self) -> Vec<PathBuf> {
-        let certificate = self.certificate.iter().flat_map(|certificate| {
+        let certificate = self.certificates.iter().flat_map(|certificate| {
             let files = certificate.files();
             [files.certificate.clone(), files.key.clone()]
         });
@@ -55,7 +55,7 @@ impl Reloadable {
                 Err(error) => error!(%error, "the tokens cannot be reloaded; the old ones stay in force"),
             }
         }
-        if let Some(certificate) = &self.certificate {
+        for certificate in &self.certificates {
             match certificate.reload() {
                 Ok(()) => info!(file = %certificate.files().certificate.display(), "certificate reloaded"),
                 Err(error) => error!(%error, "the certificate cannot be reloaded; the old one stays in force"),

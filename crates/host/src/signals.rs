@@ -1,4 +1,4 @@
-//! What the operating system tells a node: stop, or read your files again.
+//! What the operating system tells a node: stop, at once or with notice, or read your files again.
 
 use std::io;
 
@@ -15,6 +15,8 @@ pub(crate) enum Signal {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2, as NATS has it: stop, and give clients notice.
+    LameDuck,
 }
 
 /// Signals, from when this is made.
@@ -22,6 +24,7 @@ pub(crate) struct Signals {
     terminate: Source,
     interrupt: Source,
     hangup: Source,
+    lame_duck: Source,
     /// Held so that it stays caught; what it says is told by the write that failed.
     _file_size_exceeded: Source,
 }
@@ -33,6 +36,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            lame_duck: signal(SignalKind::user_defined2())?,
             _file_size_exceeded: signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?,
         })
     }
@@ -43,6 +47,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hangup.recv() => Signal::Reload,
+            _ = self.lame_duck.recv() => Signal::LameDuck,
         }
     }
 

@@ -4,19 +4,24 @@
 //! certificate that they began with.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::crypto::ring::{default_provider, sign};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{InconsistentKeys, ServerConfig};
+use tokio_rustls::rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
 use crate::config::TlsFiles;
 use crate::error::StartError;
 use crate::file::read_text;
+
+/// What the HTTP door offers by ALPN.
+pub(crate) const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// The certificate in force.
 pub(crate) struct Certificate {
@@ -42,15 +47,35 @@ impl Certificate {
         &self.files
     }
 
-    /// What a door serves TLS with: HTTP/2 and HTTP/1.1 by ALPN.
-    pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, StartError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    /// What a door serves TLS with, and the protocols that it offers. With `ca`, clients must present a
+    /// certificate of one of these authorities.
+    pub(crate) fn server_config(
+        self: &Arc<Self>,
+        ca: Option<&Path>,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<ServerConfig>, StartError> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(&self.files, &error))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            .map_err(|error| unusable(&self.files, &error))?;
+        let builder = match ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => builder.with_client_cert_verifier(self.verifier(ca)?),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
+    }
+
+    fn verifier(&self, ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, StartError> {
+        let text = read_text(ca).map_err(|error| StartError::Unreadable { path: ca.to_owned(), error })?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            let added = certificate.map_err(|error| unusable(&self.files, &error)).map(|der| roots.add(der))?;
+            added.map_err(|error| unusable(&self.files, &error))?;
+        }
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
+            .build()
+            .map_err(|error| unusable(&self.files, &format!("{}: {error}", ca.display())))
     }
 }
 
@@ -107,7 +132,7 @@ mod tests {
         let files = TlsFiles { certificate: dir.path().join("c.pem"), key: dir.path().join("k.pem") };
         write_pair(&files, "first");
         let certificate = Certificate::read(files.clone()).unwrap();
-        certificate.server_config().unwrap();
+        certificate.server_config(None, HTTP_PROTOCOLS).unwrap();
         let first = certificate.key.load_full();
 
         let old_key = std::fs::read(&files.key).unwrap();

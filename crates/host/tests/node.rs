@@ -7,14 +7,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use event::Pattern;
-use host::config::{Config, Engine, Listen};
+use host::config::{Config, Engine, Listen, NatsConfig};
 use host::ports::read_ports;
 use host::{Ended, Node, StartError};
 use journal::StreamConfig;
 use tempfile::tempdir;
 
 fn config(data: &Path, engine: Engine) -> Config {
-    Config { data: data.to_owned(), engine, http: "127.0.0.1:0".parse().unwrap(), ..Config::default() }
+    let nats = NatsConfig { listen: Listen::Off, monitor: Listen::Off, ..NatsConfig::default() };
+    Config { data: data.to_owned(), engine, http: "127.0.0.1:0".parse().unwrap(), nats, ..Config::default() }
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

@@ -247,6 +247,7 @@ pub fn config_of(json: &[u8]) -> Result<StreamConfig, String> {
         deny_purge: stored.deny_purge,
         replicas: stored.replicas,
         metadata: stored.metadata,
+        ..StreamConfig::new(String::new(), [])
     })
 }
 

@@ -17,7 +17,7 @@ use event::{Moment, Pattern};
 use journal::desk::{Desk, Input, Output, Removed, Reply, Request, Ticket, What, dead_stream};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    FetchEnd, FetchError, Page, ReadError, Retention, Sink, StreamInfo, Want, answer,
+    FetchEnd, FetchError, JournalEvent, Page, ReadError, Retention, Sink, StreamInfo, Streams, Want, Watcher, answer,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -72,6 +72,9 @@ enum Event {
     Update(String, ConsumerConfig, Told<ConsumerInfo>),
     Delete(String, String, Told<()>),
     Pause(String, String, Option<Moment>, Told<ConsumerInfo>),
+    Reset(String, String, Option<u64>, Told<ConsumerInfo>),
+    Unpin(String, String, String, Told<()>),
+    Watch(Watcher),
     Info(String, String, Told<ConsumerInfo>),
     List(String, Told<Vec<ConsumerInfo>>),
     /// With the moment it was asked, from which its wait counts.
@@ -112,6 +115,8 @@ struct Counter {
     desk: Desk,
     tickets: BTreeMap<Ticket, Waiting>,
     sinks: BTreeMap<Request, Box<dyn Sink>>,
+    watchers: Vec<Watcher>,
+    streams: Streams,
     next: u64,
     saved: usize,
     asked_held: (Instant, Moment),
@@ -138,6 +143,8 @@ impl Consumers {
             desk,
             tickets: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            watchers: Vec::new(),
+            streams: Streams::default(),
             next: 0,
             saved: kept.iter().map(Vec::len).sum(),
             asked_held: (Instant::now(), now),
@@ -230,6 +237,21 @@ impl Consumers {
         self.asked(|done| Event::Pause(stream.to_owned(), consumer.to_owned(), until, done))
     }
 
+    /// See [`journal::Journal::consumer_reset`].
+    pub fn reset(&self, stream: &str, consumer: &str, to: Option<u64>) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.asked(|done| Event::Reset(stream.to_owned(), consumer.to_owned(), to, done))
+    }
+
+    /// See [`journal::Journal::consumer_unpin`].
+    pub fn unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.asked(|done| Event::Unpin(stream.to_owned(), consumer.to_owned(), group.to_owned(), done))
+    }
+
+    /// See [`journal::Journal::watch`].
+    pub fn watch(&self, watcher: Watcher) {
+        self.tell(Event::Watch(watcher));
+    }
+
     /// See [`journal::Journal::consumer_info`].
     pub fn info(&self, stream: &str, consumer: &str) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.asked(|done| Event::Info(stream.to_owned(), consumer.to_owned(), done))
@@ -290,6 +312,7 @@ impl Counter {
                 shared.watched.store(true, Ordering::SeqCst);
             }
             self.tell_stream(now, &shared.name);
+            let _there = self.streams.stated(&shared.live.read().config);
         }
         self.desk.handle(now, Input::Opened);
         self.serve(now);
@@ -372,8 +395,16 @@ impl Counter {
                     self.desk.handle(now, Input::Appended { stream: &stream, seq, subject });
                 }
             }
-            Event::Stream(info) => self.tell_stream(now, &info.config.name),
-            Event::StreamDeleted(stream) => self.desk.handle(now, Input::StreamDeleted { stream: &stream }),
+            Event::Stream(info) => {
+                self.tell_stream(now, &info.config.name);
+                let news = self.streams.stated(&info.config);
+                self.happened(news);
+            }
+            Event::StreamDeleted(stream) => {
+                self.desk.handle(now, Input::StreamDeleted { stream: &stream });
+                let news = self.streams.deleted(&stream);
+                self.happened(news);
+            }
             Event::Removed(stream, seq) => self.removed(now, &stream, seq),
             Event::Page(key, result) => self.desk.handle(now, Input::Page { key, result }),
             Event::DeadLettered(key, result) => self.desk.handle(now, Input::DeadLettered { key, result }),
@@ -395,6 +426,15 @@ impl Counter {
                 let ticket = self.ticket(Waiting::Consumer(done));
                 self.desk.handle(now, Input::Pause { ticket, stream: &stream, consumer: &consumer, until });
             }
+            Event::Reset(stream, consumer, to, done) => {
+                let ticket = self.ticket(Waiting::Consumer(done));
+                self.desk.handle(now, Input::Reset { ticket, stream: &stream, consumer: &consumer, to });
+            }
+            Event::Unpin(stream, consumer, group, done) => {
+                let ticket = self.ticket(Waiting::Unit(done));
+                self.desk.handle(now, Input::Unpin { ticket, stream: &stream, consumer: &consumer, group: &group });
+            }
+            Event::Watch(watcher) => self.watchers.push(watcher),
             Event::Info(stream, consumer, done) => done(self.desk.info(&stream, &consumer)),
             Event::List(stream, done) => done(self.desk.list(&stream)),
             Event::Fetch(asked, stream, consumer, fetch, sink) => {
@@ -498,6 +538,7 @@ impl Counter {
                 }
                 Output::DeadLetter { key, append } => self.dead_letter(key, append),
                 Output::Retire { stream, seqs } => self.parts.inbox.submit(Op::Retire(stream.to_string(), seqs)),
+                Output::Tell { event } => self.happened(Some(event)),
                 Output::Reply { ticket, reply } => self.reply(ticket, reply),
             }
         }
@@ -511,6 +552,12 @@ impl Counter {
         let bytes = self.desk.snapshot();
         self.saved = 0;
         self.parts.inbox.submit(Op::DeskWhole(bytes));
+    }
+
+    fn happened(&self, event: Option<JournalEvent>) {
+        if let Some(event) = event {
+            self.watchers.iter().for_each(|watcher| watcher(event.clone()));
+        }
     }
 
     fn read(&self, key: u64, stream: &Arc<str>, what: What) {

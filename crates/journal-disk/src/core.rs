@@ -251,7 +251,7 @@ impl Core {
                     Op::Desk { synced, .. } => *synced,
                     Op::Create(..) | Op::Update(..) | Op::Drop(..) => true,
                     Op::Retire(..) | Op::DeskWhole(_) => false,
-                    Op::Append(..) | Op::Purge(..) | Op::Delete(..) => always,
+                    Op::Append(..) | Op::AppendAll(..) | Op::Purge(..) | Op::Delete(..) => always,
                 };
                 // Once something cannot be judged nothing is written: what is left is refused with it.
                 match &self.closed {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use event::Wanted;
 use parking_lot::RwLock;
@@ -12,6 +13,8 @@ use crate::live::Shared;
 #[derive(Default)]
 pub struct Directory {
     inner: RwLock<Inner>,
+    /// Grows with every change of what is captured, after the change.
+    version: AtomicU64,
 }
 
 #[derive(Default)]
@@ -40,6 +43,11 @@ impl Directory {
         found.and_then(|stream| inner.names.get(&stream).cloned())
     }
 
+    /// As [`journal::Journal::version`].
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// Adds a stream, or takes in its new declaration.
     pub fn put(&self, shared: &Arc<Shared>) {
         let config = shared.live.read().config.clone();
@@ -49,6 +57,8 @@ impl Directory {
         for pattern in &config.subjects {
             inner.captures.insert(pattern, shared.id);
         }
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Takes out what [`Directory::put`] added under this declaration.
@@ -61,5 +71,7 @@ impl Directory {
         if inner.streams.get(&shared.name).is_some_and(|found| found.id == shared.id) {
             inner.streams.remove(&shared.name);
         }
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
     }
 }

@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use event::{Moment, Pattern, Subject};
 use journal::{
-    Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError, StreamInfo,
-    SubjectState, answer, ready,
+    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
+    Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError,
+    StreamInfo, SubjectState, Watcher, answer, ready,
 };
 use parking_lot::Mutex;
 
@@ -126,6 +126,19 @@ impl Journal for DiskJournal {
         self.inbox.submit(Op::Append(append, done));
     }
 
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        self.inbox.submit(Op::AppendAll(appends, done));
+    }
+
+    fn version(&self) -> u64 {
+        self.reader.version()
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        let stream = stream.to_owned();
+        self.pool.ask(move |reader| reader.deleted(&stream, from, limit))
+    }
+
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
         self.on_streams(|done| Op::Create(config, done), Consumers::stream)
     }
@@ -233,6 +246,23 @@ impl Journal for DiskJournal {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.consumers.pause(stream, consumer, until)
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.consumers.reset(stream, consumer, to)
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.consumers.unpin(stream, consumer, group)
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.consumers.watch(watcher);
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

@@ -50,6 +50,15 @@ impl Gone {
         new
     }
 
+    /// The first of these positions from `seq` on, at most `limit`, in order.
+    pub fn from(&self, seq: u64, limit: usize) -> Vec<u64> {
+        let blocks = self.blocks.range(seq / BLOCK..);
+        let words = blocks.flat_map(|(block, words)| (block * BLOCK..).step_by(64).zip(words.iter()));
+        let places = words.filter(|(_, word)| **word != 0);
+        let seqs = places.flat_map(|(start, word)| (start..start + 64).filter(move |seq| word >> (seq % 64) & 1 == 1));
+        seqs.filter(|each| *each >= seq).take(limit).collect()
+    }
+
     /// Forgets all positions before `seq`.
     pub fn forget_before(&mut self, seq: u64) {
         let (block, word, bit) = place(seq);
@@ -131,6 +140,7 @@ mod tests {
             if before < end {
                 prop_assert_eq!(gone.count_in(before..end), set.range(before..end).count() as u64);
             }
+            prop_assert_eq!(gone.from(end, 7), set.range(end..).copied().take(7).collect::<Vec<_>>());
             gone.forget_before(before);
             set.retain(|seq| *seq >= before);
             prop_assert_eq!(gone.len(), set.len() as u64);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::{Moment, Wanted};
 use journal::rules::{self, Admission};
-use journal::{Append, AppendError, Purge, Receipt, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
+use journal::{
+    Append, AppendError, BatchError, Purge, Receipt, Storage, StreamConfig, StreamError, StreamInfo, StreamState,
+};
 
 use crate::core::{Act, Core, EXPIRED_MAX};
 use crate::cursor::Cursor;
@@ -41,6 +43,10 @@ impl Core {
             Op::Append(append, done) => {
                 let result = self.append(&append, now);
                 Reply::Append(done, result.unwrap_or_else(|error| Err(AppendError::Closed(self.fail_reading(&error)))))
+            }
+            Op::AppendAll(_, done) => {
+                let error = AppendError::BatchNotAllowed;
+                Reply::AppendAll(done, Err(BatchError { index: 0, error }))
             }
             Op::Create(config, done) => {
                 let created = self.create(config, now);
@@ -259,8 +265,8 @@ impl Core {
             Err(error) => return Ok(Err(error)),
         };
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(Ok(())) };
-        if stream.config.deny_delete {
-            return Ok(Err(StreamError::Denied("deny_delete")));
+        if let Err(error) = rules::check_delete(&stream.config) {
+            return Ok(Err(error));
         }
         if !stream.holds(seq) {
             return Ok(Err(StreamError::NoMessage(seq)));
@@ -297,12 +303,8 @@ impl Core {
             Err(error) => return Ok(Err(error)),
         };
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(Ok(0)) };
-        if stream.config.deny_purge {
-            return Ok(Err(StreamError::Denied("deny_purge")));
-        }
-        if purge.before.is_some() && purge.keep.is_some() {
-            let reason = "and 'before' cannot be given together".to_owned();
-            return Ok(Err(StreamError::Invalid { field: "keep", reason }));
+        if let Err(error) = rules::check_purge(&stream.config, purge) {
+            return Ok(Err(error));
         }
         let before = stream.state.messages;
         self.touched.insert(id);

@@ -1,11 +1,13 @@
 //! What is asked of the writer, and what it answers.
 
-use journal::{Append, AppendError, Done, Purge, Receipt, StreamConfig, StreamError, StreamInfo};
+use journal::{Append, AppendError, BatchError, Done, Purge, Receipt, StreamConfig, StreamError, StreamInfo};
 
 /// A request. Requests take effect in the order in which they were submitted.
 pub enum Op {
     /// Record a message.
     Append(Append, Done<Result<Receipt, AppendError>>),
+    /// Record several messages, all or none.
+    AppendAll(Vec<Append>, Done<Result<Receipt, BatchError>>),
     /// Declare a stream.
     Create(StreamConfig, Done<Result<StreamInfo, StreamError>>),
     /// Declare it anew.
@@ -35,6 +37,8 @@ pub enum Op {
 pub enum Reply {
     /// Of an append.
     Append(Done<Result<Receipt, AppendError>>, Result<Receipt, AppendError>),
+    /// Of a batch.
+    AppendAll(Done<Result<Receipt, BatchError>>, Result<Receipt, BatchError>),
     /// Of a declaration.
     Info(Done<Result<StreamInfo, StreamError>>, Result<Box<StreamInfo>, StreamError>),
     /// Of a removal.
@@ -62,6 +66,10 @@ impl Refusal {
         }
     }
 
+    fn batch(&self) -> BatchError {
+        BatchError { index: 0, error: self.append() }
+    }
+
     fn stream(&self) -> StreamError {
         match self {
             Refusal::Storage(why) => StreamError::Storage(why.clone()),
@@ -81,8 +89,10 @@ impl Op {
     pub fn weight(&self) -> usize {
         /// Header, fields, and the share of a trim record.
         const OVERHEAD: usize = 128;
+        let of = |append: &Append| append.message.size() + append.id.as_ref().map_or(0, |id| id.len()) + OVERHEAD;
         match self {
-            Op::Append(append, _) => append.message.size() + append.id.as_ref().map_or(0, |id| id.len()) + OVERHEAD,
+            Op::Append(append, _) => of(append),
+            Op::AppendAll(appends, _) => appends.iter().map(of).sum(),
             Op::Create(config, _) | Op::Update(config, _) => {
                 let patterns: usize = config.subjects.iter().map(|pattern| pattern.as_str().len() * 2 + 8).sum();
                 let notes: usize = config.metadata.iter().map(|(key, value)| (key.len() + value.len()) * 2 + 8).sum();
@@ -99,6 +109,7 @@ impl Op {
     pub fn refuse(self, refusal: &Refusal) {
         match self {
             Op::Append(_, done) => done(Err(refusal.append())),
+            Op::AppendAll(_, done) => done(Err(refusal.batch())),
             Op::Create(_, done) | Op::Update(_, done) => done(Err(refusal.stream())),
             Op::Drop(_, done) | Op::Delete(_, _, done) => done(Err(refusal.stream())),
             Op::Purge(_, _, done) => done(Err(refusal.stream())),
@@ -113,6 +124,7 @@ impl Reply {
     pub fn settle(self) {
         match self {
             Reply::Append(done, result) => done(result),
+            Reply::AppendAll(done, result) => done(result),
             Reply::Info(done, result) => done(result.map(|info| *info)),
             Reply::Unit(done, result) => done(result),
             Reply::Count(done, result) => done(result),
@@ -126,6 +138,7 @@ impl Reply {
         match self {
             Reply::Append(done, Err(error)) => done(Err(error)),
             Reply::Append(done, Ok(_)) => done(Err(refusal.append())),
+            Reply::AppendAll(done, result) => done(Err(result.err().unwrap_or_else(|| refusal.batch()))),
             Reply::Info(done, result) => done(Err(result.err().unwrap_or_else(|| refusal.stream()))),
             Reply::Unit(done, result) => done(Err(result.err().unwrap_or_else(|| refusal.stream()))),
             Reply::Count(done, result) => done(Err(result.err().unwrap_or_else(|| refusal.stream()))),

@@ -156,6 +156,21 @@ impl Reader {
         Ok(gathering.page)
     }
 
+    /// As [`journal::Journal::version`].
+    pub fn version(&self) -> u64 {
+        self.directory.version()
+    }
+
+    /// Positions between a stream's first and last that hold nothing, from `from` on.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn deleted(&self, stream: &str, from: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        let shared = self.shared(stream)?;
+        let live = shared.live.read();
+        Ok(live.gone.from(from.max(live.state.first), limit))
+    }
+
     /// The message at a position.
     ///
     /// # Errors

@@ -547,7 +547,8 @@ impl Stream {
         if self.config.age_max.is_some() && !self.first_timed {
             self.head()?;
         }
-        Ok(rules::oldest_must_go(&self.config, &self.state, now))
+        let aged = self.state.messages > 0 && rules::is_aged(&self.config, self.state.first_time, now);
+        Ok(aged || rules::oldest_must_go(&self.config, &self.state))
     }
 
     /// Remembers a message id.

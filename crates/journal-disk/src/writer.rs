@@ -115,6 +115,10 @@ impl Inbox {
                 drop(queue);
                 return done(Err(journal::AppendError::Busy));
             }
+            Op::AppendAll(_, done) if over => {
+                drop(queue);
+                return done(Err(journal::BatchError { index: 0, error: journal::AppendError::Busy }));
+            }
             op => op,
         };
         if queue.ops.is_empty() {

@@ -61,7 +61,7 @@ fn main() {
     {
         let (start, mut done) = (Instant::now(), 0);
         while done < messages / 2 {
-            let fetch = Fetch { batch, bytes: None, wait: None };
+            let fetch = Fetch { batch, bytes: None, wait: None, ..Fetch::default() };
             rim.desk.handle(rim.now, Input::Fetch { request: done, stream: "S", consumer: "c", fetch });
             rim.serve();
             let mut tokens = std::mem::take(&mut rim.out);

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use event::Pattern;
+use event::{Moment, Pattern, Transform};
 
 use crate::limits::DUPLICATE_WINDOW_DEFAULT;
 
@@ -41,6 +41,46 @@ pub enum Discard {
     New,
 }
 
+/// What is published again, elsewhere. Carried out by doors and links: a journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Republish {
+    /// Which messages, by their subjects as recorded, and to where.
+    pub transform: Transform,
+    /// Without their payloads.
+    pub headers_only: bool,
+}
+
+/// Another stream whose messages are taken over. Carried out by the node: a journal keeps it, and
+/// takes the messages by [`Append::into`](crate::Append::into).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// That stream's name.
+    pub stream: String,
+    /// Where in it to start; `None`: at its first message.
+    pub start: Option<SourceStart>,
+    /// Only messages that this matches.
+    pub filter: Option<Pattern>,
+    /// What becomes of subjects; the first whose source matches. Where there are some, only messages
+    /// that one matches are taken. Not with `filter`.
+    pub transforms: Vec<Transform>,
+}
+
+impl Source {
+    /// A source that takes a whole stream as it is.
+    pub fn new(stream: impl Into<String>) -> Self {
+        Source { stream: stream.into(), start: None, filter: None, transforms: Vec::new() }
+    }
+}
+
+/// Where a source starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceStart {
+    /// At the first message at or after this position.
+    Seq(u64),
+    /// At the first message recorded at or after this moment.
+    Time(Moment),
+}
+
 /// A stream's declaration. `None` in a limit is "no limit".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamConfig {
@@ -48,7 +88,8 @@ pub struct StreamConfig {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// Which messages it captures. No two streams of a journal overlap.
+    /// Which messages it captures. No two streams of a journal overlap. None with `mirror`; there may
+    /// be none with `sources`.
     pub subjects: Vec<Pattern>,
     /// Where messages are kept. Cannot be changed later.
     pub storage: Storage,
@@ -70,12 +111,39 @@ pub struct StreamConfig {
     pub message_bytes_max: Option<u32>,
     /// How long a message id is remembered. Zero: not at all.
     pub duplicate_window: Duration,
+    /// Most consumers.
+    pub consumers_max: Option<u64>,
     /// Whether messages may carry a lifetime of their own.
     pub allow_ttl: bool,
+    /// Whether a message may take the place of all earlier ones. Not with `deny_purge`.
+    pub allow_rollup: bool,
+    /// Whether [`Journal::append_all`](crate::Journal::append_all) is taken.
+    pub allow_atomic: bool,
+    /// Whether doors offer to read single messages directly; a journal keeps it.
+    pub allow_direct: bool,
     /// Whether deleting single messages is refused.
     pub deny_delete: bool,
     /// Whether purging is refused.
     pub deny_purge: bool,
+    /// Whether nothing is recorded and removed any more but what lifetimes and limits remove.
+    /// Cannot be undone.
+    pub sealed: bool,
+    /// The first position that a new stream gives; 0 as 1. Without effect later.
+    pub first: u64,
+    /// How long a marker lives that is recorded in the place of the last message of a subject, where
+    /// that goes by age or by its own lifetime; at least [`MARKER_TTL_MIN`](crate::limits::MARKER_TTL_MIN).
+    /// Needs `allow_ttl`.
+    pub marker_ttl: Option<Duration>,
+    /// What becomes of a subject before anything else is judged; one that the source does not match
+    /// stays as it is.
+    pub transform: Option<Transform>,
+    /// What is published again.
+    pub republish: Option<Republish>,
+    /// The stream that this one is a copy of, with its positions and moments. It captures nothing
+    /// then. Can be taken away later, not added or changed.
+    pub mirror: Option<Source>,
+    /// Streams whose messages are taken over, besides those captured.
+    pub sources: Vec<Source>,
     /// Copies, where the engine is a cluster; 1 on the embedded engine.
     pub replicas: u8,
     /// What users and doors note about the stream; kept as it is.
@@ -99,9 +167,20 @@ impl StreamConfig {
             age_max: None,
             message_bytes_max: None,
             duplicate_window: DUPLICATE_WINDOW_DEFAULT,
+            consumers_max: None,
             allow_ttl: true,
+            allow_rollup: false,
+            allow_atomic: false,
+            allow_direct: false,
             deny_delete: false,
             deny_purge: false,
+            sealed: false,
+            first: 0,
+            marker_ttl: None,
+            transform: None,
+            republish: None,
+            mirror: None,
+            sources: Vec::new(),
             replicas: 1,
             metadata: BTreeMap::new(),
         }

@@ -12,7 +12,7 @@ use core::time::Duration;
 use event::{Moment, Pattern, decode_token, encode_token};
 
 use crate::error::AckError;
-use crate::limits::{ACK_PENDING_DEFAULT, ACK_WAIT_DEFAULT};
+use crate::limits::{ACK_PENDING_DEFAULT, ACK_WAIT_DEFAULT, FETCHES_WAITING_MAX, PINNED_TTL_DEFAULT};
 use crate::stream::Stored;
 
 /// Where a consumer starts.
@@ -45,6 +45,36 @@ pub enum AckPolicy {
     None,
 }
 
+/// Which of the fetches that wait is served first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PriorityPolicy {
+    /// A fetch with thresholds is served only while one of them is passed.
+    #[default]
+    Overflow,
+    /// One user is served, until it is silent for [`PriorityConfig::pinned_ttl`] or unpinned.
+    Pinned,
+    /// The fetch with the lowest [`Fetch::priority`].
+    Prioritized,
+}
+
+/// What a consumer's fetches are told apart by: NATS's ADR-42.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriorityConfig {
+    /// Which is served first.
+    pub policy: PriorityPolicy,
+    /// Groups that fetches may name, at least one; the first is the one that is pinned.
+    pub groups: Vec<String>,
+    /// Under [`PriorityPolicy::Pinned`], how long without a fetch of the pinned user until another is pinned.
+    pub pinned_ttl: Duration,
+}
+
+impl PriorityConfig {
+    /// A policy with one group and the default lifetime of a pin.
+    pub fn new(policy: PriorityPolicy, group: impl Into<String>) -> Self {
+        PriorityConfig { policy, groups: Vec::from([group.into()]), pinned_ttl: PINNED_TTL_DEFAULT }
+    }
+}
+
 /// A consumer's declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerConfig {
@@ -69,8 +99,30 @@ pub struct ConsumerConfig {
     pub deliver_max: Option<u64>,
     /// Whether a message that is given up goes to the dead-letter stream.
     pub dead_letter: bool,
-    /// Most deliveries outstanding; none is made beyond.
-    pub ack_pending_max: u64,
+    /// Most deliveries outstanding; none is made beyond. `None`: no limit, and each outstanding one
+    /// takes about 100 bytes of memory.
+    pub ack_pending_max: Option<u64>,
+    /// Fetches that may wait at a time. Cannot be changed later.
+    pub waiting_max: u64,
+    /// Most messages of one fetch. `None`: no limit.
+    pub batch_max: Option<u64>,
+    /// Most bytes that one fetch may ask for. `None`: no limit.
+    pub bytes_max: Option<u64>,
+    /// Longest wait that one fetch may ask for. `None`: no limit.
+    pub expires_max: Option<Duration>,
+    /// Whether deliveries are without payloads. Kept here; done by doors.
+    pub headers_only: bool,
+    /// Most bits a second of a push. Kept here; done by doors.
+    pub rate_limit_bps: Option<u64>,
+    /// Whether a push goes at the pace at which the messages were recorded. Kept here; done by
+    /// doors. Cannot be changed later.
+    pub replay_original: bool,
+    /// Which share of the acknowledgements is reported, as in NATS. Kept here; done by doors.
+    pub sample: Option<String>,
+    /// Whether it is kept in memory only, and so gone after a restart. Cannot be changed later.
+    pub memory: bool,
+    /// What its fetches are told apart by. `None`: nothing.
+    pub priority: Option<PriorityConfig>,
     /// Nothing is delivered before this moment.
     pub pause_until: Option<Moment>,
     /// How long without a fetch before an ephemeral consumer goes; for a durable one, `None`: never.
@@ -93,11 +145,26 @@ impl ConsumerConfig {
             backoff: Vec::new(),
             deliver_max: None,
             dead_letter: true,
-            ack_pending_max: ACK_PENDING_DEFAULT,
+            ack_pending_max: Some(ACK_PENDING_DEFAULT),
+            waiting_max: FETCHES_WAITING_MAX as u64,
+            batch_max: None,
+            bytes_max: None,
+            expires_max: None,
+            headers_only: false,
+            rate_limit_bps: None,
+            replay_original: false,
+            sample: None,
+            memory: false,
+            priority: None,
             pause_until: None,
             inactive: None,
             metadata: BTreeMap::new(),
         }
+    }
+
+    /// Whether it is there after a restart.
+    pub fn kept(&self) -> bool {
+        self.durable && !self.memory
     }
 }
 
@@ -110,12 +177,18 @@ pub struct ConsumerInfo {
     pub config: ConsumerConfig,
     /// When it was created.
     pub created: Moment,
-    /// Last stream position delivered for the first time.
+    /// Last stream position delivered for the first time; before the first, the one before its start.
     pub delivered: u64,
-    /// How many deliveries were made, repeated ones too.
+    /// How many deliveries were made, repeated ones too: the last one's [`AckToken::order`].
     pub deliveries: u64,
+    /// When the last delivery was made. Not kept over a restart.
+    pub last_delivered: Option<Moment>,
     /// Every matching message up to this stream position is done with.
     pub ack_floor: u64,
+    /// Every delivery up to this [`AckToken::order`] is done with. A message delivered again counts as its first delivery.
+    pub ack_floor_order: u64,
+    /// When something was last acknowledged as done. Not kept over a restart.
+    pub last_acknowledged: Option<Moment>,
     /// Deliveries outstanding.
     pub ack_pending: u64,
     /// Of those, how many were delivered more than once.
@@ -126,17 +199,51 @@ pub struct ConsumerInfo {
     pub waiting: u64,
     /// Messages given up so far.
     pub dead: u64,
+    /// Its priority groups, in the order declared.
+    pub groups: Vec<GroupState>,
+}
+
+/// One priority group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// Its name.
+    pub name: String,
+    /// Whom it is pinned to.
+    pub pin: Option<Arc<str>>,
+    /// Since when.
+    pub since: Option<Moment>,
 }
 
 /// A pull.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fetch {
     /// Most messages. `u64::MAX` makes it a push: it goes on until its sink is closed.
     pub batch: u64,
     /// Most bytes, counted as [`event::Message::size`]; a larger message ends the fetch.
     pub bytes: Option<u64>,
-    /// How long to wait for the batch to fill. `None`: give what is there and end.
+    /// How long to wait for the batch to fill. `None`: give what is there and end. [`Duration::MAX`]:
+    /// as long as its user is there.
     pub wait: Option<Duration>,
+    /// With `wait`: end as soon as something was given and nothing more is there.
+    pub no_wait: bool,
+    /// The priority group. `None`: it knows nothing of groups, and is not held to naming one.
+    pub group: Option<String>,
+    /// 0, which is served first, to 9. Of use under [`PriorityPolicy::Prioritized`].
+    pub priority: u8,
+    /// Be served only while at least so many messages are pending; 0: always, unless
+    /// `min_ack_pending` is given. Only under [`PriorityPolicy::Overflow`].
+    pub min_pending: u64,
+    /// As `min_pending`, for deliveries outstanding.
+    pub min_ack_pending: u64,
+    /// The pin that an earlier delivery named. Only under [`PriorityPolicy::Pinned`].
+    pub pin: Option<String>,
+}
+
+impl Fetch {
+    /// At most so many messages, of what is there.
+    pub fn new(batch: u64) -> Self {
+        Fetch { batch, ..Fetch::default() }
+    }
 }
 
 /// What a sink says to a delivery.
@@ -173,6 +280,8 @@ pub enum FetchEnd {
     ConsumerDeleted,
     /// The sink said that its user is gone.
     Closed,
+    /// Another is pinned than [`Fetch::pin`].
+    WrongPin,
     /// The fetch was refused, or the engine failed.
     Failed(crate::error::FetchError),
 }
@@ -186,6 +295,8 @@ pub struct Delivery {
     pub stored: Stored,
     /// Matching messages left behind it; see [`ConsumerInfo::pending`].
     pub pending: u64,
+    /// The pin to be named by the next fetch, where the consumer pins its users.
+    pub pin: Option<Arc<str>>,
 }
 
 /// What names one delivery. Prints and parses as `stream.consumer.tag.seq.attempt.order`, the
@@ -197,6 +308,7 @@ pub struct AckToken {
     /// The consumer.
     pub consumer: Arc<str>,
     /// Tells this consumer from an earlier one of the same name: when it was created, in nanoseconds.
+    /// In an acknowledgement 0: whichever has the name now.
     pub tag: u64,
     /// The message's position in the stream.
     pub seq: u64,

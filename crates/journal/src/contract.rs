@@ -10,7 +10,8 @@ use event::{Moment, Pattern, Subject};
 
 use crate::config::StreamConfig;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, Sink};
-use crate::error::{AckError, AppendError, ConsumerError, ReadError, StreamError};
+use crate::error::{AckError, AppendError, BatchError, ConsumerError, ReadError, StreamError};
+use crate::news::Watcher;
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
 /// What is called when a verb is done. Called once, from the engine's thread: must not block.
@@ -56,6 +57,12 @@ pub trait Journal: Send + Sync {
     /// receipt's proof holds. Receipts of one stream are given in order of position.
     fn append(&self, append: Append, done: Done<Result<Receipt, AppendError>>);
 
+    /// Records several messages in one stream, all or none, at consecutive positions; the receipt is
+    /// the last one's. At most [`BATCH_MESSAGES_MAX`](crate::limits::BATCH_MESSAGES_MAX). All are judged
+    /// before any is recorded, as [`rules::admit_all`](crate::rules::admit_all) says; no reader sees
+    /// part of them.
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>);
+
     /// Creates a stream. The same declaration a second time is answered as the first.
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>>;
 
@@ -73,6 +80,10 @@ pub trait Journal: Send + Sync {
 
     /// The name of the stream that captures a subject, if one does.
     fn captured_by(&self, subject: &Subject) -> Option<alloc::sync::Arc<str>>;
+
+    /// A number that grows whenever what [`Journal::captured_by`] answers may have changed: who keeps
+    /// an answer looks here whether it still holds. Costs one load.
+    fn version(&self) -> u64;
 
     /// What a stream holds of each subject that the pattern matches, in byte order of the subjects,
     /// after `after`, at most `limit`.
@@ -95,6 +106,10 @@ pub trait Journal: Send + Sync {
 
     /// The message at a position.
     fn get(&self, stream: &str, seq: u64) -> Answer<Result<Stored, ReadError>>;
+
+    /// Positions from `from` on, between a stream's first and last, that hold nothing: in order, at
+    /// most `limit`.
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>>;
 
     /// The last message of a subject, or of all that a pattern matches.
     fn last(&self, stream: &str, pattern: &Pattern) -> Answer<Result<Stored, ReadError>>;
@@ -122,12 +137,39 @@ pub trait Journal: Send + Sync {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>>;
 
+    /// Forgets what is outstanding and starts over: behind the acknowledgement floor, or at the position
+    /// `to`, which a consumer that starts at the last or at new messages refuses. Counts its
+    /// deliveries anew.
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        let _unused = to;
+        ready(Err(ConsumerError::NotFound { stream: stream.into(), name: consumer.into() }))
+    }
+
+    /// Lets go of the pinned user of a priority group: the next to be served is pinned.
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        let _unused = group;
+        ready(Err(ConsumerError::NotFound { stream: stream.into(), name: consumer.into() }))
+    }
+
+    /// Has a watcher told of what happens, from now on until the journal is dropped.
+    fn watch(&self, watcher: Watcher) {
+        drop(watcher);
+    }
+
     /// Pulls. Everything, refusal too, is told to the sink.
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>);
 
     /// Says something of a delivery. `done` is called when it is taken; it survives a crash within
     /// a second, or at once where `synced`.
     fn acknowledge(&self, token: AckToken, ack: Ack, synced: bool, done: Done<Result<(), AckError>>);
+
+    /// Sinks that took a pause may take more: asks them soon, and not only when it is their time.
+    fn nudge(&self) {}
 
     /// How it is.
     fn health(&self) -> Health;

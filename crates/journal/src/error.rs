@@ -57,6 +57,40 @@ pub enum AppendError {
     /// The stream takes no lifetime.
     #[error("the stream does not allow messages with a lifetime (allow_ttl)")]
     TtlNotAllowed,
+    /// There is no stream of the name that was given.
+    #[error("there is no stream '{0}'")]
+    NotFound(String),
+    /// The stream is sealed: it takes nothing any more.
+    #[error("the stream is sealed")]
+    Sealed,
+    /// The stream takes no message in the place of others.
+    #[error("the stream does not allow a message to take the place of others (allow_rollup)")]
+    RollupNotAllowed,
+    /// The stream takes no batches.
+    #[error("the stream does not allow atomic batches (allow_atomic)")]
+    BatchNotAllowed,
+    /// More messages, or bytes, than a batch takes.
+    #[error(
+        "a batch takes at most {} messages and {} bytes",
+        crate::limits::BATCH_MESSAGES_MAX,
+        crate::limits::BATCH_BYTES_MAX
+    )]
+    BatchTooLarge,
+    /// A message id that the batch holds twice, or that was recorded within the window.
+    #[error("the batch holds a message that was recorded already")]
+    BatchDuplicate,
+    /// What a batch cannot say of this message: a precondition that an earlier message of the batch
+    /// decides, or a rollup of what the batch itself brings.
+    #[error("a batch cannot say this of the message: {0}")]
+    BatchUnsupported(&'static str),
+    /// The position that was given is not behind the last. Never worth trying again.
+    #[error("position {seq} was given, and the last is {last}")]
+    Position {
+        /// What was given.
+        seq: u64,
+        /// The last position.
+        last: u64,
+    },
     /// The stream is at a limit and discards new messages. Try again when there is room.
     #[error("the stream is full: {limit}")]
     Full {
@@ -73,6 +107,16 @@ pub enum AppendError {
     /// was recorded is unknown.** Try again, with the same message id, when the node is back.
     #[error("the journal is closed: {0}")]
     Closed(String),
+}
+
+/// Why a batch was refused. Nothing of it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("message {index} of the batch: {error}")]
+pub struct BatchError {
+    /// Which message, counted from 0; 0 where it is the batch as such.
+    pub index: usize,
+    /// Why.
+    pub error: AppendError,
 }
 
 /// Why a stream, or what was asked of it, was refused.
@@ -155,6 +199,9 @@ pub enum ConsumerError {
         /// The consumer.
         name: String,
     },
+    /// The stream has as many consumers as it takes.
+    #[error("the stream takes at most {0} consumers")]
+    TooMany(u64),
     /// A consumer of that name exists with another configuration.
     #[error("the consumer '{0}' exists with another configuration; update it instead")]
     Exists(String),
@@ -166,12 +213,41 @@ pub enum ConsumerError {
         /// What it must be.
         reason: String,
     },
+    /// The stream is a work queue, which does not allow it.
+    #[error("the stream is a work queue: {0}")]
+    Queue(QueueError),
+    /// The consumer cannot start over from there.
+    #[error("it cannot be reset: {0}")]
+    Reset(&'static str),
+    /// The consumer has no such priority group, or pins nobody.
+    #[error("the consumer has no priority group '{0}' that is pinned")]
+    NoGroup(String),
     /// As [`AppendError::Storage`].
     #[error("the journal cannot write: {0}")]
     Storage(String),
     /// As [`AppendError::Closed`].
     #[error("the journal is closed: {0}")]
     Closed(String),
+}
+
+/// What a work queue asks of its consumers, so that each message is one consumer's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum QueueError {
+    /// Each message must be acknowledged by itself.
+    #[error("its consumers must acknowledge each message (ack: explicit)")]
+    NotExplicit,
+    /// It must start at the first message.
+    #[error("its consumers must start at the first message (start: all)")]
+    NotAll,
+    /// It takes everything, and is not the only consumer.
+    #[error("a consumer without filters must be its only one")]
+    Unfiltered,
+    /// Its filters overlap another's.
+    #[error("the filters must not overlap those of '{other}'")]
+    Overlap {
+        /// The other consumer.
+        other: String,
+    },
 }
 
 /// Why a fetch was refused, or ended early.
@@ -186,11 +262,47 @@ pub enum FetchError {
         name: String,
     },
     /// Too many fetches wait on the consumer. Try again when one has ended.
-    #[error("{} fetches wait on the consumer already", crate::limits::FETCHES_WAITING_MAX)]
-    Waiting,
-    /// The batch is zero, or beyond what one fetch gives.
-    #[error("a batch is 1 to {} messages", crate::limits::FETCH_MESSAGES_MAX)]
+    #[error("{max} fetches wait on the consumer already")]
+    Waiting {
+        /// How many may.
+        max: u64,
+    },
+    /// The batch is zero.
+    #[error("a batch has at least 1 message")]
     Batch,
+    /// The batch is beyond the consumer's `batch_max`.
+    #[error("the consumer gives at most {max} messages to a fetch")]
+    BatchMax {
+        /// How many.
+        max: u64,
+    },
+    /// The bytes are beyond the consumer's `bytes_max`.
+    #[error("the consumer gives at most {max} bytes to a fetch")]
+    BytesMax {
+        /// How many.
+        max: u64,
+    },
+    /// The wait is beyond the consumer's `expires_max`.
+    #[error("a fetch waits at most {max:?} on the consumer")]
+    ExpiresMax {
+        /// How long.
+        max: core::time::Duration,
+    },
+    /// Thresholds are for consumers of the overflow policy.
+    #[error("the consumer's priority policy is not overflow")]
+    NotOverflow,
+    /// A pin is for consumers of the pinning policy.
+    #[error("the consumer's priority policy is not pinned")]
+    NotPinned,
+    /// The priority is beyond 9.
+    #[error("a priority is 0 to 9")]
+    Priority,
+    /// The consumer has priority groups, and none is named.
+    #[error("the consumer asks for a priority group")]
+    GroupMissing,
+    /// The consumer has no such priority group.
+    #[error("the consumer has no priority group '{0}'")]
+    GroupUnknown(String),
     /// The disk does not give the bytes. Perhaps later.
     #[error("the journal cannot read: {0}")]
     Storage(String),

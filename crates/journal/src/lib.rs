@@ -15,7 +15,8 @@
 //!    [`Receipt::proof`]; by default that is *on this disk, synced*.
 //! 2. A crash at any instant loses nothing that a receipt was given for, doubles nothing, reorders
 //!    nothing. A message without a receipt is there once or not at all.
-//! 3. A stream's positions are consecutive and start at 1. A position is never used twice.
+//! 3. A stream's positions are consecutive and start at 1, unless it is declared to start later or
+//!    they are given from elsewhere ([`Append::at`]). A position is never used twice.
 //! 4. De-duplication by message id is exact within its window, across restarts.
 //! 5. A reader sees only what would survive a crash, in order of position.
 //! 6. Consumers deliver at least once. An acknowledged message is not delivered again, but for
@@ -32,16 +33,20 @@ mod error;
 pub mod limits;
 pub mod local;
 pub mod memory;
+mod news;
 pub mod rules;
 mod stream;
 pub mod suite;
 
-pub use config::{Discard, Retention, Storage, StreamConfig};
+pub use config::{Discard, Republish, Retention, Source, SourceStart, Storage, StreamConfig};
 pub use consumer::{
-    Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, ConsumerStart, Delivery, Fetch, FetchEnd, Sink, Want,
+    Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, ConsumerStart, Delivery, Fetch, FetchEnd, GroupState,
+    PriorityConfig, PriorityPolicy, Sink, Want,
 };
 pub use contract::{Answer, Done, Health, Journal, answer, ready};
-pub use error::{AckError, AppendError, ConsumerError, FetchError, ReadError, StreamError};
+pub use error::{AckError, AppendError, BatchError, ConsumerError, FetchError, QueueError, ReadError, StreamError};
+pub use news::{JournalEvent, Streams, Unpinned, Watcher};
 pub use stream::{
-    Append, Expect, Page, Proof, Purge, Read, Receipt, Start, Stored, StreamInfo, StreamState, SubjectState,
+    Append, Expect, Page, Proof, Purge, Read, Receipt, Rollup, Start, Stored, StreamInfo, StreamState, SubjectState,
+    Until,
 };

@@ -18,6 +18,7 @@ use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use event::{Moment, Pattern, Subject};
 use spin::Mutex;
@@ -26,8 +27,10 @@ use crate::config::StreamConfig;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Fetch, Sink};
 use crate::contract::{Answer, Done, Health, Journal, ready};
 use crate::desk::Removed;
-use crate::error::{AckError, AppendError, ConsumerError, ReadError, StreamError};
+use crate::error::{AckError, AppendError, BatchError, ConsumerError, ReadError, StreamError};
 use crate::memory::Memory;
+use crate::news::Watcher;
+use crate::rules::check_consumers;
 use crate::stream::{Append, Page, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
 use consumers::Consumers;
@@ -46,6 +49,8 @@ pub struct Local {
 
 struct Shared {
     clock: Clock,
+    /// Grows with every change of what streams capture.
+    version: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -65,7 +70,7 @@ const CLOSED: &str = "it was shut down";
 impl Local {
     /// An empty journal.
     pub fn new(clock: Clock) -> Self {
-        Local { shared: Arc::new(Shared { clock, state: Mutex::default() }) }
+        Local { shared: Arc::new(Shared { clock, version: AtomicU64::new(0), state: Mutex::default() }) }
     }
 
     /// Does what time has made due.
@@ -88,6 +93,7 @@ impl Shared {
             let mut state = self.state.lock();
             state.tick(now);
             let result = work(&mut state, now);
+            state.tell_markers(now);
             state.settle(now);
             result
         };
@@ -140,6 +146,7 @@ impl Shared {
 impl State {
     fn tick(&mut self, now: Moment) {
         self.memory.tick(now);
+        self.tell_markers(now);
         self.readers.tick(&self.memory, now, &mut self.calls);
         self.consumers.tick(now, &mut self.calls);
     }
@@ -154,13 +161,56 @@ impl State {
         if self.closed {
             return Err(AppendError::Closed(CLOSED.to_string()));
         }
-        let subject = append.message.subject.clone();
+        let (subject, rollup) = (append.message.subject.clone(), append.rollup);
         let receipt = self.memory.append(now, append)?;
+        self.tell_markers(now);
         if !receipt.duplicate {
-            self.readers.appended(&self.memory, &receipt.stream, &subject, &mut self.calls);
-            self.consumers.appended(now, &receipt, &subject);
+            self.tell_appended(now, &receipt, &subject);
+        }
+        if rollup.is_some() {
+            self.tell_rolled_up(now, &receipt.stream);
         }
         Ok(receipt)
+    }
+
+    /// As [`State::append`], all or none.
+    fn append_all(&mut self, appends: Vec<Append>, now: Moment) -> Result<Receipt, BatchError> {
+        if self.closed {
+            return Err(BatchError { index: 0, error: AppendError::Closed(CLOSED.to_string()) });
+        }
+        let subjects: Vec<Subject> = appends.iter().map(|append| append.message.subject.clone()).collect();
+        let rolled_up = appends.iter().any(|append| append.rollup.is_some());
+        let receipt = self.memory.append_all(now, appends)?;
+        self.tell_markers(now);
+        let first = receipt.seq + 1 - subjects.len() as u64;
+        for (seq, subject) in (first..).zip(&subjects) {
+            self.tell_appended(now, &Receipt { seq, ..receipt.clone() }, subject);
+        }
+        if rolled_up {
+            self.tell_rolled_up(now, &receipt.stream);
+        }
+        Ok(receipt)
+    }
+
+    /// Tells whoever waits for a message; its subject as recorded, where it is still there.
+    fn tell_appended(&mut self, now: Moment, receipt: &Receipt, subject: &Subject) {
+        let recorded = self.memory.get(&receipt.stream, receipt.seq).map(|stored| stored.message.subject);
+        let subject = recorded.as_ref().unwrap_or(subject);
+        self.readers.appended(&self.memory, &receipt.stream, subject, &mut self.calls);
+        self.consumers.appended(now, receipt, subject);
+    }
+
+    /// Tells whoever waits for them of markers that took the place of messages.
+    fn tell_markers(&mut self, now: Moment) {
+        for (stream, seq, subject) in self.memory.take_markers() {
+            let receipt = Receipt { stream, seq, duplicate: false, proof: crate::stream::Proof::Memory };
+            self.tell_appended(now, &receipt, &subject);
+        }
+    }
+
+    fn tell_rolled_up(&mut self, now: Moment, stream: &str) {
+        self.consumers.removed(now, stream, Removed::Some);
+        self.forget_removed(now, stream);
     }
 
     /// Tells consumers what limits and lifetimes have removed.
@@ -184,9 +234,25 @@ impl Journal for Local {
         });
     }
 
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        self.shared.with(|state, now| {
+            let result = state.append_all(appends, now);
+            state.calls.push_back(Box::new(move || done(result)));
+        });
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        self.shared.asked(|memory| memory.deleted(stream, from, limit))
+    }
+
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
         self.shared.on_streams(|state, now| {
             let info = state.memory.stream_create(now, config)?;
+            self.shared.version.fetch_add(1, Ordering::Release);
             state.consumers.stream(now, &info);
             Ok(state.info(info))
         })
@@ -195,6 +261,8 @@ impl Journal for Local {
     fn stream_update(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
         self.shared.on_streams(|state, now| {
             let info = state.memory.stream_update(now, config)?;
+            self.shared.version.fetch_add(1, Ordering::Release);
+            state.tell_markers(now);
             state.consumers.stream(now, &info);
             state.consumers.removed(now, &info.config.name, Removed::Some);
             state.forget_removed(now, &info.config.name);
@@ -205,6 +273,7 @@ impl Journal for Local {
     fn stream_delete(&self, stream: &str) -> Answer<Result<(), StreamError>> {
         self.shared.on_streams(|state, now| {
             state.memory.stream_delete(stream)?;
+            self.shared.version.fetch_add(1, Ordering::Release);
             state.readers.deleted(stream, &mut state.calls);
             state.consumers.stream_deleted(now, stream);
             Ok(())
@@ -257,7 +326,12 @@ impl Journal for Local {
                 return ready(Err(ReadError::Closed(CLOSED.to_string())));
             }
             match state.memory.read(stream, &read) {
-                Ok(page) if page.messages.is_empty() && !read.last_per_subject && read.wait.is_some() => {
+                Ok(page)
+                    if page.messages.is_empty()
+                        && !read.last_per_subject
+                        && read.until.is_none()
+                        && read.wait.is_some() =>
+                {
                     Readers::wait(shared, state, now, stream, read, page.next)
                 }
                 result => ready(result),
@@ -274,7 +348,16 @@ impl Journal for Local {
     }
 
     fn consumer_create(&self, stream: &str, config: ConsumerConfig) -> Answer<Result<ConsumerInfo, ConsumerError>> {
-        self.shared.on_consumers(|consumers, now, done| consumers.create(now, stream, config, done))
+        let full = {
+            let state = self.shared.state.lock();
+            let new = state.consumers.info(stream, &config.name).is_err();
+            let room = state.memory.config(stream).map(|held| check_consumers(held, state.consumers.count(stream)));
+            room.filter(|_| new).and_then(Result::err)
+        };
+        match full {
+            Some(error) => ready(Err(error)),
+            None => self.shared.on_consumers(|consumers, now, done| consumers.create(now, stream, config, done)),
+        }
     }
 
     fn consumer_update(&self, stream: &str, config: ConsumerConfig) -> Answer<Result<ConsumerInfo, ConsumerError>> {
@@ -306,6 +389,23 @@ impl Journal for Local {
         until: Option<Moment>,
     ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
         self.shared.on_consumers(|consumers, now, done| consumers.pause(now, stream, consumer, until, done))
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        self.shared.on_consumers(|consumers, now, done| consumers.reset(now, stream, consumer, to, done))
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        self.shared.on_consumers(|consumers, now, done| consumers.unpin(now, stream, consumer, group, done))
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.shared.with(|state, _| state.consumers.watch(watcher));
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use event::{Moment, Pattern, Subject};
 
 use crate::config::StreamConfig;
-use crate::error::{AppendError, ReadError, StreamError};
+use crate::error::{AppendError, BatchError, ReadError, StreamError};
 use crate::rules::{self, Admission};
 use crate::stream::{Append, Page, Proof, Purge, Read, Receipt, Stored, StreamInfo, SubjectState};
 
@@ -33,7 +33,11 @@ use held::Held;
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Held>,
+    markers: Vec<Marked>,
 }
+
+/// A marker that was recorded: its stream, position and subject.
+pub type Marked = (Arc<str>, u64, Subject);
 
 impl Memory {
     /// A journal without streams.
@@ -46,20 +50,67 @@ impl Memory {
     /// # Errors
     /// As [`Journal::append`](crate::Journal::append).
     pub fn append(&mut self, now: Moment, mut append: Append) -> Result<Receipt, AppendError> {
-        let subject = append.message.subject.as_str();
-        let capturing = self.streams.iter_mut().find(|(_, held)| held.config.captures(subject));
-        let Some((stream, held)) = capturing else { return Err(AppendError::NoStream(subject.to_string())) };
-        let stream = stream.clone();
-        let receipt = |seq, duplicate| Receipt { stream, seq, duplicate, proof: Proof::Memory };
-        match rules::admit(&held.config, &*held, &append, now)? {
-            Admission::Duplicate { seq } => Ok(receipt(seq, true)),
-            Admission::New { seq, time, expires } => {
-                append.message.reply = None;
-                held.insert(Stored { seq, time, message: append.message }, append.id, expires);
-                held.apply_limits(now);
-                Ok(receipt(seq, false))
-            }
+        let stream = self.stream_of(&append)?;
+        self.expire_apart(&stream, now);
+        let held = self.streams.get_mut(&stream).ok_or_else(|| AppendError::NotFound(stream.to_string()))?;
+        rules::transform(&held.config, held.last(), &mut append);
+        let admission = rules::admit(&held.config, &*held, &append, now)?;
+        let (seq, duplicate) = record(held, append, admission, now);
+        self.expire_apart(&stream, now);
+        Ok(Receipt { stream, seq, duplicate, proof: Proof::Memory })
+    }
+
+    /// Records several messages in one stream, all or none.
+    ///
+    /// # Errors
+    /// As [`Journal::append_all`](crate::Journal::append_all).
+    pub fn append_all(&mut self, now: Moment, mut appends: Vec<Append>) -> Result<Receipt, BatchError> {
+        let at = |index| move |error| BatchError { index, error };
+        let streams = appends.iter().map(|append| self.stream_of(append)).enumerate();
+        let streams: Vec<Arc<str>> =
+            streams.map(|(index, stream)| stream.map_err(at(index))).collect::<Result<_, _>>()?;
+        let empty = || at(0)(AppendError::BatchUnsupported("it is empty"));
+        let stream = streams.first().cloned().ok_or_else(empty)?;
+        if let Some((index, other)) = streams.iter().enumerate().find(|(_, other)| **other != stream) {
+            return Err(at(index)(AppendError::OtherStream { expected: stream.to_string(), found: other.to_string() }));
         }
+        self.expire_apart(&stream, now);
+        let found = self.streams.get_mut(&stream);
+        let held = found.ok_or_else(|| at(0)(AppendError::NotFound(stream.to_string())))?;
+        for (append, last) in appends.iter_mut().zip(held.last()..) {
+            rules::transform(&held.config, last, append);
+        }
+        let admissions = rules::admit_all(&held.config, &*held, &appends, now)?;
+        let mut seq = 0;
+        for (append, admission) in appends.into_iter().zip(admissions) {
+            (seq, _) = record(held, append, admission, now);
+        }
+        self.expire_apart(&stream, now);
+        Ok(Receipt { stream, seq, duplicate: false, proof: Proof::Memory })
+    }
+
+    /// The stream that an append goes to.
+    fn stream_of(&self, append: &Append) -> Result<Arc<str>, AppendError> {
+        if let Some(name) = &append.into {
+            let found = self.streams.get_key_value(name.as_str());
+            return found.map(|(name, _)| name.clone()).ok_or_else(|| AppendError::NotFound(name.clone()));
+        }
+        let subject = &append.message.subject;
+        self.captured_by(subject).ok_or_else(|| AppendError::NoStream(subject.as_str().to_string()))
+    }
+
+    /// Does at once what is due in a stream whose messages age one by one: markers stand before what
+    /// is recorded later.
+    fn expire_apart(&mut self, stream: &Arc<str>, now: Moment) {
+        let Some(held) = self.streams.get_mut(stream).filter(|held| held.ages_apart()) else { return };
+        let markers = held.expire(now);
+        held.apply_limits(now);
+        self.markers.extend(markers.into_iter().map(|(seq, subject)| (stream.clone(), seq, subject)));
+    }
+
+    /// The markers that were recorded since this was asked last, in order for each stream.
+    pub fn take_markers(&mut self) -> Vec<Marked> {
+        core::mem::take(&mut self.markers)
     }
 
     /// Creates a stream. The same declaration a second time is answered as the first.
@@ -85,10 +136,12 @@ impl Memory {
         rules::check_stream_update(&held.config, &config)?;
         self.check_overlap(&config)?;
         let held = self.held_mut(&config.name.clone())?;
+        let name = Arc::from(config.name.as_str());
         held.config = config;
         held.apply_subject_limits();
         held.apply_limits(now);
-        Ok(held.info())
+        self.expire_apart(&name, now);
+        self.stream_info(&name)
     }
 
     /// Deletes a stream with its messages.
@@ -105,6 +158,11 @@ impl Memory {
     /// [`StreamError::NotFound`].
     pub fn stream_info(&self, stream: &str) -> Result<StreamInfo, StreamError> {
         self.held(stream).map(Held::info).ok_or_else(|| StreamError::NotFound(stream.to_string()))
+    }
+
+    /// A stream's declaration.
+    pub fn config(&self, stream: &str) -> Option<&StreamConfig> {
+        self.held(stream).map(|held| &held.config)
     }
 
     /// A stream's first position; as [`StreamState::first`](crate::StreamState::first).
@@ -143,12 +201,7 @@ impl Memory {
     /// As [`Journal::purge`](crate::Journal::purge).
     pub fn purge(&mut self, stream: &str, purge: &Purge) -> Result<u64, StreamError> {
         let held = self.held_mut(stream)?;
-        if held.config.deny_purge {
-            return Err(StreamError::Denied("deny_purge"));
-        }
-        if purge.before.is_some() && purge.keep.is_some() {
-            return Err(StreamError::Invalid { field: "keep", reason: "must not be given with 'before'".into() });
-        }
+        rules::check_purge(&held.config, purge)?;
         Ok(held.purge(purge))
     }
 
@@ -158,9 +211,7 @@ impl Memory {
     /// As [`Journal::delete`](crate::Journal::delete).
     pub fn delete(&mut self, stream: &str, seq: u64) -> Result<(), StreamError> {
         let held = self.held_mut(stream)?;
-        if held.config.deny_delete {
-            return Err(StreamError::Denied("deny_delete"));
-        }
+        rules::check_delete(&held.config)?;
         if held.remove(seq) { Ok(()) } else { Err(StreamError::NoMessage(seq)) }
     }
 
@@ -193,6 +244,14 @@ impl Memory {
         self.readable(stream)?.get(seq).ok_or(ReadError::NoMessage)
     }
 
+    /// Positions that hold nothing.
+    ///
+    /// # Errors
+    /// As [`Journal::deleted`](crate::Journal::deleted).
+    pub fn deleted(&self, stream: &str, from: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        Ok(self.readable(stream)?.deleted(from, limit))
+    }
+
     /// The last message of all that a pattern matches.
     ///
     /// # Errors
@@ -205,9 +264,10 @@ impl Memory {
 
     /// Removes what has expired. What follows is as if it had gone on time, save that nobody was told.
     pub fn tick(&mut self, now: Moment) {
-        for held in self.streams.values_mut() {
-            held.expire(now);
+        for (stream, held) in &mut self.streams {
+            let markers = held.expire(now);
             held.apply_limits(now);
+            self.markers.extend(markers.into_iter().map(|(seq, subject)| (stream.clone(), seq, subject)));
         }
     }
 
@@ -231,5 +291,19 @@ impl Memory {
 
     fn held_mut(&mut self, stream: &str) -> Result<&mut Held, StreamError> {
         self.streams.get_mut(stream).ok_or_else(|| StreamError::NotFound(String::from(stream)))
+    }
+}
+
+/// Records what was admitted; says where, and whether it was there already.
+fn record(held: &mut Held, mut append: Append, admission: Admission, now: Moment) -> (u64, bool) {
+    match admission {
+        Admission::Duplicate { seq } => (seq, true),
+        Admission::New { seq, time, expires } => {
+            append.message.reply = None;
+            held.roll_up(append.rollup, &append.message.subject);
+            held.insert(Stored { seq, time, message: append.message }, append.id, expires);
+            held.apply_limits(now);
+            (seq, false)
+        }
     }
 }

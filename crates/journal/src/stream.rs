@@ -24,23 +24,42 @@ pub struct Expect {
     pub last_id: Option<String>,
 }
 
+/// Which earlier messages a message takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollup {
+    /// All of its subject.
+    Subject,
+    /// All of the stream.
+    All,
+}
+
 /// A message to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
     /// The message. Its `reply` is not recorded.
     pub message: Message,
+    /// The stream that it is recorded in, whatever that captures: for what mirrors and sources bring.
+    /// `None`: the one that captures the subject.
+    pub into: Option<String>,
     /// An id that makes a second append of the same fact, within the window, a duplicate.
     pub id: Option<Bytes>,
     /// Preconditions.
     pub expect: Expect,
     /// How long the message lives, counted from when it is recorded.
+    /// [`TTL_NEVER`](crate::limits::TTL_NEVER): for ever, the stream's `age_max` notwithstanding.
     pub ttl: Option<Duration>,
+    /// Which earlier messages go, in the same instant. Needs the stream's `allow_rollup`.
+    pub rollup: Option<Rollup>,
+    /// Position and moment, where they are given elsewhere: for mirrors. Behind the last position;
+    /// those passed over hold nothing. A moment before the last message's counts as that. What a
+    /// message id and a lifetime are judged by was judged there.
+    pub at: Option<(u64, Moment)>,
 }
 
 impl Append {
     /// An append without id, preconditions or lifetime.
     pub fn new(message: Message) -> Self {
-        Append { message, id: None, expect: Expect::default(), ttl: None }
+        Append { message, into: None, id: None, expect: Expect::default(), ttl: None, rollup: None, at: None }
     }
 }
 
@@ -92,6 +111,15 @@ pub enum Start {
     New,
 }
 
+/// How far a read goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// To this position, itself included.
+    Seq(u64),
+    /// To the last message recorded at or before this moment.
+    Time(Moment),
+}
+
 /// A read of one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
@@ -102,6 +130,10 @@ pub struct Read {
     /// Only the last message of each subject, in order of position, as of now. Such a read ends at
     /// the stream's end as it was when the read began, and does not wait.
     pub last_per_subject: bool,
+    /// How far it goes: as if nothing had been recorded behind. With `last_per_subject`, the last message
+    /// of each subject up to there, as far as it is still kept; that costs a look-up for each message
+    /// of a subject that has some behind. Such a read does not wait.
+    pub until: Option<Until>,
     /// Most messages; at most [`PAGE_MESSAGES_MAX`](crate::limits::PAGE_MESSAGES_MAX).
     pub limit: usize,
     /// Most bytes, save that a page holds at least one message.
@@ -117,6 +149,7 @@ impl Read {
             start: Start::Seq(seq),
             filters: Vec::new(),
             last_per_subject: false,
+            until: None,
             limit,
             bytes: crate::limits::PAGE_BYTES_MAX,
             wait: None,

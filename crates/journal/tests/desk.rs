@@ -85,7 +85,7 @@ fn configs() -> [ConsumerConfig; 3] {
     let pattern = |text| Pattern::parse(text).unwrap();
     let base = |name: &str| ConsumerConfig { ack_wait: Duration::from_secs(3), ..ConsumerConfig::new(name) };
     [
-        ConsumerConfig { ack_pending_max: 7, ..base("a") },
+        ConsumerConfig { ack_pending_max: Some(7), ..base("a") },
         ConsumerConfig {
             filters: vec![pattern("s.1"), pattern("s.2")],
             deliver_max: Some(4),
@@ -204,7 +204,7 @@ impl World {
         match output {
             Output::Read { .. } => {}
             Output::Deliver { request, delivery } => self.deliver(request, delivery),
-            Output::End { .. } => {}
+            Output::End { .. } | Output::Tell { .. } => {}
             Output::Save { key, bytes, synced } => {
                 self.log.push(bytes);
                 if synced {
@@ -279,7 +279,7 @@ impl World {
 
     fn fetch(&mut self, consumer: usize, batch: u64, wait: Option<Duration>) {
         self.next += 1;
-        let fetch = Fetch { batch, bytes: None, wait };
+        let fetch = Fetch { batch, bytes: None, wait, ..Fetch::default() };
         self.desk.handle(self.now, Input::Fetch { request: self.next, stream: "S", consumer: NAMES[consumer], fetch });
     }
 

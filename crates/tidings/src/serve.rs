@@ -3,18 +3,17 @@
 //! Turns flags, environment and files into the node's configuration, says on standard output where
 //! the node is, and logs on standard error. The node itself is the crate `host`.
 
-use std::io::{self, IsTerminal, Write};
+mod logs;
+
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
-use host::config::{Engine, Layer, LimitsLayer, Listen, LogFormat, Sync, TlsLayer};
+use host::config::{Engine, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer};
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged where nothing is said.
 const LOG_DEFAULT: &str = "info";
@@ -42,10 +41,13 @@ pub struct ServeArgs {
     /// The HTTP door [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_HTTP", help_heading = "Doors")]
     http: Option<Listen>,
-    /// The NATS door; not in this version
+    /// The NATS door [default: 127.0.0.1:4222]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_NATS", help_heading = "Doors")]
     nats: Option<Listen>,
-    /// The NATS monitoring door; not in this version
+    /// The NATS door's WebSocket listener [default: off]
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_NATS_WEBSOCKET", help_heading = "Doors")]
+    nats_websocket: Option<Listen>,
+    /// NATS monitoring [default: 127.0.0.1:8222; off where the NATS door is]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_MONITOR", help_heading = "Doors")]
     monitor: Option<Listen>,
     /// The hub door; not in this version
@@ -81,9 +83,12 @@ pub struct ServeArgs {
     /// What is logged: off, error, warn, info, debug, trace, or per part as in info,host=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "TIDINGS_LOG", help_heading = "Logs")]
     log: Option<String>,
-    /// How it is logged: human or json [default: human]
+    /// How it is logged: human, json, or nats for lines as nats-server writes them [default: human]
     #[arg(long, value_name = "FORMAT", env = "TIDINGS_LOG_FORMAT", help_heading = "Logs")]
     log_format: Option<LogFormat>,
+    /// Where it is logged instead of standard error; appended to
+    #[arg(long, value_name = "FILE", env = "TIDINGS_LOG_FILE", help_heading = "Logs")]
+    log_file: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -94,8 +99,7 @@ impl ServeArgs {
             engine: self.engine,
             sync: self.sync,
             http: self.http,
-            nats: self.nats,
-            monitor: self.monitor,
+            nats: NatsLayer::listening(self.nats, self.monitor, self.nats_websocket),
             hub: self.hub,
             repeater: self.repeater,
             consul: self.consul,
@@ -107,7 +111,9 @@ impl ServeArgs {
             limits: LimitsLayer { payload_max: self.payload_max },
             log: self.log,
             log_format: self.log_format,
+            log_file: self.log_file,
             streams: Vec::new(),
+            default_stream: None,
         }
     }
 }
@@ -119,30 +125,26 @@ pub fn run(mut args: ServeArgs) -> miette::Result<ExitCode> {
         None => Layer::default(),
     };
     let layer = args.into_layer().over(file);
-    log_to_stderr(layer.log.as_deref().unwrap_or(LOG_DEFAULT), layer.log_format.unwrap_or_default())?;
-    let config = Config::from_layers(layer).map_err(explain)?;
-    let ended = Node::run(config, |node| {
-        // Nobody reads standard output: the node serves all the same.
-        let _unread = io::stdout().write_all(welcome(node).as_bytes());
+    let format = layer.log_format.unwrap_or_default();
+    logs::start(layer.log.as_deref().unwrap_or(LOG_DEFAULT), format, layer.log_file.as_deref())?;
+    let ended = Config::from_layers(layer).and_then(|config| {
+        Node::run(config, |node| {
+            if format == LogFormat::Nats {
+                return logs::say_where(node);
+            }
+            // Nobody reads standard output: the node serves all the same.
+            let _unread = io::stdout().write_all(welcome(node).as_bytes());
+        })
     });
+    if format == LogFormat::Nats
+        && let Err(error) = &ended
+    {
+        logs::fatal(error);
+    }
     Ok(match ended.map_err(explain)? {
         Ended::Clean => ExitCode::SUCCESS,
         Ended::Hurried => ExitCode::FAILURE,
     })
-}
-
-fn log_to_stderr(directives: &str, format: LogFormat) -> miette::Result<()> {
-    let filter: Targets = directives.parse().map_err(|error| {
-        let help = "Use off, error, warn, info, debug or trace, or name parts as in info,host=debug.";
-        Report::new(MietteDiagnostic::new(format!("--log '{directives}' cannot be used: {error}")).with_help(help))
-    })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Human => registry.with(lines.with_ansi(io::stderr().is_terminal())).init(),
-        LogFormat::Json => registry.with(lines.json()).init(),
-    }
-    Ok(())
 }
 
 fn welcome(node: &Node) -> String {
@@ -161,6 +163,12 @@ fn welcome(node: &Node) -> String {
         config.node,
         data.display()
     );
+    let nats = match (ports.nats, ports.monitor) {
+        (None, _) => String::from("off"),
+        (Some(nats), None) => format!("nats://{nats}"),
+        (Some(nats), Some(monitor)) => format!("nats://{nats} (monitoring http://{monitor})"),
+    };
+    let head = head + &format!("  nats    {nats}\n");
     let Some(http) = ports.http else {
         return head + "  http    off\n";
     };

@@ -1,7 +1,7 @@
 //! Flags of a command: `--name` or `--name value`, each taken once and none left over.
 
 /// Flags that stand alone.
-const ALONE: &[&str] = &["long", "quick", "release"];
+const ALONE: &[&str] = &["json", "long", "markdown", "noisy", "quick", "release"];
 
 /// The flags that were given and not yet taken.
 #[derive(Debug, Default)]

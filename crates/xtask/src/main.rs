@@ -34,6 +34,9 @@ cargo xtask COMMAND
   faults                   the faults alone
   bench journal|http [--quick]
                            the figures of docs/benchmarks.md
+  bench nats [--only ROW,…] [--rounds 3] [--server tidings|nats-server|both]
+             [--nats-server PATH] [--quick] [--noisy] [--json|--markdown]
+                           our NATS door beside nats-server
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
       [--server PATH] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them
@@ -75,11 +78,7 @@ fn run(words: &[String]) -> Result<bool, String> {
             faults::run_all(&node::build(flags.has("release"))?, &mut tally)?;
             Ok(tally.close())
         }
-        "bench" => {
-            let (kind, quick) = (flags.all(""), flags.has("quick"));
-            flags.nothing_left()?;
-            bench::run(kind.first().map_or("", String::as_str), quick)
-        }
+        "bench" => bench::run(&mut flags),
         "conformance" => {
             let wanted = conformance::Wanted::take(&mut flags)?;
             flags.nothing_left()?;

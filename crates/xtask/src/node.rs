@@ -69,7 +69,7 @@ impl Launch {
                 command
             }
         };
-        command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(&self.data);
+        command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--data"]).arg(&self.data);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }

@@ -119,12 +119,12 @@ pub async fn post_fetch(State(door): State<Shared>, mut call: Call) -> Result<Re
     let bytes = Some(request.max_bytes.unwrap_or(FETCH_BYTES_MAX).min(FETCH_BYTES_MAX));
     if push {
         let (batch, who) = (batch.min(PUSH_MESSAGES_MAX), call.who.clone());
-        let fetch = Fetch { batch, bytes, wait: Some(door.options.heartbeat) };
+        let fetch = Fetch { batch, bytes, wait: Some(door.options.heartbeat), ..Fetch::default() };
         let mut push = Push { door, who, stream, consumer, fetch, deliveries: None, hello: true };
         push.renew().await?;
         return Ok(follow::response(push.body()));
     }
-    let fetch = Fetch { batch, bytes, wait: request.wait.map(|wait| wait.min(WAIT_MAX)) };
+    let fetch = Fetch { batch, bytes, wait: request.wait.map(|wait| wait.min(WAIT_MAX)), ..Fetch::default() };
     let work = fetched(&door, &call.who, &stream, &consumer, fetch, request.max_bytes.is_none());
     let (messages, end) = tokio::select! {
         biased;
@@ -166,7 +166,7 @@ async fn fetched(
     let (messages, end) = once(fetch).await?;
     if any_size && end == FetchEnd::Bytes && messages.is_empty() {
         // The door's own limit must not hide a message that is larger than it.
-        return once(Fetch { batch: 1, bytes: None, wait: None }).await;
+        return once(Fetch { batch: 1, bytes: None, wait: None, ..Fetch::default() }).await;
     }
     Ok((messages, end))
 }
@@ -177,7 +177,7 @@ fn end_name(end: &FetchEnd) -> &'static str {
         FetchEnd::Expired => "expired",
         FetchEnd::Bytes => "bytes",
         FetchEnd::ConsumerDeleted => "consumer_deleted",
-        FetchEnd::Closed => "closed",
+        FetchEnd::Closed | FetchEnd::WrongPin => "closed",
         FetchEnd::Failed(_) => "failed",
     }
 }
@@ -234,11 +234,11 @@ impl Push {
             }
             let Some(ended) = self.deliveries.take() else { continue };
             match ended.end().await {
-                FetchEnd::Full | FetchEnd::Closed => {}
+                FetchEnd::Full | FetchEnd::Closed | FetchEnd::WrongPin => {}
                 FetchEnd::Expired => return Ok(Bytes::from_static(message::HEARTBEAT)),
                 // The door's own limit must not hide a message that is larger than it.
                 FetchEnd::Bytes => {
-                    let one = Fetch { batch: 1, bytes: None, wait: Some(Duration::ZERO) };
+                    let one = Fetch { batch: 1, bytes: None, wait: Some(Duration::ZERO), ..Fetch::default() };
                     let deliveries = self.door.port.fetch(&self.who, &self.stream, &self.consumer, one).await?;
                     self.deliveries = Some(deliveries);
                 }

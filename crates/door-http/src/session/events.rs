@@ -6,7 +6,7 @@ use axum::response::Response;
 use door::{Principal, PublishError, Published};
 use event::{Moment, Subject};
 use journal::limits::PAGE_MESSAGES_MAX;
-use journal::{Append, Expect, Read, Start, Stored};
+use journal::{Append, Read, Start, Stored};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -111,7 +111,7 @@ fn append(intake: Intake, named: Option<&Subject>, ttl: Option<Duration>) -> Res
     };
     let id = intake.message_id();
     let message = intake.into_message(subject).map_err(refused)?;
-    Ok(Append { message, id: Some(id), expect: Expect::default(), ttl })
+    Ok(Append { id: Some(id), ttl, ..Append::new(message) })
 }
 
 async fn record_batch(

@@ -109,6 +109,7 @@ impl Follow {
                 start: self.start,
                 filters: self.filters.clone(),
                 last_per_subject: self.last_per_subject,
+                until: None,
                 limit: limit.min(FOLLOW_MESSAGES_MAX),
                 bytes: FOLLOW_BYTES_MAX,
                 wait: (!self.last_per_subject).then(|| heartbeat.saturating_sub(began.elapsed())),

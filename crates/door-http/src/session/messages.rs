@@ -67,7 +67,7 @@ pub async fn get_messages(State(door): State<Shared>, call: Call) -> Result<Resp
     }
     let limit = limit.unwrap_or(LIST_DEFAULT);
     let wait = wait.map(|wait| wait.min(WAIT_MAX));
-    let read = Read { start, filters, last_per_subject, limit, bytes: LIST_BYTES_MAX, wait };
+    let read = Read { start, filters, last_per_subject, until: None, limit, bytes: LIST_BYTES_MAX, wait };
     let page = tokio::select! {
         biased;
         page = door.port.read(&call.who, &stream, read) => page?,

@@ -54,7 +54,7 @@ pub async fn post_publish(State(door): State<Shared>, mut call: Call) -> Result<
     let headers = kept::keep(call.headers())?;
     let payload = call.body(door.port.limits().payload_bytes_max).await?;
     let message = Message { subject: subject.clone(), reply: None, headers, payload };
-    let published = door.port.publish(&call.who, Append { message, id, expect, ttl }).await?;
+    let published = door.port.publish(&call.who, Append { id, expect, ttl, ..Append::new(message) }).await?;
     Ok(Outcome::of(published, subject).response())
 }
 

@@ -30,6 +30,18 @@ impl Journal for Stuck {
         }
     }
 
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        self.local.append_all(appends, done);
+    }
+
+    fn version(&self) -> u64 {
+        self.local.version()
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        self.local.deleted(stream, from, limit)
+    }
+
     fn health(&self) -> Health {
         self.health.lock().unwrap().clone()
     }
@@ -124,7 +136,7 @@ impl Journal for Stuck {
     }
 
     fn fetch(&self, _stream: &str, _consumer: &str, _fetch: Fetch, sink: Box<dyn Sink>) {
-        sink.end(FetchEnd::Failed(FetchError::Waiting));
+        sink.end(FetchEnd::Failed(FetchError::Waiting { max: 512 }));
     }
 
     fn acknowledge(&self, token: AckToken, ack: Ack, synced: bool, done: Done<Result<(), AckError>>) {

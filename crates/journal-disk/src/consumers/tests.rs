@@ -59,7 +59,7 @@ fn append(journal: &DiskJournal, subject: &str) {
 }
 
 fn push() -> Fetch {
-    Fetch { batch: u64::MAX, bytes: None, wait: Some(Duration::from_secs(60)) }
+    Fetch { batch: u64::MAX, bytes: None, wait: Some(Duration::from_secs(60)), ..Fetch::default() }
 }
 
 #[test]

@@ -17,6 +17,11 @@ impl Contents for Stream {
         (entry.last, entry.count)
     }
 
+    fn sole(&self, subject: &str) -> Option<u64> {
+        let entry = self.entry(subject.as_bytes());
+        (entry.count == 1).then(|| u64::from(entry.last_size))
+    }
+
     fn last_matching(&self, pattern: &Pattern) -> u64 {
         let live = self.shared.live.read();
         let matches = |subject: &Bytes| pattern.matches(std::str::from_utf8(subject).unwrap_or_default());

@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use event::{Moment, Wanted};
 
 use crate::config::Retention;
-use crate::consumer::{ConsumerConfig, ConsumerInfo, ConsumerStart, FetchEnd};
-use crate::error::{ConsumerError, FetchError, ReadError};
+use crate::consumer::{AckPolicy, ConsumerConfig, ConsumerInfo, ConsumerStart, FetchEnd};
+use crate::error::{ConsumerError, FetchError, QueueError, ReadError};
 use crate::limits::PAGE_MESSAGES_MAX;
+use crate::news::{JournalEvent, Unpinned};
 use crate::rules;
 use crate::stream::{Page, Read, Start};
 
@@ -101,7 +102,7 @@ impl Desk {
             self.answer(now, id, ticket, info);
             return Ok(());
         }
-        self.check_queue(room, &config)?;
+        self.check_queue(room, &config, true)?;
         let (retention, last) = (room.retention, room.last);
         self.consumer_next += 1;
         self.tag_last = now.nanos().max(self.tag_last + 1);
@@ -109,12 +110,13 @@ impl Desk {
             Seat { id: self.consumer_next, stream: Arc::from(stream), tag: self.tag_last, created: now, retention };
         let (id, start) = (seat.id, config.start);
         let mut consumer = Consumer::new(seat, config);
+        let first = room.first;
         match start {
-            ConsumerStart::All => {}
-            ConsumerStart::New => consumer.cursor = last + 1,
-            ConsumerStart::Seq(seq) => consumer.cursor = seq.max(1),
+            ConsumerStart::All => consumer.start_at(1, first),
+            ConsumerStart::New => consumer.start_at(last + 1, first),
+            ConsumerStart::Seq(seq) => consumer.start_at(seq.max(1), first),
             ConsumerStart::LastPerSubject => {
-                (consumer.until, consumer.cursor, consumer.opening) = (last, last + 1, Some(ticket));
+                (consumer.until, consumer.opening) = (last, Some(ticket));
                 self.outbox.read(&consumer.stream, Aim::Open(id), last_of_each(&consumer, 1));
             }
             ConsumerStart::Last => {
@@ -128,14 +130,20 @@ impl Desk {
                 consumer.opening = Some(ticket);
             }
         }
-        consumer.origin = consumer.cursor;
         let opening = consumer.opening.is_some();
         self.seat(consumer);
         self.after(now, id);
         if !opening {
+            self.tell_created(id);
             self.answer_info(now, id, ticket);
         }
         Ok(())
+    }
+
+    fn tell_created(&mut self, id: u64) {
+        let Some(consumer) = self.consumers.get(&id) else { return };
+        let (stream, consumer) = (consumer.stream.clone(), consumer.name.clone());
+        self.outbox.tell(JournalEvent::ConsumerCreated { stream, consumer });
     }
 
     /// Lists a consumer under its stream.
@@ -161,9 +169,9 @@ impl Desk {
                 return ticket.into_iter().for_each(|ticket| self.outbox.reply(ticket, told.clone()));
             }
         };
-        let last = self.rooms.get(&consumer.stream).map_or(0, |room| room.last);
+        let (first, last) = self.rooms.get(&consumer.stream).map_or((1, 0), |room| (room.first, room.last));
         let next = page.next;
-        consumer.cursor = match consumer.config.start {
+        let start = match consumer.config.start {
             ConsumerStart::LastPerSubject => {
                 let seqs = page.messages.iter().map(|stored| stored.seq);
                 consumer.firsts.extend(seqs.take_while(|seq| *seq <= consumer.until));
@@ -171,12 +179,14 @@ impl Desk {
                     self.outbox.read(&consumer.stream, Aim::Open(id), last_of_each(consumer, next));
                     return;
                 }
-                consumer.until + 1
+                consumer.firsts.front().copied().unwrap_or(consumer.until.max(1))
             }
             ConsumerStart::Last => page.messages.iter().map(|stored| stored.seq).max().unwrap_or(last + 1),
             _ => page.messages.first().map_or(page.next, |stored| stored.seq),
         };
-        consumer.origin = consumer.cursor;
+        consumer.start_at(start, first);
+        self.tell_created(id);
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
         if let Some(ticket) = consumer.opening.take() {
             self.answer_info(now, id, ticket);
         }
@@ -201,9 +211,10 @@ impl Desk {
         let id = id.ok_or_else(|| not_found(stream, &config.name))?;
         let old = self.consumers.get(&id).ok_or_else(|| not_found(stream, &config.name))?;
         let config = rules::check_consumer_update(&old.config, config)?;
-        self.check_queue(room, &config)?;
+        self.check_queue(room, &config, false)?;
         let Some(room) = self.rooms.get_mut(stream) else { return Ok(()) };
         let Some(consumer) = self.consumers.get_mut(&id) else { return Ok(()) };
+        consumer.reconfigure(now, &config, &mut self.outbox);
         let refiltered = consumer.config.filters != config.filters;
         if refiltered {
             consumer.unwatch(&mut room.watching);
@@ -226,22 +237,73 @@ impl Desk {
         Ok(())
     }
 
-    /// Under [`Retention::WorkQueue`] no two consumers take the same message.
-    fn check_queue(&self, room: &Room, config: &ConsumerConfig) -> Result<(), ConsumerError> {
+    /// Under [`Retention::WorkQueue`] each message is one consumer's.
+    fn check_queue(&self, room: &Room, config: &ConsumerConfig, new: bool) -> Result<(), ConsumerError> {
         if room.retention != Retention::WorkQueue {
             return Ok(());
         }
+        if new && config.ack != AckPolicy::Explicit {
+            return Err(ConsumerError::Queue(QueueError::NotExplicit));
+        }
+        if new && config.start != ConsumerStart::All {
+            return Err(ConsumerError::Queue(QueueError::NotAll));
+        }
+        let others = room.consumers.values().filter_map(|id| self.consumers.get(id));
+        let mut others = others.filter(|other| *other.name != *config.name);
         let all = [event::Pattern::all()];
         let ours = if config.filters.is_empty() { &all[..] } else { &config.filters };
-        for other in room.consumers.values().filter_map(|id| self.consumers.get(id)) {
+        let overlap = others.find(|other| {
             let theirs = other.patterns();
-            let overlap = ours.iter().any(|ours| theirs.iter().any(|theirs| ours.overlaps(theirs)));
-            if *other.name != *config.name && overlap {
-                let reason = alloc::format!("must not overlap those of '{}': the stream is a work queue", other.name);
-                return Err(ConsumerError::Invalid { field: "filters", reason });
-            }
+            ours.iter().any(|ours| theirs.iter().any(|theirs| ours.overlaps(theirs)))
+        });
+        match overlap {
+            None => Ok(()),
+            Some(_) if new && config.filters.is_empty() => Err(ConsumerError::Queue(QueueError::Unfiltered)),
+            Some(other) => Err(ConsumerError::Queue(QueueError::Overlap { other: other.name.to_string() })),
         }
-        Ok(())
+    }
+
+    /// Starts a consumer over.
+    pub(super) fn reset(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str, to: Option<u64>) {
+        let asked = self.found(stream, name).and_then(|id| {
+            let consumer = self.consumers.get(&id).ok_or_else(|| not_found(stream, name))?;
+            Ok((id, consumer.reset_to(to)?))
+        });
+        let (id, seq) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return self.outbox.reply(ticket, Reply::Consumer(Err(error))),
+        };
+        self.tag_last = now.nanos().max(self.tag_last + 1);
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        // What was saved before is of another tag, so that it counts no more.
+        consumer.tag = self.tag_last;
+        if let Some(room) = self.rooms.get_mut(stream) {
+            consumer.unwatch(&mut room.watching);
+        }
+        consumer.restart(now, seq);
+        let stream = consumer.stream.clone();
+        self.sweep(&stream);
+        self.after(now, id);
+        self.answer_info(now, id, ticket);
+    }
+
+    /// Lets go of the user that is pinned.
+    pub(super) fn unpin(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str, group: &str) {
+        let asked = self.found(stream, name).and_then(|id| {
+            let consumer = self.consumers.get_mut(&id).ok_or_else(|| not_found(stream, name))?;
+            consumer.check_unpin(group)?;
+            consumer.unpin(Unpinned::Asked, &mut self.outbox);
+            Ok(id)
+        });
+        if let Ok(id) = asked {
+            self.after(now, id);
+        }
+        self.outbox.reply(ticket, Reply::Unit(asked.map(|_| ())));
+    }
+
+    fn found(&self, stream: &str, name: &str) -> Result<u64, ConsumerError> {
+        let room = self.rooms.get(stream).ok_or_else(|| ConsumerError::NoStream(stream.to_string()))?;
+        room.consumers.get(name).copied().ok_or_else(|| not_found(stream, name))
     }
 
     pub(super) fn pause(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str, until: Option<Moment>) {
@@ -251,7 +313,7 @@ impl Desk {
             return self.outbox.reply(ticket, Reply::Consumer(Err(error)));
         };
         let id = consumer.id;
-        consumer.config.pause_until = until;
+        consumer.pause(now, until, &mut self.outbox);
         (consumer.whole, consumer.changed) = (true, true);
         self.after(now, id);
         self.answer_info(now, id, ticket);
@@ -262,7 +324,7 @@ impl Desk {
             let error = self.info(stream, name).err().unwrap_or_else(|| not_found(stream, name));
             return self.outbox.reply(ticket, Reply::Unit(Err(error)));
         };
-        let durable = self.consumers.get(&id).is_some_and(|consumer| consumer.config.durable);
+        let durable = self.consumers.get(&id).is_some_and(|consumer| consumer.config.kept());
         self.drop_consumer(now, id);
         let told = Reply::Unit(Ok(()));
         if durable {
@@ -287,7 +349,11 @@ impl Desk {
             let error = not_found(&consumer.stream, &consumer.name);
             self.outbox.reply(ticket, Reply::Consumer(Err(error)));
         }
-        if consumer.config.durable {
+        if consumer.opening.is_none() {
+            let (stream, consumer) = (consumer.stream.clone(), consumer.name.clone());
+            self.outbox.tell(JournalEvent::ConsumerDeleted { stream, consumer });
+        }
+        if consumer.config.kept() {
             let (stream, name) = (consumer.stream.to_string(), consumer.name.to_string());
             self.gone.push(Entry::Gone { stream, name, tag: consumer.tag });
             self.save_at = Some(now);
@@ -314,7 +380,7 @@ impl Desk {
 
     /// Answers a declaration: where it is durable, when it is.
     fn answer(&mut self, now: Moment, id: u64, ticket: Ticket, info: ConsumerInfo) {
-        let durable = info.config.durable;
+        let durable = info.config.kept();
         let told = Reply::Consumer(Ok(info));
         if durable {
             self.settle(now, id);

@@ -9,9 +9,10 @@
 //!   that a delivery that leaves nothing behind says so.
 
 mod burying;
+mod pins;
 mod reading;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,16 +21,18 @@ use core::time::Duration;
 use event::{Moment, Pattern, Subject, Wanted};
 
 use crate::config::Retention;
-use crate::consumer::{Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, Delivery, FetchEnd};
+use crate::consumer::{Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerInfo, ConsumerStart, Delivery, FetchEnd};
 use crate::error::AckError;
+use crate::news::JournalEvent;
 use crate::stream::Stored;
 
-use super::fetches::{Fetches, Served};
+use super::fetches::{Fetches, Served, Turn};
 use super::flights::{Flight, Flights, Place};
 use super::outbox::Outbox;
 use super::{Key, Ticket, dead};
 
 pub(super) use burying::Dying;
+use pins::Pin;
 use reading::Next;
 
 /// Changed flights after which a change is saved without delay: bounds the change's size to about 100 KiB.
@@ -57,6 +60,18 @@ pub(super) struct Consumer {
     pub(super) delivered: u64,
     pub(super) order: u64,
     pub(super) dead: u64,
+    /// The acknowledgement floor: a position, and the order of a delivery.
+    pub(super) acked: u64,
+    pub(super) acked_order: u64,
+    pub(super) last_delivered: Option<Moment>,
+    pub(super) last_acknowledged: Option<Moment>,
+    /// Positions that were delivered as often as may be, and that the stream keeps all the same. Only
+    /// where its retention asks who wants them.
+    pub(super) spent: BTreeSet<u64>,
+    /// Of those, what was not saved yet.
+    pub(super) newly_spent: Vec<u64>,
+    /// The user that is pinned.
+    pub(super) pin: Option<Pin>,
     pub(super) flights: Flights,
     pub(super) dying: BTreeMap<u64, Dying>,
     pub(super) fetches: Fetches,
@@ -113,6 +128,13 @@ impl Consumer {
             delivered: 0,
             order: 0,
             dead: 0,
+            acked: 0,
+            acked_order: 0,
+            last_delivered: None,
+            last_acknowledged: None,
+            spent: BTreeSet::new(),
+            newly_spent: Vec::new(),
+            pin: None,
             flights: Flights::default(),
             dying: BTreeMap::new(),
             fetches: Fetches::default(),
@@ -140,8 +162,28 @@ impl Consumer {
         front.unwrap_or(self.cursor)
     }
 
-    pub(super) fn ack_floor(&self) -> u64 {
-        self.flights.first().map_or(self.delivered, |seq| seq.saturating_sub(1))
+    /// The last position before which nothing is outstanding.
+    pub(super) fn floor(&self) -> u64 {
+        self.flights.first().map_or(self.delivered, |flight| flight.seq.saturating_sub(1))
+    }
+
+    /// Puts it where it starts to deliver. `first` is the stream's first position.
+    pub(super) fn start_at(&mut self, seq: u64, first: u64) {
+        (self.origin, self.cursor) = (seq, seq.max(self.until + 1));
+        self.delivered = seq.max(first).saturating_sub(1);
+        (self.acked, self.acked_order) = (self.delivered, 0);
+    }
+
+    /// Lifts the acknowledgement floor over a delivery that is done with.
+    fn lift_floor(&mut self, seq: u64, order: u64) {
+        match self.flights.first() {
+            None => (self.acked, self.acked_order) = (self.delivered, self.order),
+            Some(_) if order != self.acked_order + 1 => {}
+            Some(next) if next.seq > seq && next.order > order => {
+                (self.acked, self.acked_order) = (next.seq - 1, next.order - 1);
+            }
+            Some(_) => (self.acked, self.acked_order) = (seq, order),
+        }
     }
 
     pub(super) fn info(&self, first: u64, last: u64) -> ConsumerInfo {
@@ -151,16 +193,20 @@ impl Consumer {
             created: self.created,
             delivered: self.delivered,
             deliveries: self.order,
-            ack_floor: self.ack_floor(),
+            last_delivered: self.last_delivered,
+            ack_floor: self.acked,
+            ack_floor_order: self.acked_order,
+            last_acknowledged: self.last_acknowledged,
             ack_pending: self.flights.len() as u64,
             redelivered: self.flights.iter().filter(|flight| flight.attempt > 1).count() as u64,
             pending: self.pending(first, last),
             waiting: self.fetches.len() as u64,
             dead: self.dead,
+            groups: self.groups(),
         }
     }
 
-    fn pending(&self, first: u64, last: u64) -> u64 {
+    pub(super) fn pending(&self, first: u64, last: u64) -> u64 {
         let behind = if self.at_end { 0 } else { (last + 1).saturating_sub(self.cursor.max(first)) };
         (self.ahead.len() + self.firsts.len()) as u64 + behind
     }
@@ -175,7 +221,10 @@ impl Consumer {
             let ahead = self.ahead.binary_search_by_key(&seq, |stored| stored.seq).is_ok();
             seq <= self.until && !ahead && self.firsts.binary_search(&seq).is_err()
         };
-        self.opening.is_none() && (seq < self.position() || passed_over()) && self.flights.get(seq).is_none()
+        self.opening.is_none()
+            && (seq < self.position() || passed_over())
+            && self.flights.get(seq).is_none()
+            && !self.spent.contains(&seq)
     }
 
     fn paused(&self, now: Moment) -> bool {
@@ -198,13 +247,13 @@ impl Consumer {
 
     fn touch(&mut self, seq: u64) {
         self.changed = true;
-        if self.config.durable {
+        if self.config.kept() {
             self.touched.push(seq);
         }
     }
 
     pub(super) fn unsaved(&self) -> bool {
-        self.changed && self.config.durable && self.opening.is_none()
+        self.changed && self.config.kept() && self.opening.is_none()
     }
 
     pub(super) fn touched_many(&self) -> bool {
@@ -223,6 +272,11 @@ impl Consumer {
 
     fn watch(&mut self, watching: &mut Wanted<u64>) {
         self.at_end = true;
+        self.listen(watching);
+    }
+
+    /// Has it told of the next message, whether or not what is there was read.
+    fn listen(&mut self, watching: &mut Wanted<u64>) {
         if !self.watching {
             self.watching = true;
             for pattern in &self.patterns() {
@@ -264,6 +318,54 @@ impl Consumer {
         }
     }
 
+    /// Forgets all deliveries, and goes on from a position.
+    pub(super) fn restart(&mut self, now: Moment, seq: u64) {
+        self.rewind();
+        self.flights = Flights::default();
+        self.dying.clear();
+        self.back.clear();
+        (self.back_read, self.dying_read) = (None, None);
+        self.firsts.clear();
+        self.spent.clear();
+        self.newly_spent.clear();
+        self.touched.clear();
+        (self.until, self.cursor, self.order) = (0, seq, 0);
+        (self.delivered, self.acked, self.acked_order) = (seq - 1, seq - 1, 0);
+        (self.last_delivered, self.last_acknowledged) = (None, None);
+        (self.active, self.changed, self.whole) = (now, true, true);
+    }
+
+    pub(super) fn pause(&mut self, now: Moment, until: Option<Moment>, outbox: &mut Outbox) {
+        let before = core::mem::replace(&mut self.config.pause_until, until);
+        if before == until {
+            return;
+        }
+        let (stream, consumer) = (self.stream.clone(), self.name.clone());
+        outbox.tell(match until.filter(|until| *until > now) {
+            Some(until) => JournalEvent::Paused { stream, consumer, until },
+            None => JournalEvent::Resumed { stream, consumer },
+        });
+    }
+
+    /// Does what another declaration asks of what is outstanding.
+    pub(super) fn reconfigure(&mut self, now: Moment, config: &ConsumerConfig, outbox: &mut Outbox) {
+        self.pause(now, config.pause_until, outbox);
+        if config.priority != self.config.priority {
+            self.pin = None;
+        }
+        if config.ack_wait == self.config.ack_wait && config.backoff == self.config.backoff {
+            return;
+        }
+        let undelayed = |flight: &&Flight| flight.place == Place::Out(flight.last.after(self.wait(flight.attempt)));
+        let out = self.flights.iter().filter(undelayed).map(|flight| (flight.seq, flight.attempt, flight.last));
+        let out: Vec<(u64, u64, Moment)> = out.collect();
+        self.config.ack_wait = config.ack_wait;
+        self.config.backoff.clone_from(&config.backoff);
+        for (seq, attempt, last) in out {
+            self.put(seq, Place::Out(last.after(self.wait(attempt))));
+        }
+    }
+
     /// Takes other filters, from behind the last position that it delivered on.
     pub(super) fn refilter(&mut self) {
         self.rewind();
@@ -272,6 +374,7 @@ impl Consumer {
 
     /// All before a position is gone.
     pub(super) fn removed_below(&mut self, first: u64) {
+        self.spent = self.spent.split_off(&first);
         while self.ahead.front().is_some_and(|stored| stored.seq < first) {
             self.ahead.pop_front();
         }
@@ -289,6 +392,7 @@ impl Consumer {
     pub(super) fn removed_one(&mut self, seq: u64) {
         self.ahead.retain(|stored| stored.seq != seq);
         self.back.retain(|stored| stored.seq != seq);
+        self.spent.remove(&seq);
         self.finish(seq);
     }
 
@@ -300,9 +404,12 @@ impl Consumer {
 
     /// The stream is shorter than it was.
     pub(super) fn truncated(&mut self, last: u64) {
+        // One that starts at a position waits for it.
+        let last = if matches!(self.config.start, ConsumerStart::Seq(_)) { last.max(self.origin - 1) } else { last };
         if self.cursor > last + 1 {
             (self.cursor, self.changed) = (last + 1, true);
             (self.delivered, self.until) = (self.delivered.min(last), self.until.min(last));
+            self.acked = self.acked.min(last);
             self.firsts.retain(|seq| *seq <= last);
             self.flights.from(last + 1).into_iter().for_each(|seq| self.finish(seq));
         }
@@ -310,33 +417,75 @@ impl Consumer {
 
     // What users say.
 
-    pub(super) fn acknowledge(&mut self, now: Moment, seq: u64, ack: &Ack) -> Result<(), AckError> {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Moment,
+        token: &AckToken,
+        ack: &Ack,
+        outbox: &mut Outbox,
+    ) -> Result<(), AckError> {
         if self.config.ack == AckPolicy::None {
             return Err(AckError::NotWanted);
         }
-        let Some(flight) = self.flights.get(seq) else {
-            return Err(if seq > self.delivered { AckError::Unknown(seq) } else { AckError::Already(seq) });
-        };
+        let seq = token.seq;
+        let Some(flight) = self.flights.get(seq) else { return self.acknowledge_late(seq, ack) };
+        if token.tag == 0 && !flight.was(token.attempt, token.order) {
+            return Err(AckError::Unknown(seq));
+        }
         let (attempt, place) = (flight.attempt, flight.place);
         self.active = now;
         match ack {
-            Ack::Done if self.config.ack == AckPolicy::All => {
-                let before = self.flights.taken_up_to(seq);
-                before.into_iter().for_each(|seq| self.finish(seq));
+            Ack::Done => {
+                self.last_acknowledged = Some(now);
+                if self.config.ack == AckPolicy::All {
+                    let before = self.flights.taken_up_to(seq);
+                    before.into_iter().for_each(|seq| self.finish(seq));
+                    if self.acked_order < token.order {
+                        (self.acked, self.acked_order) = (self.acked.max(seq), token.order);
+                    }
+                } else {
+                    self.finish(seq);
+                }
             }
-            Ack::Done => self.finish(seq),
             _ if place == Place::Dying => return Err(AckError::Already(seq)),
-            Ack::Give { reason } => self.give_up(seq, reason.clone()),
-            Ack::Progress => self.put(seq, Place::Out(now.after(self.wait(attempt)))),
-            Ack::Again { .. } if self.exhausted(attempt) => {
-                self.give_up(seq, format_exhausted("refused", attempt));
+            Ack::Give { reason } => {
+                let reason = dead::reason(reason);
+                let (stream, consumer) = (self.stream.clone(), self.name.clone());
+                let (deliveries, order) = (token.attempt, token.order);
+                let told = reason.clone();
+                outbox.tell(JournalEvent::Terminated { stream, consumer, seq, deliveries, order, reason: told });
+                self.last_acknowledged = Some(now);
+                self.give_up(seq, reason);
             }
-            Ack::Again { delay } => match delay.or(self.backoff(attempt)).filter(|delay| !delay.is_zero()) {
-                Some(delay) => self.put(seq, Place::Out(now.after(delay))),
-                None => self.put(seq, Place::Again),
-            },
+            Ack::Progress => self.put(seq, Place::Out(now.after(self.wait(attempt)))),
+            Ack::Again { delay } => {
+                let (stream, consumer) = (self.stream.clone(), self.name.clone());
+                let (deliveries, order) = (token.attempt, token.order);
+                outbox.tell(JournalEvent::Naked { stream, consumer, seq, deliveries, order });
+                self.refuse(now, seq, attempt, *delay, outbox);
+            }
         }
         Ok(())
+    }
+
+    /// A message that is not outstanding: only one that is spent may still be done with.
+    fn acknowledge_late(&mut self, seq: u64, ack: &Ack) -> Result<(), AckError> {
+        if matches!(ack, Ack::Done) && self.spent.remove(&seq) {
+            self.done.push((seq, None));
+            (self.changed, self.whole) = (true, true);
+            return Ok(());
+        }
+        Err(if seq > self.delivered { AckError::Unknown(seq) } else { AckError::Already(seq) })
+    }
+
+    fn refuse(&mut self, now: Moment, seq: u64, attempt: u64, delay: Option<Duration>, outbox: &mut Outbox) {
+        if self.exhausted(attempt) {
+            return self.exhaust(seq, attempt, "refused", outbox);
+        }
+        match delay.or(self.backoff(attempt)).filter(|delay| !delay.is_zero()) {
+            Some(delay) => self.put(seq, Place::Out(now.after(delay))),
+            None => self.put(seq, Place::Again),
+        }
     }
 
     /// A delivery was not taken: as if it had not been made.
@@ -347,6 +496,7 @@ impl Consumer {
             if self.position() > seq {
                 self.go_back(seq);
                 (self.delivered, self.changed) = (seq.saturating_sub(1), true);
+                self.acked = self.delivered;
                 self.done.retain(|(done, _)| *done != seq);
             }
             return;
@@ -365,15 +515,37 @@ impl Consumer {
 
     fn give_up(&mut self, seq: u64, reason: String) {
         self.put(seq, Place::Dying);
-        self.dying.insert(seq, Dying::new(dead::reason(&reason)));
+        self.dying.insert(seq, Dying::new(reason));
     }
 
-    fn finish(&mut self, seq: u64) {
-        let Some(flight) = self.flights.land(seq) else { return };
+    /// Gives up a message that was delivered as often as may be.
+    fn exhaust(&mut self, seq: u64, attempt: u64, what: &str, outbox: &mut Outbox) {
+        let order = self.flights.get(seq).map_or(0, |flight| flight.order);
+        let (stream, consumer) = (self.stream.clone(), self.name.clone());
+        outbox.tell(JournalEvent::MaxDeliveries { stream, consumer, seq, deliveries: attempt, order });
+        if self.letters() || self.retention == Retention::Limits {
+            return self.give_up(seq, alloc::format!("{what} after {attempt} deliveries"));
+        }
+        // Nobody is done with it, so the stream keeps it.
+        self.spent.insert(seq);
+        self.newly_spent.push(seq);
+        self.dead += 1;
+        self.land(seq);
+    }
+
+    /// Takes a flight out and lifts the floor.
+    fn land(&mut self, seq: u64) -> Option<Flight> {
+        let flight = self.flights.land(seq)?;
         if flight.place == Place::Dying {
             self.dying.remove(&seq);
         }
+        self.lift_floor(seq, flight.order);
         self.touch(seq);
+        Some(flight)
+    }
+
+    fn finish(&mut self, seq: u64) {
+        let Some(flight) = self.land(seq) else { return };
         if self.retention != Retention::Limits {
             self.done.push((seq, flight.subject));
         }
@@ -399,16 +571,17 @@ impl Consumer {
             let waits = self.dying.values().filter(|dying| !dying.sent && dying.not_before > now);
             waits.map(|dying| dying.not_before).min()
         };
-        let moments = [self.flights.next_due(), self.fetches.deadline(), pause, dying, self.expires()];
+        let pin = self.pin.as_ref().map(|pin| pin.until);
+        let moments = [self.flights.next_due(), self.fetches.deadline(), pause, dying, pin, self.expires()];
         moments.into_iter().flatten().min()
     }
 
     /// Has delivered again what is due, or gives it up.
-    fn recall(&mut self, now: Moment) {
+    fn recall(&mut self, now: Moment, outbox: &mut Outbox) {
         while let Some(seq) = self.flights.overdue(now) {
             let attempt = self.flights.get(seq).map_or(0, |flight| flight.attempt);
             if self.exhausted(attempt) {
-                self.give_up(seq, format_exhausted("not acknowledged", attempt));
+                self.exhaust(seq, attempt, "not acknowledged", outbox);
             } else {
                 // Saved as due, which is the same after a restart.
                 self.flights.change(seq, |flight| flight.place = Place::Again);
@@ -417,7 +590,8 @@ impl Consumer {
     }
 
     pub(super) fn tick(&mut self, now: Moment, outbox: &mut Outbox) {
-        self.recall(now);
+        self.recall(now, outbox);
+        self.unpin_silent(now, outbox);
         let expired = self.fetches.take_expired(now);
         if !expired.is_empty() {
             self.active = now;
@@ -428,11 +602,17 @@ impl Consumer {
     // What it does.
 
     /// Makes one delivery, or asks for what that needs. Whether there may be more to do at once.
-    pub(super) fn step(&mut self, now: Moment, (first, last): (u64, u64), outbox: &mut Outbox) -> bool {
+    pub(super) fn step(
+        &mut self,
+        now: Moment,
+        (first, last): (u64, u64),
+        watching: &mut Wanted<u64>,
+        outbox: &mut Outbox,
+    ) -> bool {
         if self.opening.is_some() {
             return false;
         }
-        self.recall(now);
+        self.recall(now, outbox);
         self.bury(now, outbox);
         if self.fetches.is_empty() {
             self.rewind();
@@ -442,7 +622,21 @@ impl Consumer {
             self.end_impatient(now, outbox);
             return false;
         }
-        let Some((request, bytes)) = self.fetches.turn() else { return false };
+        let (request, bytes, pins) = match self.turn(first, last) {
+            Turn::Of { request, bytes, pins } => (request, bytes, pins),
+            Turn::WrongPin(request) => {
+                self.active = now;
+                outbox.end(request, FetchEnd::WrongPin);
+                return true;
+            }
+            Turn::Nobody => {
+                if self.config.priority.is_some() {
+                    self.end_impatient(now, outbox);
+                    self.listen(watching);
+                }
+                return false;
+            }
+        };
         let again = match self.next(first, outbox) {
             Next::Reading => return false,
             Next::Nothing => {
@@ -462,8 +656,22 @@ impl Consumer {
             outbox.end(request, FetchEnd::Bytes);
             return true;
         }
-        let attempt = if again { self.fly_again(now, stored.seq) } else { self.fly(now, &stored) };
+        if pins {
+            self.pin_turn(now, outbox);
+        }
+        let delivery = self.make(now, stored, again, (first, last));
+        outbox.deliver(request, delivery);
+        if self.fetches.served(size) == Served::Full {
+            self.active = now;
+            outbox.end(request, FetchEnd::Full);
+        }
+        true
+    }
+
+    fn make(&mut self, now: Moment, stored: Stored, again: bool, (first, last): (u64, u64)) -> Delivery {
         self.order += 1;
+        let attempt = if again { self.fly_again(now, stored.seq) } else { self.fly(now, &stored) };
+        self.last_delivered = Some(now);
         let token = AckToken {
             stream: self.stream.clone(),
             consumer: self.name.clone(),
@@ -472,12 +680,8 @@ impl Consumer {
             attempt,
             order: self.order,
         };
-        outbox.deliver(request, Delivery { token, stored, pending: self.pending(first, last) });
-        if self.fetches.served(size) == Served::Full {
-            self.active = now;
-            outbox.end(request, FetchEnd::Full);
-        }
-        true
+        let pin = self.pin.as_ref().map(|pin| pin.id.clone());
+        Delivery { token, stored, pending: self.pending(first, last), pin }
     }
 
     fn end_impatient(&mut self, now: Moment, outbox: &mut Outbox) {
@@ -500,10 +704,13 @@ impl Consumer {
             if self.retention != Retention::Limits {
                 self.done.push((stored.seq, subject));
             }
+            (self.acked, self.acked_order) = (stored.seq, self.order);
             return 1;
         }
         let place = Place::Out(now.after(self.wait(1)));
-        self.flights.insert(Flight { seq: stored.seq, attempt: 1, first: now, last: now, place, subject });
+        let (seq, order) = (stored.seq, self.order);
+        let (order_last, attempt) = (order, 1);
+        self.flights.insert(Flight { seq, attempt, order, order_last, first: now, last: now, place, subject });
         self.touch(stored.seq);
         1
     }
@@ -511,8 +718,9 @@ impl Consumer {
     fn fly_again(&mut self, now: Moment, seq: u64) -> u64 {
         let attempt = self.flights.get(seq).map_or(0, |flight| flight.attempt) + 1;
         let place = Place::Out(now.after(self.wait(attempt)));
+        let order = self.order;
         self.flights.change(seq, |flight| {
-            (flight.attempt, flight.last, flight.place) = (attempt, now, place);
+            (flight.attempt, flight.last, flight.place, flight.order_last) = (attempt, now, place, order);
             if attempt == 1 {
                 flight.first = now;
             }
@@ -520,8 +728,4 @@ impl Consumer {
         self.touch(seq);
         attempt
     }
-}
-
-fn format_exhausted(what: &str, attempt: u64) -> String {
-    alloc::format!("{what} after {attempt} deliveries")
 }

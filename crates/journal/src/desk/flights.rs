@@ -31,11 +31,26 @@ pub(super) struct Flight {
     pub(super) seq: u64,
     /// Deliveries so far. 0: its only one was not taken.
     pub(super) attempt: u64,
+    /// The order of its first delivery, taken or not; 0: not known.
+    pub(super) order: u64,
+    /// The order of its last delivery.
+    pub(super) order_last: u64,
     pub(super) first: Moment,
     pub(super) last: Moment,
     pub(super) place: Place,
     /// Kept only where the stream's retention asks who wants it.
     pub(super) subject: Option<Subject>,
+}
+
+impl Flight {
+    /// Whether it was delivered as attempt so-and-so, and in that order.
+    pub(super) fn was(&self, attempt: u64, order: u64) -> bool {
+        let between = (2..self.attempt).contains(&attempt) && self.order < order && order < self.order_last;
+        self.order == 0
+            || (attempt == 1 && self.attempt > 0 && order == self.order)
+            || (attempt == self.attempt && attempt > 0 && order == self.order_last)
+            || between
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,9 +74,9 @@ impl Flights {
         self.ring.iter().filter(|flight| flight.place != Place::Landed)
     }
 
-    /// The lowest position that is outstanding.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.ring.front().map(|flight| flight.seq)
+    /// The one with the lowest position that is outstanding.
+    pub(super) fn first(&self) -> Option<&Flight> {
+        self.ring.front()
     }
 
     fn place_of(&self, seq: u64) -> Option<usize> {

@@ -9,6 +9,7 @@ use event::{Moment, Pattern};
 use crate::config::Retention;
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Delivery, Fetch, FetchEnd};
 use crate::error::{AckError, AppendError, ConsumerError, ReadError};
+use crate::news::JournalEvent;
 use crate::stream::{Append, Page, Read};
 
 /// Names what a verb waits for; the rim's choice.
@@ -92,6 +93,28 @@ pub enum Input<'a> {
         consumer: &'a str,
         /// Until when; `None` resumes.
         until: Option<Moment>,
+    },
+    /// [`Journal::consumer_reset`](crate::Journal::consumer_reset). Answered with [`Reply::Consumer`].
+    Reset {
+        /// Completes the verb.
+        ticket: Ticket,
+        /// The stream.
+        stream: &'a str,
+        /// The consumer.
+        consumer: &'a str,
+        /// Where to; `None`: behind the acknowledgement floor.
+        to: Option<u64>,
+    },
+    /// [`Journal::consumer_unpin`](crate::Journal::consumer_unpin). Answered with [`Reply::Unit`].
+    Unpin {
+        /// Completes the verb.
+        ticket: Ticket,
+        /// The stream.
+        stream: &'a str,
+        /// The consumer.
+        consumer: &'a str,
+        /// The priority group.
+        group: &'a str,
     },
     /// [`Journal::fetch`](crate::Journal::fetch). Ends with [`Output::End`], refused too.
     Fetch {
@@ -219,6 +242,11 @@ pub enum Output {
         /// Their positions.
         seqs: Vec<u64>,
     },
+    /// Tell whoever watches.
+    Tell {
+        /// What happened.
+        event: JournalEvent,
+    },
     /// Complete a verb.
     Reply {
         /// Of the verb.
@@ -243,9 +271,9 @@ pub enum What {
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and the large one is rare")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Of a declaration, or a pause.
+    /// Of a declaration, a pause or a reset.
     Consumer(Result<ConsumerInfo, ConsumerError>),
-    /// Of a deletion.
+    /// Of a deletion, or an unpinning.
     Unit(Result<(), ConsumerError>),
     /// Of an acknowledgement.
     Ack(Result<(), AckError>),

@@ -33,6 +33,7 @@
 //! | `End` | Takes the sink out and tells it. |
 //! | `Save` | Keeps the bytes, in the order of the outputs; [`Input::Saved`] once they are durable. With `synced`, somebody waits for that: at the next commit. Without: within a second. |
 //! | `DeadLetter` | Appends to the stream [`DEAD_STREAM`](crate::limits::DEAD_STREAM), creating it first ([`dead_stream`]) if no stream captures the subject; [`Input::DeadLettered`] with its result. |
+//! | `Tell` | Tells whoever watches. |
 //! | `Retire` | Removes these messages from the stream, if they are there, whatever its `deny_delete` says. Need not be durable. |
 //! | `Reply` | Completes the verb that brought the ticket. |
 //!
@@ -169,6 +170,8 @@ impl Desk {
             Input::Update { ticket, stream, config } => self.update(now, ticket, stream, config),
             Input::Delete { ticket, stream, consumer } => self.delete(now, ticket, stream, consumer),
             Input::Pause { ticket, stream, consumer, until } => self.pause(now, ticket, stream, consumer, until),
+            Input::Reset { ticket, stream, consumer, to } => self.reset(now, ticket, stream, consumer, to),
+            Input::Unpin { ticket, stream, consumer, group } => self.unpin(now, ticket, stream, consumer, group),
             Input::Fetch { request, stream, consumer, fetch } => self.fetch(now, request, stream, consumer, &fetch),
             Input::Hold { request } => self.on_request(request, |consumer| consumer.fetches.hold(request)),
             Input::Ready { request } => self.on_request(request, |consumer| consumer.fetches.release(request)),
@@ -274,13 +277,12 @@ impl Desk {
             return self.outbox.end(request, FetchEnd::Failed(error));
         };
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
-        match consumer.fetches.add(now, request, fetch) {
+        match consumer.ask(now, request, fetch) {
             Ok(()) => {
-                consumer.active = now;
                 self.requests.insert(request, id);
                 self.after(now, id);
             }
-            Err(error) => self.outbox.end(request, FetchEnd::Failed(error)),
+            Err(end) => self.outbox.end(request, end),
         }
     }
 
@@ -306,13 +308,14 @@ impl Desk {
 
     fn acknowledge(&mut self, now: Moment, ticket: Ticket, token: &AckToken, ack: &Ack, synced: bool) {
         let found = self.find(&token.stream, &token.consumer);
-        let consumer = found.and_then(|id| self.consumers.get_mut(&id)).filter(|found| found.tag == token.tag);
+        let consumer =
+            found.and_then(|id| self.consumers.get_mut(&id)).filter(|found| token.tag == 0 || found.tag == token.tag);
         let Some(consumer) = consumer else {
             let error = AckError::NotFound { stream: token.stream.to_string(), name: token.consumer.to_string() };
             return self.outbox.reply(ticket, Reply::Ack(Err(error)));
         };
-        let (id, durable) = (consumer.id, consumer.config.durable);
-        let result = consumer.acknowledge(now, token.seq, ack);
+        let (id, durable) = (consumer.id, consumer.config.kept());
+        let result = consumer.acknowledge(now, token, ack, &mut self.outbox);
         if result.is_ok() {
             self.after(now, id);
         }
@@ -370,8 +373,8 @@ impl Desk {
     fn run(&mut self, now: Moment, id: u64) {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         consumer.queued = false;
-        let Some(room) = self.rooms.get(&consumer.stream) else { return };
-        let more = consumer.step(now, (room.first, room.last), &mut self.outbox);
+        let Some(room) = self.rooms.get_mut(&consumer.stream) else { return };
+        let more = consumer.step(now, (room.first, room.last), &mut room.watching, &mut self.outbox);
         self.settle(now, id);
         if more {
             self.runnable(id);

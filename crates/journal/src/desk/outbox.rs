@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::consumer::{Delivery, FetchEnd};
 use crate::error::{AckError, ConsumerError};
+use crate::news::JournalEvent;
 use crate::stream::Append;
 
 use super::stored::Entry;
@@ -98,6 +99,10 @@ impl Outbox {
 
     pub(super) fn retire(&mut self, stream: &Arc<str>, seqs: Vec<u64>) {
         self.outputs.push_back(Output::Retire { stream: stream.clone(), seqs });
+    }
+
+    pub(super) fn tell(&mut self, event: JournalEvent) {
+        self.outputs.push_back(Output::Tell { event });
     }
 
     pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply) {

@@ -18,6 +18,7 @@ impl Consumer {
         let touched = core::mem::take(&mut self.touched);
         let (stream, name) = (self.stream.to_string(), self.name.to_string());
         if core::mem::take(&mut self.whole) {
+            self.newly_spent.clear();
             return self.entry();
         }
         let position = self.saved_position();
@@ -32,7 +33,9 @@ impl Consumer {
                 None => landed.push(seq),
             }
         }
-        Entry::Change { stream, name, tag: self.tag, position, flights, landed }
+        let mut spent = core::mem::take(&mut self.newly_spent);
+        spent.sort_unstable();
+        Entry::Change { stream, name, tag: self.tag, position, flights, landed, spent }
     }
 
     /// All of it.
@@ -46,6 +49,7 @@ impl Consumer {
             origin: self.origin,
             firsts: self.ahead_firsts(),
             flights: self.flights.iter().map(|flight| self.saved_flight(flight)).collect(),
+            spent: self.spent.iter().copied().collect(),
         }
     }
 
@@ -61,7 +65,9 @@ impl Consumer {
             delivered: self.delivered,
             order: self.order,
             dead: self.dead,
-            floor: self.ack_floor(),
+            floor: self.floor(),
+            acked: self.acked,
+            acked_order: self.acked_order,
         }
     }
 
@@ -73,19 +79,22 @@ impl Consumer {
                 SavedPlace::Dying(self.dying.get(&flight.seq).map(|dying| dying.reason.clone()).unwrap_or_default())
             }
         };
-        SavedFlight { seq: flight.seq, attempt: flight.attempt, first: flight.first, last: flight.last, place }
+        let Flight { seq, attempt, order, order_last, first, last, .. } = *flight;
+        SavedFlight { seq, attempt, order, order_last, first, last, place }
     }
 
-    fn restore(&mut self, position: &Position, flights: Vec<SavedFlight>, landed: &[u64]) {
+    fn restore(&mut self, position: &Position, flights: Vec<SavedFlight>, landed: &[u64], spent: Vec<u64>) {
         (self.cursor, self.until) = (position.cursor.max(position.until + 1), position.until);
         self.firsts.retain(|seq| *seq >= position.cursor);
         (self.delivered, self.order, self.dead) = (position.delivered, position.order, position.dead);
+        (self.acked, self.acked_order) = (position.acked, position.acked_order);
+        self.spent.extend(spent);
         for seq in self.flights.up_to(position.floor).into_iter().chain(landed.iter().copied()) {
             self.flights.land(seq);
             self.dying.remove(&seq);
         }
         for saved in flights {
-            let SavedFlight { seq, attempt, first, last, place } = saved;
+            let SavedFlight { seq, attempt, order, order_last, first, last, place } = saved;
             self.dying.remove(&seq);
             let place = match place {
                 SavedPlace::Out(due) => Place::Out(due),
@@ -94,7 +103,7 @@ impl Consumer {
                     Place::Dying
                 }
             };
-            self.flights.insert(Flight { seq, attempt, first, last, place, subject: None });
+            self.flights.insert(Flight { seq, attempt, order, order_last, first, last, place, subject: None });
         }
         (self.changed, self.whole) = (false, false);
     }
@@ -103,7 +112,7 @@ impl Consumer {
 impl Desk {
     /// All durable consumers, for [`Desk::apply`].
     pub fn snapshot(&self) -> Vec<u8> {
-        let durable = self.consumers.values().filter(|consumer| consumer.config.durable && consumer.opening.is_none());
+        let durable = self.consumers.values().filter(|consumer| consumer.config.kept() && consumer.opening.is_none());
         stored::encode(&durable.map(Consumer::entry).collect::<Vec<Entry>>())
     }
 
@@ -118,7 +127,7 @@ impl Desk {
 
     fn apply_entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights } => {
+            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights, spent } => {
                 self.forget(&stream, &config.name);
                 self.consumer_next += 1;
                 self.tag_last = self.tag_last.max(tag);
@@ -126,15 +135,15 @@ impl Desk {
                 let seat = Seat { id: self.consumer_next, stream, tag, created, retention: Retention::Limits };
                 let mut consumer = Consumer::new(seat, config);
                 (consumer.origin, consumer.firsts) = (origin, firsts.into());
-                consumer.restore(&position, flights, &[]);
+                consumer.restore(&position, flights, &[], spent);
                 self.seat(consumer);
             }
-            Entry::Change { stream, name, tag, position, flights, landed } => {
+            Entry::Change { stream, name, tag, position, flights, landed, spent } => {
                 let found = self.find(&stream, &name);
                 let consumer = found.and_then(|id| self.consumers.get_mut(&id)).filter(|found| found.tag == tag);
                 // Older than the snapshot, where there is no such consumer.
                 if let Some(consumer) = consumer.filter(|found| found.order <= position.order) {
-                    consumer.restore(&position, flights, &landed);
+                    consumer.restore(&position, flights, &landed, spent);
                 }
             }
             Entry::Gone { stream, name, tag } => {

@@ -1,24 +1,28 @@
 //! The bytes that are saved of consumers: `docs/format/consumer.md` says the same for people.
 //!
 //! ```text
-//! change  := version:u8=1 entry*
+//! change  := version:u8=2 entry*
 //! entry   := kind:u8 length:n body            kind 1 whole, 2 change, 3 gone
-//!   whole := stream:s tag:n created:n config position origin:n firsts:seqs flights
-//!   change:= stream:s name:s tag:n position flights landed:seqs
+//!   whole := stream:s tag:n created:n config position origin:n firsts:seqs flights spent:seqs
+//!   change:= stream:s name:s tag:n position flights landed:seqs spent:seqs
 //!   gone  := stream:s name:s tag:n
-//! position:= cursor:n until:n delivered:n order:n dead:n floor:n
-//! flights := count:n (seq-step:n attempt:n first:n last-first:z place)*
+//! position:= cursor:n until:n delivered:n order:n dead:n floor:n acked:n acked_order:n
+//! flights := count:n (seq-step:n attempt:n order:n order_last-order:n first:n last-first:z place)*
 //!   place := 0:u8 due-last:z | 1:u8 reason:s
 //! seqs    := count:n seq-step:n*              step: difference to the one before, the first to 0
 //! config  := name:s description:s durable:u8 filters start ack:u8 ack_wait:n backoff
-//!            deliver_max:o dead_letter:u8 ack_pending_max:n pause_until:o inactive:o metadata
+//!            deliver_max:o dead_letter:u8 ack_pending_max:o pause_until:o inactive:o metadata
+//!            waiting_max:n batch_max:o bytes_max:o expires_max:o flags:u8 rate_limit_bps:o sample:s priority
+//!   flags := 1 headers only | 2 replay at the original pace | 4 sample is given
+//!   priority := 0:u8 | (1 overflow | 2 pinned | 3 prioritized) groups pinned_ttl:n
 //!   filters, backoff, metadata := count:n item*        item: s | n | s s
 //!   start := 0 all | 1 last | 2 new | 3 seq:n | 4 time:n | 5 last per subject
 //! n  unsigned LEB128, at most 10 bytes      z  the same, of a zigzagged difference
 //! s  length:n and UTF-8                     o  0:u8 | 1:u8 n
 //! ```
 //!
-//! Moments and spans are nanoseconds. A reader refuses a version that it does not know, and a
+//! Version 1 has no `spent`, `acked`, `acked_order`, `order`, nothing behind `metadata`, and
+//! `ack_pending_max:n`. Moments and spans are nanoseconds. A reader refuses a version that it does not know, and a
 //! length beyond the bytes that there are. The engine's record around it has the checksum.
 
 use alloc::collections::BTreeMap;
@@ -29,14 +33,21 @@ use core::time::Duration;
 use event::{Moment, Pattern};
 use thiserror::Error;
 
-use crate::consumer::{AckPolicy, ConsumerConfig, ConsumerStart};
+use crate::consumer::{AckPolicy, ConsumerConfig, ConsumerStart, PriorityConfig, PriorityPolicy};
 
 /// The version that is written.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// The oldest version that is read.
+const VERSION_MIN: u8 = 1;
 
 const WHOLE: u8 = 1;
 const CHANGE: u8 = 2;
 const GONE: u8 = 3;
+
+const HEADERS_ONLY: u8 = 1;
+const REPLAY: u8 = 2;
+const SAMPLE: u8 = 4;
 
 /// Bytes that are no saved change. Not worth trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -58,6 +69,10 @@ pub struct Position {
     pub dead: u64,
     /// No flight is at or before this position.
     pub floor: u64,
+    /// See [`ConsumerInfo::ack_floor`](crate::ConsumerInfo::ack_floor).
+    pub acked: u64,
+    /// See [`ConsumerInfo::ack_floor_order`](crate::ConsumerInfo::ack_floor_order).
+    pub acked_order: u64,
 }
 
 /// Where a flight is.
@@ -76,6 +91,10 @@ pub struct SavedFlight {
     pub seq: u64,
     /// Deliveries so far.
     pub attempt: u64,
+    /// The order of the first.
+    pub order: u64,
+    /// The order of the last.
+    pub order_last: u64,
     /// When the first was.
     pub first: Moment,
     /// When the last was.
@@ -106,6 +125,8 @@ pub enum Entry {
         firsts: Vec<u64>,
         /// All flights, in order of position.
         flights: Vec<SavedFlight>,
+        /// Positions that were delivered as often as may be and must stay in the stream, in order.
+        spent: Vec<u64>,
     },
     /// What changed since the last.
     Change {
@@ -121,6 +142,8 @@ pub enum Entry {
         flights: Vec<SavedFlight>,
         /// Flights behind the floor that are done, in order of position.
         landed: Vec<u64>,
+        /// Of the landed and those before the floor, the ones that are spent, in order.
+        spent: Vec<u64>,
     },
     /// It is gone.
     Gone {
@@ -151,17 +174,18 @@ pub fn encode(entries: &[Entry]) -> Vec<u8> {
 /// # Errors
 /// [`Corrupt`] naming the part.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Corrupt> {
-    let mut reader = Reader(bytes);
-    if reader.byte("version")? != VERSION {
+    let mut reader = Reader { rest: bytes, version: VERSION };
+    reader.version = reader.byte("version")?;
+    if !(VERSION_MIN..=VERSION).contains(&reader.version) {
         return Err(Corrupt("version"));
     }
     let mut entries = Vec::new();
-    while !reader.0.is_empty() {
+    while !reader.rest.is_empty() {
         let kind = reader.byte("kind")?;
         let length = reader.length("length")?;
-        let mut body = Reader(reader.take(length, "length")?);
+        let mut body = Reader { rest: reader.take(length, "length")?, version: reader.version };
         entries.push(body.entry(kind)?);
-        if !body.0.is_empty() {
+        if !body.rest.is_empty() {
             return Err(Corrupt("the end of an entry"));
         }
     }
@@ -205,7 +229,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry) -> u8 {
         match entry {
-            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights } => {
+            Entry::Whole { stream, tag, created, config, position, origin, firsts, flights, spent } => {
                 self.text(stream);
                 self.number(*tag);
                 self.number(created.nanos());
@@ -214,15 +238,17 @@ impl Writer {
                 self.number(*origin);
                 self.seqs(firsts);
                 self.flights(flights);
+                self.seqs(spent);
                 WHOLE
             }
-            Entry::Change { stream, name, tag, position, flights, landed } => {
+            Entry::Change { stream, name, tag, position, flights, landed, spent } => {
                 self.text(stream);
                 self.text(name);
                 self.number(*tag);
                 self.position(position);
                 self.flights(flights);
                 self.seqs(landed);
+                self.seqs(spent);
                 CHANGE
             }
             Entry::Gone { stream, name, tag } => {
@@ -235,8 +261,10 @@ impl Writer {
     }
 
     fn position(&mut self, position: &Position) {
-        let Position { cursor, until, delivered, order, dead, floor } = position;
-        [cursor, until, delivered, order, dead, floor].into_iter().for_each(|number| self.number(*number));
+        let Position { cursor, until, delivered, order, dead, floor, acked, acked_order } = position;
+        [cursor, until, delivered, order, dead, floor, acked, acked_order]
+            .into_iter()
+            .for_each(|number| self.number(*number));
     }
 
     fn seqs(&mut self, seqs: &[u64]) {
@@ -255,6 +283,8 @@ impl Writer {
             self.number(flight.seq.wrapping_sub(before));
             before = flight.seq;
             self.number(flight.attempt);
+            self.number(flight.order);
+            self.number(flight.order_last.wrapping_sub(flight.order));
             self.number(flight.first.nanos());
             self.way(flight.first, flight.last);
             match &flight.place {
@@ -300,7 +330,7 @@ impl Writer {
         config.backoff.iter().for_each(|span| self.span(*span));
         self.option(config.deliver_max);
         self.byte(u8::from(config.dead_letter));
-        self.number(config.ack_pending_max);
+        self.option(config.ack_pending_max);
         self.option(config.pause_until.map(Moment::nanos));
         self.option(config.inactive.map(nanos));
         self.number(config.metadata.len() as u64);
@@ -308,6 +338,27 @@ impl Writer {
             self.text(key);
             self.text(value);
         }
+        self.limits(config);
+    }
+
+    fn limits(&mut self, config: &ConsumerConfig) {
+        self.number(config.waiting_max);
+        self.option(config.batch_max);
+        self.option(config.bytes_max);
+        self.option(config.expires_max.map(nanos));
+        let flags = [config.headers_only, config.replay_original, config.sample.is_some()];
+        self.byte(flags.into_iter().zip([HEADERS_ONLY, REPLAY, SAMPLE]).map(|(on, bit)| u8::from(on) * bit).sum());
+        self.option(config.rate_limit_bps);
+        self.text(config.sample.as_deref().unwrap_or_default());
+        let Some(priority) = &config.priority else { return self.byte(0) };
+        self.byte(match priority.policy {
+            PriorityPolicy::Overflow => 1,
+            PriorityPolicy::Pinned => 2,
+            PriorityPolicy::Prioritized => 3,
+        });
+        self.number(priority.groups.len() as u64);
+        priority.groups.iter().for_each(|group| self.text(group));
+        self.span(priority.pinned_ttl);
     }
 }
 
@@ -315,12 +366,15 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    rest: &'a [u8],
+    version: u8,
+}
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize, part: &'static str) -> Result<&'a [u8], Corrupt> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Corrupt(part))?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Corrupt(part))?;
+        self.rest = rest;
         Ok(taken)
     }
 
@@ -364,7 +418,7 @@ impl<'a> Reader<'a> {
 
     /// A count of items of one byte at least, so that a made-up one costs nothing.
     fn count(&mut self, part: &'static str) -> Result<usize, Corrupt> {
-        self.length(part).and_then(|count| if count <= self.0.len() { Ok(count) } else { Err(Corrupt(part)) })
+        self.length(part).and_then(|count| if count <= self.rest.len() { Ok(count) } else { Err(Corrupt(part)) })
     }
 
     fn text(&mut self, part: &'static str) -> Result<String, Corrupt> {
@@ -397,6 +451,7 @@ impl<'a> Reader<'a> {
                 origin: self.number("origin")?,
                 firsts: self.seqs()?,
                 flights: self.flights()?,
+                spent: if self.version > 1 { self.seqs()? } else { Vec::new() },
             }),
             CHANGE => Ok(Entry::Change {
                 stream,
@@ -405,6 +460,7 @@ impl<'a> Reader<'a> {
                 position: self.position()?,
                 flights: self.flights()?,
                 landed: self.seqs()?,
+                spent: if self.version > 1 { self.seqs()? } else { Vec::new() },
             }),
             GONE => Ok(Entry::Gone { stream, name: self.text("name")?, tag: self.number("tag")? }),
             _ => Err(Corrupt("kind")),
@@ -412,14 +468,21 @@ impl<'a> Reader<'a> {
     }
 
     fn position(&mut self) -> Result<Position, Corrupt> {
-        Ok(Position {
+        let mut position = Position {
             cursor: self.number("cursor")?,
             until: self.number("until")?,
             delivered: self.number("delivered")?,
             order: self.number("order")?,
             dead: self.number("dead")?,
             floor: self.number("floor")?,
-        })
+            acked: 0,
+            acked_order: 0,
+        };
+        position.acked = position.floor;
+        if self.version > 1 {
+            (position.acked, position.acked_order) = (self.number("acked")?, self.number("acked")?);
+        }
+        Ok(position)
     }
 
     fn flights(&mut self) -> Result<Vec<SavedFlight>, Corrupt> {
@@ -428,6 +491,9 @@ impl<'a> Reader<'a> {
         for _ in 0..self.count("flights")? {
             seq = seq.wrapping_add(self.number("flight")?);
             let attempt = self.number("flight")?;
+            let (order, more) =
+                if self.version > 1 { (self.number("flight")?, self.number("flight")?) } else { (0, 0) };
+            let order_last = order.wrapping_add(more);
             let first = self.moment("flight")?;
             let last = self.way(first, "flight")?;
             let place = match self.byte("place")? {
@@ -435,7 +501,7 @@ impl<'a> Reader<'a> {
                 1 => SavedPlace::Dying(self.text("place")?),
                 _ => return Err(Corrupt("place")),
             };
-            flights.push(SavedFlight { seq, attempt, first, last, place });
+            flights.push(SavedFlight { seq, attempt, order, order_last, first, last, place });
         }
         Ok(flights)
     }
@@ -478,7 +544,8 @@ impl<'a> Reader<'a> {
         }
         config.deliver_max = self.option("deliver_max")?;
         config.dead_letter = self.flag("dead_letter")?;
-        config.ack_pending_max = self.number("ack_pending_max")?;
+        let bounded = self.version == 1 || self.flag("ack_pending_max")?;
+        config.ack_pending_max = if bounded { Some(self.number("ack_pending_max")?) } else { None };
         config.pause_until = self.option("pause_until")?.map(Moment::from_nanos);
         config.inactive = self.option("inactive")?.map(Duration::from_nanos);
         let mut metadata = BTreeMap::new();
@@ -487,7 +554,38 @@ impl<'a> Reader<'a> {
             metadata.insert(key, self.text("metadata")?);
         }
         config.metadata = metadata;
+        if self.version > 1 {
+            self.limits(&mut config)?;
+        }
         Ok(config)
+    }
+
+    fn limits(&mut self, config: &mut ConsumerConfig) -> Result<(), Corrupt> {
+        config.waiting_max = self.number("waiting_max")?;
+        config.batch_max = self.option("batch_max")?;
+        config.bytes_max = self.option("bytes_max")?;
+        config.expires_max = self.option("expires_max")?.map(Duration::from_nanos);
+        let flags = self.byte("flags")?;
+        if flags & !(HEADERS_ONLY | REPLAY | SAMPLE) != 0 {
+            return Err(Corrupt("flags"));
+        }
+        (config.headers_only, config.replay_original) = (flags & HEADERS_ONLY != 0, flags & REPLAY != 0);
+        config.rate_limit_bps = self.option("rate_limit_bps")?;
+        let sample = self.text("sample")?;
+        config.sample = (flags & SAMPLE != 0).then_some(sample);
+        let policy = match self.byte("priority")? {
+            0 => return Ok(()),
+            1 => PriorityPolicy::Overflow,
+            2 => PriorityPolicy::Pinned,
+            3 => PriorityPolicy::Prioritized,
+            _ => return Err(Corrupt("priority")),
+        };
+        let mut groups = Vec::new();
+        for _ in 0..self.count("groups")? {
+            groups.push(self.text("group")?);
+        }
+        config.priority = Some(PriorityConfig { policy, groups, pinned_ttl: self.span("pinned_ttl")? });
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::ToString;
-use alloc::sync::Weak;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::contract::{Answer, Done, answer};
 use crate::desk::{Desk, Input, Output, Removed, Reply, Request, What, dead_stream};
 use crate::error::{AckError, AppendError, ConsumerError, FetchError, ReadError};
 use crate::memory::Memory;
+use crate::news::{JournalEvent, Streams, Watcher};
 use crate::stream::{Append, Page, Receipt, StreamInfo};
 
 use super::{CLOSED, Call, Readers, Shared};
@@ -42,6 +43,10 @@ pub(super) struct Consumers {
     desk: Desk,
     sinks: BTreeMap<Request, Open>,
     waiters: BTreeMap<u64, Waiter>,
+    watchers: Vec<Arc<Watcher>>,
+    /// What watchers are to be told of streams.
+    news: VecDeque<JournalEvent>,
+    streams: Streams,
     /// Names requests and tickets.
     next: u64,
     /// Sinks that are out with a call.
@@ -134,6 +139,9 @@ impl Consumers {
         now: Moment,
         calls: &mut VecDeque<Call>,
     ) {
+        while let Some(event) = self.news.pop_front() {
+            tell(&self.watchers, event, calls);
+        }
         while self.out == 0 {
             let Some(output) = self.desk.poll(now) else { return };
             match output {
@@ -153,6 +161,7 @@ impl Consumers {
                     self.desk.handle(now, Input::DeadLettered { key, result });
                 }
                 Output::Retire { stream, seqs } => memory.retire(&stream, &seqs),
+                Output::Tell { event } => tell(&self.watchers, event, calls),
                 Output::Reply { ticket, reply } => self.reply(ticket, reply, calls),
             }
         }
@@ -217,6 +226,7 @@ impl Consumers {
     }
 
     pub(super) fn stream(&mut self, now: Moment, info: &StreamInfo) {
+        self.news.extend(self.streams.stated(&info.config));
         let (config, state) = (&info.config, &info.state);
         let (retention, first, last) = (config.retention, state.first, state.last);
         self.desk.handle(now, Input::Stream { stream: &config.name, retention, first, last });
@@ -224,6 +234,7 @@ impl Consumers {
 
     pub(super) fn stream_deleted(&mut self, now: Moment, stream: &str) {
         self.desk.handle(now, Input::StreamDeleted { stream });
+        self.news.extend(self.streams.deleted(stream));
     }
 
     pub(super) fn appended(&mut self, now: Moment, receipt: &Receipt, subject: &Subject) {
@@ -260,6 +271,27 @@ impl Consumers {
     ) {
         let ticket = self.ticket(Waiter::Consumer(done));
         self.desk.handle(now, Input::Pause { ticket, stream, consumer, until });
+    }
+
+    pub(super) fn reset(
+        &mut self,
+        now: Moment,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+        done: Done<Told<ConsumerInfo>>,
+    ) {
+        let ticket = self.ticket(Waiter::Consumer(done));
+        self.desk.handle(now, Input::Reset { ticket, stream, consumer, to });
+    }
+
+    pub(super) fn unpin(&mut self, now: Moment, stream: &str, consumer: &str, group: &str, done: Done<Told<()>>) {
+        let ticket = self.ticket(Waiter::Unit(done));
+        self.desk.handle(now, Input::Unpin { ticket, stream, consumer, group });
+    }
+
+    pub(super) fn watch(&mut self, watcher: Watcher) {
+        self.watchers.push(Arc::new(watcher));
     }
 
     pub(super) fn info(&self, stream: &str, consumer: &str) -> Told<ConsumerInfo> {
@@ -301,6 +333,14 @@ fn read(memory: &Memory, stream: &str, what: What) -> Result<Page, ReadError> {
         What::Last(patterns) => {
             Ok(gathered(patterns.iter().filter_map(|pattern| memory.last(stream, pattern).ok()).collect()))
         }
+    }
+}
+
+/// Has an event told to all that watch.
+fn tell(watchers: &[Arc<Watcher>], event: JournalEvent, calls: &mut VecDeque<Call>) {
+    if !watchers.is_empty() {
+        let watchers = watchers.to_vec();
+        calls.push_back(Box::new(move || watchers.iter().for_each(|watcher| watcher(event.clone()))));
     }
 }
 

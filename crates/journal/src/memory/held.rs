@@ -1,8 +1,8 @@
 //! What one stream holds in memory.
 //!
 //! # Invariants
-//! - `messages`, `subjects` and `expiries` speak of the same messages.
-//! - Positions are given once, one after the other; `last` never falls.
+//! - `messages`, `subjects`, `expiries` and `eternal` speak of the same messages.
+//! - Positions are given once, and grow; `last` never falls.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use bytes::Bytes;
-use event::{Moment, Pattern, Subject};
+use event::{Message, Moment, Pattern, Subject};
 
 use crate::config::StreamConfig;
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::rules::{self, Contents};
-use crate::stream::{Page, Purge, Read, Start, Stored, StreamInfo, StreamState, SubjectState};
+use crate::stream::{Page, Purge, Read, Rollup, Start, Stored, StreamInfo, StreamState, SubjectState, Until};
 
 #[derive(Debug, Clone)]
 struct Kept {
@@ -33,6 +33,8 @@ pub(super) struct Held {
     last_time: Moment,
     subjects: BTreeMap<Subject, BTreeSet<u64>>,
     expiries: BTreeSet<(Moment, u64)>,
+    /// Messages that do not go by age.
+    eternal: BTreeSet<u64>,
     ids: BTreeMap<Bytes, (u64, Moment)>,
     ids_by_time: BTreeSet<(Moment, u64, Bytes)>,
     last_id: Option<Bytes>,
@@ -41,14 +43,15 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(config: StreamConfig, created: Moment) -> Self {
         Held {
+            last: config.first.saturating_sub(1),
             config,
             created,
             messages: BTreeMap::new(),
             bytes: 0,
-            last: 0,
             last_time: Moment::EPOCH,
             subjects: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            eternal: BTreeSet::new(),
             ids: BTreeMap::new(),
             ids_by_time: BTreeSet::new(),
             last_id: None,
@@ -65,6 +68,10 @@ impl Held {
         }
     }
 
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     pub(super) fn first(&self) -> u64 {
         self.messages.keys().next().copied().unwrap_or(self.last + 1)
     }
@@ -74,7 +81,10 @@ impl Held {
         (self.last, self.last_time) = (seq, stored.time);
         self.bytes += stored.message.size() as u64;
         self.subjects.entry(stored.message.subject.clone()).or_default().insert(seq);
-        self.expiries.extend(expires.map(|moment| (moment, seq)));
+        match expires {
+            Some(rules::NEVER) => self.eternal.extend([seq]),
+            expires => self.expiries.extend(expires.map(|moment| (moment, seq))),
+        }
         if let Some(id) = id {
             if let Some((earlier, time)) = self.ids.insert(id.clone(), (seq, stored.time)) {
                 self.ids_by_time.remove(&(time, earlier, id.clone()));
@@ -90,6 +100,7 @@ impl Held {
         self.bytes -= stored.message.size() as u64;
         if let Some(moment) = expires {
             self.expiries.remove(&(moment, seq));
+            self.eternal.remove(&seq);
         }
         if let Some(seqs) = self.subjects.get_mut(&stored.message.subject) {
             seqs.remove(&seq);
@@ -106,9 +117,14 @@ impl Held {
             let subject = kept.stored.message.subject.clone();
             self.apply_subject_limit(&subject);
         }
-        while rules::oldest_must_go(&self.config, &self.state(), now) {
+        while rules::oldest_must_go(&self.config, &self.state()) {
             let Some(first) = self.messages.keys().next().copied() else { break };
             self.remove(first);
+        }
+        if !self.ages_apart() {
+            while let Some(seq) = self.aged(now) {
+                self.remove(seq);
+            }
         }
         while let Some((time, seq, id)) = self.ids_by_time.first().cloned() {
             if now.since(time) < self.config.duplicate_window {
@@ -132,16 +148,64 @@ impl Held {
         }
     }
 
-    /// Removes the messages whose own lifetime is over.
-    pub(super) fn expire(&mut self, now: Moment) {
-        while let Some((_, seq)) = self.expiries.first().copied().filter(|(moment, _)| *moment <= now) {
+    /// Removes earlier messages that a new one takes the place of.
+    pub(super) fn roll_up(&mut self, rollup: Option<Rollup>, subject: &Subject) {
+        let gone: Vec<u64> = match rollup {
+            None => return,
+            Some(Rollup::All) => self.messages.keys().copied().collect(),
+            Some(Rollup::Subject) => self.subjects.get(subject).into_iter().flatten().copied().collect(),
+        };
+        gone.into_iter().for_each(|seq| {
             self.remove(seq);
+        });
+    }
+
+    /// Whether messages age one by one and not from the head, or leave a marker.
+    pub(super) fn ages_apart(&self) -> bool {
+        self.config.marker_ttl.is_some() || !self.eternal.is_empty()
+    }
+
+    /// The oldest message that may go by age.
+    fn ageing(&self) -> Option<&Kept> {
+        self.messages.values().find(|kept| kept.expires != Some(rules::NEVER))
+    }
+
+    /// The oldest message, if it has to go by age.
+    fn aged(&self, now: Moment) -> Option<u64> {
+        let oldest = self.ageing().filter(|kept| rules::is_aged(&self.config, kept.stored.time, now));
+        oldest.map(|kept| kept.stored.seq)
+    }
+
+    /// Removes the messages that are too old, and then those whose own lifetime is over, in order;
+    /// gives the markers that take the place of some.
+    pub(super) fn expire(&mut self, now: Moment) -> Vec<(u64, Subject)> {
+        let mut markers = Vec::new();
+        while let Some(seq) = self.aged(now) {
+            markers.extend(self.let_go(seq, now));
         }
+        while let Some((_, seq)) = self.expiries.first().copied().filter(|(moment, _)| *moment <= now) {
+            markers.extend(self.let_go(seq, now));
+        }
+        markers
+    }
+
+    /// Removes a message that expired, for a marker if it is its subject's last.
+    fn let_go(&mut self, seq: u64, now: Moment) -> Option<(u64, Subject)> {
+        let message: Message = self.messages.get(&seq)?.stored.message.clone();
+        let sole = self.sole(message.subject.as_str()).is_some();
+        let marker = rules::marker(&self.config, &message.subject, &message.headers).filter(|_| sole);
+        let marked = marker.map(|(marker, life)| {
+            let (next, time) = (self.last + 1, now.max(self.last_time));
+            self.insert(Stored { seq: next, time, message: marker }, None, Some(time.after(life)));
+            (next, message.subject)
+        });
+        self.remove(seq);
+        marked
     }
 
     pub(super) fn wake_at(&self) -> Option<Moment> {
         let own = self.expiries.first().map(|(moment, _)| *moment);
-        let first = self.messages.values().next();
+        let first = self.ageing();
         let aged = self.config.age_max.and_then(|age| first.map(|kept| kept.stored.time.after(age)));
         own.into_iter().chain(aged).min()
     }
@@ -172,8 +236,28 @@ impl Held {
         behind.filter(|(subject, _)| pattern.matches(subject.as_str())).filter_map(state).take(limit).collect()
     }
 
+    /// Positions between first and last that hold nothing.
+    pub(super) fn deleted(&self, from: u64, limit: usize) -> Vec<u64> {
+        let gone = (from.max(self.first())..=self.last).filter(|seq| !self.messages.contains_key(seq));
+        gone.take(limit).collect()
+    }
+
+    /// The last message of a subject up to a position.
+    fn last_of(&self, subject: &Subject, until: u64) -> Option<u64> {
+        self.subjects.get(subject)?.range(..=until).next_back().copied()
+    }
+
     pub(super) fn read(&self, read: &Read) -> Page {
-        let (last, limit) = (self.last, read.limit.clamp(1, PAGE_MESSAGES_MAX));
+        let last = match read.until {
+            None => self.last,
+            Some(Until::Seq(seq)) => seq.min(self.last),
+            Some(Until::Time(time)) => {
+                // Behind the last message there is, time goes on without one.
+                let behind = self.messages.values().find(|kept| kept.stored.time > time);
+                behind.map_or(self.last, |kept| kept.stored.seq - 1)
+            }
+        };
+        let limit = read.limit.clamp(1, PAGE_MESSAGES_MAX);
         let start = match read.start {
             Start::Seq(seq) => seq.max(1),
             Start::Time(time) => {
@@ -184,10 +268,10 @@ impl Held {
         };
         let mut page = Page { messages: Vec::new(), next: start.max(last + 1), last, damaged: Vec::new() };
         let mut bytes = 0;
-        for (seq, kept) in self.messages.range(start..) {
+        for (seq, kept) in self.messages.range(start..page.next) {
             let message = &kept.stored.message;
             let filtered = read.filters.is_empty() || read.filters.iter().any(|f| f.matches(message.subject.as_str()));
-            if !filtered || (read.last_per_subject && self.subject(message.subject.as_str()).0 != *seq) {
+            if !filtered || (read.last_per_subject && self.last_of(&message.subject, last) != Some(*seq)) {
                 continue;
             }
             bytes += message.size();
@@ -221,6 +305,12 @@ impl Contents for Held {
     fn subject(&self, subject: &str) -> (u64, u64) {
         let found = Subject::parse(subject).ok().and_then(|subject| self.subjects.get(&subject));
         found.map_or((0, 0), |seqs| (seqs.last().copied().unwrap_or(0), seqs.len() as u64))
+    }
+
+    fn sole(&self, subject: &str) -> Option<u64> {
+        let seqs = Subject::parse(subject).ok().and_then(|subject| self.subjects.get(&subject))?;
+        let only = seqs.first().filter(|_| seqs.len() == 1)?;
+        self.messages.get(only).map(|kept| kept.stored.message.size() as u64)
     }
 
     fn last_matching(&self, pattern: &Pattern) -> u64 {

@@ -220,7 +220,8 @@ impl Table {
 
     /// Fetches what is there, without waiting.
     pub fn fetch(&mut self, stream: &str, consumer: &str, batch: u64) -> Fetched {
-        let begun = self.begin(stream, consumer, Fetch { batch, bytes: None, wait: None }, u64::MAX);
+        let begun =
+            self.begin(stream, consumer, Fetch { batch, bytes: None, wait: None, ..Fetch::default() }, u64::MAX);
         self.ended(&begun)
     }
 

@@ -17,7 +17,7 @@ use crate::{Answer, ConsumerStart, Delivery, Fetch, FetchEnd, FetchError, Read, 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn waiting(batch: u64) -> Fetch {
-    Fetch { batch, bytes: None, wait: Some(SECOND * 60) }
+    Fetch { batch, bytes: None, wait: Some(SECOND * 60), ..Fetch::default() }
 }
 
 /// What a sink's user holds.
@@ -80,7 +80,7 @@ pub fn a_sink_that_pauses_is_asked_again(table: &mut Table) {
     table.stream("S", "a.>", |_| ());
     table.put_many("a.x", 10);
     table.consumer("S", "c", |_| ());
-    let user = open(table, Fetch { batch: u64::MAX, bytes: None, wait: None }, 4);
+    let user = open(table, Fetch { batch: u64::MAX, bytes: None, wait: None, ..Fetch::default() }, 4);
     let mut all = Vec::new();
     while all.len() < 10 {
         let room = user.lock().room.min(10 - all.len());
@@ -132,7 +132,10 @@ pub fn no_more_fetches_wait_than_allowed(table: &mut Table) {
     table.consumer("S", "c", |_| ());
     let users: Vec<_> = (0..FETCHES_WAITING_MAX).map(|_| open(table, waiting(1), 1)).collect();
     let beyond = table.begin("S", "c", waiting(1), 1);
-    assert_eq!(table.ended(&beyond).end, Some(FetchEnd::Failed(FetchError::Waiting)));
+    assert_eq!(
+        table.ended(&beyond).end,
+        Some(FetchEnd::Failed(FetchError::Waiting { max: FETCHES_WAITING_MAX as u64 }))
+    );
     table.advance(SECOND * 61);
     table.until("all end", |_| users.iter().all(|user| user.lock().end == Some(FetchEnd::Expired)));
     table.put("a.x", "p");

@@ -205,7 +205,7 @@ impl Counter {
                 self.desk.handle(now, Input::Pause { ticket, stream: &name, consumer: &who, until });
             }
             Step::Fetch { stream, consumer, batch, bytes } => {
-                let fetch = Fetch { batch: *batch, bytes: *bytes, wait: None };
+                let fetch = Fetch { batch: *batch, bytes: *bytes, wait: None, ..Fetch::default() };
                 self.fetch(now, &step::stream_name(*stream), &step::consumer_name(*consumer), fetch);
             }
             Step::Say { which, word, synced } => self.say(now, *which, *word, *synced),
@@ -260,7 +260,7 @@ impl Counter {
                     self.desk.handle(now, Input::Page { key, result });
                 }
                 Output::Deliver { delivery, .. } => self.delivered(&delivery)?,
-                Output::End { .. } => {}
+                Output::End { .. } | Output::Tell { .. } => {}
                 Output::Save { key, bytes, synced } => wants.push((Verb::Keep(bytes, synced), Some(key))),
                 Output::DeadLetter { key, append } => {
                     let captured = engine.ask(&Ask::CapturedBy(append.message.subject.clone()));
@@ -363,7 +363,12 @@ impl Counter {
         let places: BTreeSet<(String, String)> =
             self.known.keys().map(|(stream, name, _)| (stream.clone(), name.clone())).collect();
         for (stream, name) in places {
-            self.fetch(now, &stream, &name, Fetch { batch: HELD_MAX as u64 / 4, bytes: None, wait: None });
+            self.fetch(
+                now,
+                &stream,
+                &name,
+                Fetch { batch: HELD_MAX as u64 / 4, bytes: None, wait: None, ..Fetch::default() },
+            );
         }
         let mut wants = self.serve(engine, now)?;
         for token in std::mem::take(&mut self.held) {

@@ -239,10 +239,10 @@ impl World {
             Step::Update { stream, shape } => Verb::Update(self.update(*stream, *shape)),
             Step::Drop { stream } => Verb::Drop(step::stream_name(*stream)),
             Step::Append { stream, subject, size, id, ttl, wish } => Verb::Append(Append {
-                message: step::message(*stream, *subject, *size, place),
                 id: id.filter(|_| self.now >= self.latest).map(|id| Bytes::from(format!("id{id}"))),
                 expect: self.expect(*stream, *subject, wish),
                 ttl: *ttl,
+                ..Append::new(step::message(*stream, *subject, *size, place))
             }),
             Step::Purge { stream, filter, before, keep } => {
                 let name = step::stream_name(*stream);
@@ -306,7 +306,7 @@ impl World {
                 let filters = filters.iter().map(|filter| step::filter(*stream, *filter)).collect();
                 let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
                 let (limit, bytes) = (size(*limit), size(*bytes));
-                Ask::Read(name, Read { start, filters, last_per_subject: *last, limit, bytes, wait: None })
+                Ask::Read(name, Read { start, filters, last_per_subject: *last, until: None, limit, bytes, wait: None })
             }
             Step::Get { stream, share } => {
                 let name = step::stream_name(*stream);

@@ -444,7 +444,7 @@ pub fn consumer_config(stream: u64, consumer: u64, shape: u64) -> ConsumerConfig
     config.deliver_max = some(chance, 1, 3, |chance| chance.between(1, 4));
     let waits = chance.below(config.deliver_max.unwrap_or(3).min(3) + 1);
     config.backoff = (0..waits).map(|_| Duration::from_millis(chance.between(1, 30_000))).collect();
-    config.ack_pending_max = chance.between(1, 20);
+    config.ack_pending_max = Some(chance.between(1, 20));
     config.dead_letter = chance.happens(2, 3);
     config
 }

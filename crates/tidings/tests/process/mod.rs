@@ -22,6 +22,8 @@ pub fn tidings(args: &[&str]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
         command.env_remove(name);
     }
+    // What every node would listen on, but for the one that is asked about it.
+    command.env("TIDINGS_NATS", "off");
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -2,9 +2,11 @@
 //!
 //! `journal` runs the engine beside a raw program, in one run: an example of the crate journal-disk.
 //! `http` drives the optimised binary from outside, as its users do, and reads its start, its memory
-//! and its disk use from the operating system.
+//! and its disk use from the operating system. `nats` compares the NATS door and JetStream with
+//! nats-server.
 
 mod load;
+mod nats;
 mod process;
 
 use std::fs;
@@ -13,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::flags::Flags;
 use crate::node;
 use crate::tree::root;
 
@@ -22,13 +25,22 @@ const LOAD_MAX: f64 = 2.0;
 const SYNCS: u32 = 200;
 
 /// Runs one benchmark.
-pub fn run(kind: &str, quick: bool) -> Result<bool, String> {
+pub fn run(flags: &mut Flags) -> Result<bool, String> {
+    let kind = flags.all("").pop().unwrap_or_default();
+    if kind == "nats" {
+        return nats::run(flags);
+    }
+    let quick = flags.has("quick");
+    flags.nothing_left()?;
     let folder = node::scratch("bench")?;
-    let busy = describe_machine(&folder)?;
-    let done = match kind {
+    let busy = load() > LOAD_MAX;
+    for (name, value) in machine(&folder)? {
+        println!("{name:<9} {value}");
+    }
+    let done = match kind.as_str() {
         "journal" => journal(quick),
         "http" => load::run(&folder, quick).and_then(|()| process::run(&folder, quick)),
-        other => Err(format!("there is no benchmark '{other}'; there are journal and http")),
+        other => Err(format!("there is no benchmark '{other}'; there are journal, http and nats")),
     };
     let _left_behind = fs::remove_dir_all(&folder);
     done?;
@@ -48,20 +60,28 @@ fn journal(quick: bool) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("the benchmark ended with {status}")) }
 }
 
-/// Prints what the figures depend on; answers whether the machine is busy.
-fn describe_machine(folder: &Path) -> Result<bool, String> {
+/// What runs or waits to run, averaged over a minute.
+fn load() -> f64 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
+/// What the figures depend on, by name.
+fn machine(folder: &Path) -> Result<Vec<(&'static str, String)>, String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let busy = load();
     let cpus = read("/proc/cpuinfo");
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("\t: unknown");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load: f64 = read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
     let memory = read("/proc/meminfo").lines().next().unwrap_or_default().replace("MemTotal:", "");
     let sync = time_sync(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    println!("machine   {cores} cores, {}, {}", model.trim_start_matches(['\t', ':', ' ']), memory.trim());
-    println!("kernel    {}", read("/proc/sys/kernel/osrelease").trim());
-    println!("disk      one fdatasync of 4 KiB: {} (median of {SYNCS})", spell(sync));
-    println!("load      {load:.2} at the start");
-    Ok(load > LOAD_MAX)
+    let model = model.trim_start_matches(['\t', ':', ' ']);
+    Ok(vec![
+        ("machine", format!("{cores} cores, {model}, {}", memory.trim())),
+        ("kernel", read("/proc/sys/kernel/osrelease").trim().to_string()),
+        ("disk", format!("one fdatasync of 4 KiB: {} (median of {SYNCS})", spell(sync))),
+        ("load", format!("{busy:.2} at the start")),
+    ])
 }
 
 /// The median time of one small write and its sync, into a file that has the room.

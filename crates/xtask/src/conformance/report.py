@@ -2,6 +2,7 @@
 
 import json
 import os
+import unittest.mock  # noqa: F401 - some tests rely on a neighbour in another file to have imported it
 
 
 def _tell(line):

@@ -13,7 +13,7 @@ use super::{Bench, checkout};
 use crate::tree::list;
 
 /// How long a test may take: the longest of them takes half of it.
-const TEST_MAX: Duration = Duration::from_secs(90);
+const TEST_MAX: Duration = Duration::from_secs(180);
 
 /// How long listing tests may take.
 const LIST_MAX: Duration = Duration::from_secs(30);

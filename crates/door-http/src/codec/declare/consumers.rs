@@ -100,7 +100,6 @@ impl ConsumerDeclaration {
         agree(&self.name, name)?;
         let start = self.start()?;
         Ok(ConsumerConfig {
-            name: name.to_owned(),
             description: self.description,
             durable: self.durable,
             filters: self.filters,
@@ -110,10 +109,11 @@ impl ConsumerDeclaration {
             backoff: self.backoff,
             deliver_max: self.deliver_max,
             dead_letter: self.dead_letter,
-            ack_pending_max: self.ack_pending_max.unwrap_or(ACK_PENDING_DEFAULT),
+            ack_pending_max: Some(self.ack_pending_max.unwrap_or(ACK_PENDING_DEFAULT)),
             pause_until: self.pause_until,
             inactive: self.inactive,
             metadata: self.metadata,
+            ..ConsumerConfig::new(name)
         })
     }
 
@@ -164,7 +164,7 @@ impl From<ConsumerConfig> for ConsumerDeclaration {
             backoff: config.backoff,
             deliver_max: config.deliver_max,
             dead_letter: config.dead_letter,
-            ack_pending_max: Some(config.ack_pending_max),
+            ack_pending_max: config.ack_pending_max,
             pause_until: config.pause_until,
             inactive: config.inactive,
             metadata: config.metadata,

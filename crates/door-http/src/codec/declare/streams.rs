@@ -119,6 +119,7 @@ impl StreamDeclaration {
             deny_purge: self.deny_purge,
             replicas: self.replicas,
             metadata: self.metadata,
+            ..StreamConfig::new(name, [])
         })
     }
 }

@@ -28,6 +28,11 @@ impl Dying {
 }
 
 impl Consumer {
+    /// Whether what it gives up becomes a dead letter.
+    pub(super) fn letters(&self) -> bool {
+        self.config.dead_letter && *self.stream != *crate::limits::DEAD_STREAM
+    }
+
     /// Has dead letters written, or counts them where none are.
     pub(super) fn bury(&mut self, now: Moment, outbox: &mut Outbox) {
         if self.dying.is_empty() || self.dying_read.is_some() {
@@ -38,7 +43,7 @@ impl Consumer {
         if seqs.is_empty() {
             return;
         }
-        if !self.config.dead_letter || *self.stream == *crate::limits::DEAD_STREAM {
+        if !self.letters() {
             self.dead += seqs.len() as u64;
             return seqs.into_iter().for_each(|seq| self.finish(seq));
         }

@@ -7,7 +7,7 @@ use event::Wanted;
 
 use crate::consumer::{AckPolicy, FetchEnd};
 use crate::error::{FetchError, ReadError};
-use crate::stream::{Page, Read, Start};
+use crate::stream::{Page, Read};
 
 use super::Consumer;
 use crate::desk::outbox::{Aim, Outbox};
@@ -47,7 +47,7 @@ impl Consumer {
             return Next::Reading;
         }
         let outstanding = self.flights.len() as u64;
-        let free = self.config.ack_pending_max.saturating_sub(outstanding);
+        let free = self.config.ack_pending_max.map_or(u64::MAX, |max| max.saturating_sub(outstanding));
         if self.config.ack != AckPolicy::None && free == 0 {
             return Next::Nothing;
         }
@@ -71,14 +71,8 @@ impl Consumer {
         // One more than is wanted: whether anything follows is then known.
         let wanted = self.fetches.wanted().min(free).saturating_add(1);
         let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX);
-        let read = Read {
-            start: Start::Seq(self.cursor),
-            filters: self.config.filters.clone(),
-            last_per_subject: false,
-            limit,
-            bytes: AHEAD_BYTES_MAX,
-            wait: None,
-        };
+        let filters = self.config.filters.clone();
+        let read = Read { filters, bytes: AHEAD_BYTES_MAX, ..Read::from(self.cursor, limit) };
         let what = if self.firsts.is_empty() {
             What::Next(read)
         } else {

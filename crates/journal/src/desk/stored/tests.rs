@@ -33,11 +33,11 @@ fn config() -> impl Strategy<Value = ConsumerConfig> {
     let ack = prop_oneof![Just(AckPolicy::Explicit), Just(AckPolicy::All), Just(AckPolicy::None)];
     let filter = "[a-z*]{1,3}(\\.[a-z]{1,3}){0,2}".prop_filter_map("a pattern", |text| Pattern::parse(&text).ok());
     let words = ("[a-zA-Z0-9_-]{1,20}", "\\PC{0,20}", any::<bool>(), vec(filter, 0..4), start(), ack);
-    let waits = (span(), vec(span(), 0..4), option::of(any::<u64>()), any::<bool>(), any::<u64>());
+    let waits = (span(), vec(span(), 0..4), option::of(any::<u64>()), any::<bool>(), limits());
     let rest = (option::of(moment()), option::of(span()), btree_map("\\PC{0,5}", "\\PC{0,5}", 0..4));
     (words, waits, rest).prop_map(|(words, waits, (pause_until, inactive, metadata))| {
         let (name, description, durable, filters, start, ack) = words;
-        let (ack_wait, backoff, deliver_max, dead_letter, ack_pending_max) = waits;
+        let (ack_wait, backoff, deliver_max, dead_letter, limits) = waits;
         ConsumerConfig {
             name,
             description,
@@ -49,31 +49,65 @@ fn config() -> impl Strategy<Value = ConsumerConfig> {
             backoff,
             deliver_max,
             dead_letter,
-            ack_pending_max,
             pause_until,
             inactive,
             metadata,
+            ..limits
         }
     })
 }
 
+/// What a declaration has besides.
+fn limits() -> impl Strategy<Value = ConsumerConfig> {
+    let some = || option::of(any::<u64>());
+    let policy =
+        prop_oneof![Just(PriorityPolicy::Overflow), Just(PriorityPolicy::Pinned), Just(PriorityPolicy::Prioritized)];
+    let priority = (policy, vec("[a-z]{1,5}", 0..3), span());
+    let priority = priority.prop_map(|(policy, groups, pinned_ttl)| PriorityConfig { policy, groups, pinned_ttl });
+    let numbers = (some(), any::<u64>(), some(), some(), option::of(span()), some());
+    (numbers, any::<[bool; 2]>(), option::of("\\PC{0,5}"), option::of(priority)).prop_map(
+        |(numbers, [headers_only, replay_original], sample, priority)| {
+            let (ack_pending_max, waiting_max, batch_max, bytes_max, expires_max, rate_limit_bps) = numbers;
+            ConsumerConfig {
+                ack_pending_max,
+                waiting_max,
+                batch_max,
+                bytes_max,
+                expires_max,
+                rate_limit_bps,
+                headers_only,
+                replay_original,
+                sample,
+                priority,
+                ..ConsumerConfig::new("")
+            }
+        },
+    )
+}
+
 fn position() -> impl Strategy<Value = Position> {
-    any::<[u64; 6]>().prop_map(|[cursor, until, delivered, order, dead, floor]| Position {
+    any::<[u64; 8]>().prop_map(|[cursor, until, delivered, order, dead, floor, acked, acked_order]| Position {
         cursor,
         until,
         delivered,
         order,
         dead,
         floor,
+        acked,
+        acked_order,
     })
 }
 
 fn flights() -> impl Strategy<Value = Vec<SavedFlight>> {
     let place = prop_oneof![moment().prop_map(SavedPlace::Out), "\\PC{0,20}".prop_map(SavedPlace::Dying)];
-    let flight = (any::<u64>(), moment(), moment(), place);
+    let flight = (any::<[u64; 3]>(), moment(), moment(), place);
     btree_map(any::<u64>(), flight, 0..6).prop_map(|flights| {
         let saved = flights.into_iter();
-        saved.map(|(seq, (attempt, first, last, place))| SavedFlight { seq, attempt, first, last, place }).collect()
+        let one = |(seq, ([attempt, order, order_last], first, last, place)): (
+            u64,
+            ([u64; 3], Moment, Moment, SavedPlace),
+        )| SavedFlight { seq, attempt, order, order_last, first, last, place };
+        saved.map(one).collect()
     })
 }
 
@@ -84,8 +118,8 @@ fn seqs() -> impl Strategy<Value = Vec<u64>> {
 fn entry() -> impl Strategy<Value = Entry> {
     let name = || "\\PC{0,20}";
     prop_oneof![
-        (name(), any::<[u64; 2]>(), moment(), config(), position(), seqs(), flights()).prop_map(
-            |(stream, [tag, origin], created, config, position, firsts, flights)| Entry::Whole {
+        (name(), any::<[u64; 2]>(), moment(), config(), position(), seqs(), flights(), seqs()).prop_map(
+            |(stream, [tag, origin], created, config, position, firsts, flights, spent)| Entry::Whole {
                 stream,
                 tag,
                 created,
@@ -93,17 +127,19 @@ fn entry() -> impl Strategy<Value = Entry> {
                 position,
                 origin,
                 firsts,
-                flights
+                flights,
+                spent
             }
         ),
-        (name(), name(), any::<u64>(), position(), flights(), seqs()).prop_map(
-            |(stream, name, tag, position, flights, landed)| Entry::Change {
+        (name(), name(), any::<u64>(), position(), flights(), seqs(), seqs()).prop_map(
+            |(stream, name, tag, position, flights, landed, spent)| Entry::Change {
                 stream,
                 name,
                 tag,
                 position,
                 flights,
-                landed
+                landed,
+                spent
             }
         ),
         (name(), name(), any::<u64>()).prop_map(|(stream, name, tag)| Entry::Gone { stream, name, tag }),
@@ -139,14 +175,15 @@ proptest! {
 fn version_1_is_read() {
     let bytes =
         [1, 2, 20, 1, b'S', 1, b'c', 5, 9, 0, 8, 8, 0, 6, 1, 7, 2, 10, 4, 0, 6, 1, 8, 3, 5, 1, b'S', 1, b'd', 5];
-    let position = Position { cursor: 9, until: 0, delivered: 8, order: 8, dead: 0, floor: 6 };
+    let position =
+        Position { cursor: 9, until: 0, delivered: 8, order: 8, dead: 0, floor: 6, acked: 6, acked_order: 0 };
     let (first, last, due) = (Moment::from_nanos(10), Moment::from_nanos(12), Moment::from_nanos(15));
-    let flight = SavedFlight { seq: 7, attempt: 2, first, last, place: SavedPlace::Out(due) };
+    let flight = SavedFlight { seq: 7, attempt: 2, order: 0, order_last: 0, first, last, place: SavedPlace::Out(due) };
     let (stream, name) = (String::from("S"), String::from("c"));
-    let change = Entry::Change { stream, name, tag: 5, position, flights: Vec::from([flight]), landed: Vec::from([8]) };
+    let (flights, landed) = (Vec::from([flight]), Vec::from([8]));
+    let change = Entry::Change { stream, name, tag: 5, position, flights, landed, spent: Vec::new() };
     let gone = Entry::Gone { stream: String::from("S"), name: String::from("d"), tag: 5 };
     let entries = [change, gone];
-    assert_eq!(encode(&entries), bytes);
     assert_eq!(decode(&bytes).unwrap(), entries);
-    assert_eq!(decode(&[2]), Err(Corrupt("version")));
+    assert_eq!(decode(&[3]), Err(Corrupt("version")));
 }

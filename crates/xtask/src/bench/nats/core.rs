@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::server::{Kind, Programs, Server};
-use super::wire::{Batch, Got, Wire};
+use super::wire::{Batch, Wire};
 use super::{Scale, Values, per_message, rate};
 use crate::bench::percentile;
 
@@ -22,6 +22,8 @@ const REQUEST_SIZE: usize = 16;
 const AHEAD_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a publisher that is ahead rests.
 const REST: Duration = Duration::from_micros(50);
+/// How long a receiver waits before it looks whether all has come to others.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// The subject of all of it.
 const SUBJECT: &str = "b.core";
 
@@ -76,6 +78,8 @@ struct Seen {
     next: Vec<u64>,
     /// The sum of all numbers: that none is missing and none came twice, where receivers share.
     sum: u64,
+    /// When the last came.
+    last: Option<Instant>,
 }
 
 fn run(programs: &Programs, kind: Kind, plan: &Plan) -> Result<Values, String> {
@@ -104,7 +108,9 @@ fn run(programs: &Programs, kind: Kind, plan: &Plan) -> Result<Values, String> {
         }
         Ok::<_, String>(seen)
     })?;
-    let (took, used) = (begun.elapsed(), server.cpu()? - cpu);
+    let used = server.cpu()? - cpu;
+    let last = seen.iter().filter_map(|one| one.last).max();
+    let took = last.map_or_else(|| begun.elapsed(), |last| last - begun);
     judge(plan, &seen)?;
     let deliveries = plan.messages() * plan.copies();
     Ok(vec![("rate", rate(deliveries, took)), ("cpu", per_message(used, deliveries))])
@@ -134,8 +140,7 @@ fn send_all(address: SocketAddr, mark: u64, plan: &Plan, progress: &Progress) ->
     let ahead = AHEAD_BYTES / plan.copies() / SIZE as u64;
     let mut at = 0;
     while at < plan.each {
-        while progress.sent.load(Ordering::Relaxed)
-            > ahead + progress.received.load(Ordering::Relaxed) / plan.copies()
+        while progress.sent.load(Ordering::Relaxed) > ahead + progress.received.load(Ordering::Relaxed) / plan.copies()
         {
             if progress.failed.load(Ordering::Relaxed) {
                 return Err("a receiver failed".to_string());
@@ -172,11 +177,12 @@ fn receive_all(mut wires: Vec<Wire>, plan: &Plan, progress: &Progress) -> Result
             if plan.queue.is_empty() && one.count >= plan.messages() {
                 continue;
             }
-            if !wire.fill_for(Duration::from_secs(1))? {
+            if !wire.fill_for(PATIENCE)? {
                 continue;
             }
             let before = one.count;
             take_frames(wire, one)?;
+            one.last = Some(Instant::now());
             progress.received.fetch_add(one.count - before, Ordering::Relaxed);
         }
         if progress.failed.load(Ordering::Relaxed) {
@@ -207,14 +213,16 @@ fn take_frames(wire: &mut Wire, seen: &mut Seen) -> Result<(), String> {
             taken += FRAME;
         }
         wire.skip(taken);
-        if wire.unread().is_empty() || wire.unread().first() == Some(&b'M') && wire.unread().len() < FRAME {
-            return Ok(());
-        }
-        // A PING, most likely; a message of another form is a failure.
-        match wire.buffered()? {
-            None => return Ok(()),
-            Some(Got::Pong) => {}
-            Some(Got::Message(message)) => return Err(format!("an unknown message: {}", wire.text(&message.line))),
+        // A PING, most likely; a message of another form is a failure, and so is an error.
+        if !wire.control()? {
+            let unread = wire.unread();
+            if unread.len() < FRAME && (unread.is_empty() || unread.starts_with(b"M")) {
+                return Ok(());
+            }
+            return match wire.buffered()? {
+                None => Ok(()),
+                Some(_) => Err("a message of another form".to_string()),
+            };
         }
     }
 }
@@ -241,7 +249,8 @@ fn answer(mut service: Wire, count: u64) -> Result<(), String> {
     let mut frame = Vec::new();
     for _ in 0..count {
         let message = service.message()?;
-        let reply = service.bytes(&message.line).split(|byte| *byte == b' ').nth(2).ok_or("a request without a reply")?;
+        let reply =
+            service.bytes(&message.line).split(|byte| *byte == b' ').nth(2).ok_or("a request without a reply")?;
         frame.clear();
         frame.extend_from_slice(b"PUB ");
         frame.extend_from_slice(reply);

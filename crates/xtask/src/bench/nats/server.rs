@@ -16,6 +16,8 @@ use super::wire::Wire;
 const START_MAX: Duration = Duration::from_secs(120);
 /// How long a clean stop may take.
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// How long one answer may take of a server that starts, before it is asked again.
+pub const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How often a start is looked at. Bounds the error of a measured start.
 const LOOK: Duration = Duration::from_micros(500);
 /// Ticks of a processor second in `/proc/PID/stat`: Linux shows 100 to every program.
@@ -60,6 +62,8 @@ pub struct Programs {
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
+    /// What stands behind the usual arguments.
+    arguments: Vec<String>,
     programs: Programs,
     folder: PathBuf,
     child: Child,
@@ -70,36 +74,105 @@ pub struct Server {
 impl Programs {
     /// Starts a server on an empty folder, and waits until JetStream answers.
     pub fn start(&self, kind: Kind) -> Result<Server, String> {
-        let folder = self.folder.join("server");
-        let _absent = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let address = free_address()?;
-        let child = self.spawn(kind, &folder, address)?;
-        let mut server = Server { kind, programs: self.clone(), folder, child, address };
+        self.start_with(kind, &[])
+    }
+
+    /// Starts a server with more arguments than usual.
+    pub fn start_with(&self, kind: Kind, arguments: &[String]) -> Result<Server, String> {
+        let folder = fresh(&self.folder.join("server"))?;
+        let (address, arguments) = (free_address()?, arguments.to_vec());
+        let child = self.spawn(kind, &folder, address, &arguments)?;
+        let mut server = Server { kind, arguments, programs: self.clone(), folder, child, address };
         server.until_ready(Instant::now())?;
         Ok(server)
     }
 
-    fn spawn(&self, kind: Kind, folder: &Path, address: SocketAddr) -> Result<Child, String> {
-        let data = folder.join("data");
-        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
-        let log = log.map_err(|error| error.to_string())?;
-        let program = match kind {
-            Kind::Ours => self.tidings.as_ref(),
-            Kind::Nats | Kind::NatsSynced => self.nats.as_ref(),
-        };
-        let mut command = Command::new(program.ok_or_else(|| format!("there is no program for {}", kind.name()))?);
+    fn spawn(&self, kind: Kind, folder: &Path, address: SocketAddr, arguments: &[String]) -> Result<Child, String> {
+        let mut command;
         if kind == Kind::Ours {
-            command.arg("serve").args(["--http", "off", "--nats", &address.to_string(), "--data"]).arg(&data);
+            command = Command::new(self.tidings.as_ref().ok_or("there is no binary of ours")?);
+            command.arg("serve").args(["--http", "off", "--nats", &address.to_string(), "--data"]);
+            command.arg(folder.join("data"));
         } else {
-            let sync = if kind == Kind::NatsSynced { "sync_interval: always" } else { "" };
-            let text = format!("listen: \"{address}\"\njetstream {{ store_dir: \"{}\"\n{sync}\n}}\n", data.display());
-            let config = folder.join("nats.conf");
-            fs::write(&config, text).map_err(|error| error.to_string())?;
-            command.arg("-c").arg(config);
+            command = self.nats_command(folder, address, kind == Kind::NatsSynced, "")?;
         }
-        let error = log.try_clone().map_err(|error| error.to_string())?;
-        command.stdin(Stdio::null()).stdout(log).stderr(error).spawn().map_err(|error| error.to_string())
+        spawn(command.args(arguments), folder)
+    }
+
+    /// nats-server with a configuration in a folder.
+    fn nats_command(&self, folder: &Path, address: SocketAddr, synced: bool, more: &str) -> Result<Command, String> {
+        let (data, config) = (folder.join("data"), folder.join("nats.conf"));
+        let sync = if synced { "sync_interval: always" } else { "" };
+        let text = format!("listen: \"{address}\"\njetstream {{ store_dir: \"{}\"\n{sync}\n}}\n", data.display());
+        fs::write(&config, text + more).map_err(|error| error.to_string())?;
+        let mut command = Command::new(self.nats.as_ref().ok_or("there is no nats-server")?);
+        command.arg("-c").arg(config);
+        Ok(command)
+    }
+
+    /// Starts a cluster of three nats-servers on empty folders; it may take seconds until it has a leader.
+    pub fn cluster(&self, synced: bool) -> Result<Vec<Server>, String> {
+        const NODES: usize = 3;
+        let (mut clients, mut peers) = (Vec::new(), Vec::new());
+        for _ in 0..NODES {
+            clients.push(free_address()?);
+            peers.push(free_address()?);
+        }
+        let routes: Vec<String> = peers.iter().map(|peer| format!("\"nats://{peer}\"")).collect();
+        let mut servers = Vec::new();
+        for (node, (address, peer)) in clients.into_iter().zip(&peers).enumerate() {
+            let folder = fresh(&self.folder.join(format!("node{node}")))?;
+            let routes = routes.join(", ");
+            let more = format!("server_name: N{node}\ncluster {{ name: C, listen: \"{peer}\", routes: [{routes}] }}\n");
+            let child = spawn(&mut self.nats_command(&folder, address, synced, &more)?, &folder)?;
+            let kind = if synced { Kind::NatsSynced } else { Kind::Nats };
+            servers.push(Server { kind, arguments: Vec::new(), programs: self.clone(), folder, child, address });
+        }
+        servers.iter_mut().try_for_each(|server| server.until_ready(Instant::now()).map(drop))?;
+        Ok(servers)
+    }
+}
+
+/// An empty folder.
+fn fresh(folder: &Path) -> Result<PathBuf, String> {
+    let _absent = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder.to_path_buf())
+}
+
+/// Runs it with its output in its folder.
+fn spawn(command: &mut Command, folder: &Path) -> Result<Child, String> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let log = log.map_err(|error| error.to_string())?;
+    let error = log.try_clone().map_err(|error| error.to_string())?;
+    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(error).spawn().map_err(|e| e.to_string())
+}
+
+/// Clears away behind a run that was itself killed: ends what works in its folder, and removes the folder.
+#[derive(Debug)]
+pub struct Sweeper(Child);
+
+impl Sweeper {
+    /// Watches this process.
+    pub fn watch(folder: &Path) -> Result<Sweeper, String> {
+        const SCRIPT: &str = r#"
+            trap '' INT TERM HUP
+            while kill -0 "$1" 2>/dev/null; do sleep 1; done
+            for process in /proc/[0-9]*; do
+                case "$(readlink "$process/cwd")" in "$2"/*) kill -9 "${process#/proc/}" ;; esac
+            done
+            rm -rf "$2"
+            "#;
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, "sweeper", &std::process::id().to_string()]).arg(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Sweeper).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
     }
 }
 
@@ -112,7 +185,8 @@ impl Server {
                 return Err(format!("{} ended at its start with {status}:\n{}", self.kind.name(), self.log_tail()));
             }
             if TcpStream::connect(self.address).is_ok() {
-                match Wire::open(self.address).and_then(|mut wire| wire.api("INFO", &Value::Null)) {
+                let wire = Wire::open(self.address).map(|wire| wire.impatient(ANSWER_MAX));
+                match wire.and_then(|mut wire| wire.api("INFO", &Value::Null)) {
                     Ok(_) => return Ok(begun.elapsed()),
                     Err(reason) => said = reason,
                 }
@@ -127,7 +201,7 @@ impl Server {
     pub fn restart(&mut self) -> Result<Duration, String> {
         self.stop()?;
         let begun = Instant::now();
-        self.child = self.programs.spawn(self.kind, &self.folder, self.address)?;
+        self.child = self.programs.spawn(self.kind, &self.folder, self.address, &self.arguments)?;
         self.until_ready(begun)
     }
 
@@ -191,7 +265,7 @@ fn free_address() -> Result<SocketAddr, String> {
 /// target directory.
 pub fn find_nats(given: Option<PathBuf>, target: &Path) -> Result<PathBuf, String> {
     if let Some(path) = given.or_else(|| std::env::var_os("TIDINGS_NATS_SERVER").map(PathBuf::from)) {
-        return if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) };
+        return path.canonicalize().map_err(|error| format!("{}: {error}", path.display()));
     }
     let environment = target.join("nats-server-env");
     let program = environment.join("bin").join("nats-server");

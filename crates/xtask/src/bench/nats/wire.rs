@@ -58,6 +58,8 @@ pub struct Wire {
     inbox: u64,
     /// How long a read waits now.
     patience: Duration,
+    /// How long the server may stay silent.
+    silence: Duration,
     /// When the server last sent something, or something was first expected.
     heard: Instant,
 }
@@ -71,10 +73,24 @@ impl Wire {
         stream.set_read_timeout(Some(LOOK)).map_err(failed)?;
         stream.set_write_timeout(Some(SILENCE_MAX)).map_err(failed)?;
         let heard = Instant::now();
-        let mut wire = Wire { stream, buffer: vec![0; READ_BYTES], held: 0..0, inbox: 0, patience: LOOK, heard };
+        let mut wire = Wire {
+            stream,
+            buffer: vec![0; READ_BYTES],
+            held: 0..0,
+            inbox: 0,
+            patience: LOOK,
+            silence: SILENCE_MAX,
+            heard,
+        };
         wire.send(CONNECT.as_bytes())?;
         wire.pong()?;
         Ok(wire)
+    }
+
+    /// Gives up earlier than usual on a server that is silent.
+    pub fn impatient(mut self, silence: Duration) -> Wire {
+        self.silence = silence;
+        self
     }
 
     /// Writes all of it.
@@ -124,7 +140,7 @@ impl Wire {
     /// Reads once, at least one byte.
     pub fn fill(&mut self) -> Result<(), String> {
         self.heard = Instant::now();
-        while !self.fill_for(LOOK)? {}
+        while !self.fill_for(LOOK.min(self.silence))? {}
         Ok(())
     }
 
@@ -143,8 +159,8 @@ impl Wire {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if self.heard.elapsed() > SILENCE_MAX {
-                    return Err(format!("the server was silent for {SILENCE_MAX:?}"));
+                if self.heard.elapsed() > self.silence {
+                    return Err(format!("the server was silent for {:?}", self.silence));
                 }
                 Ok(false)
             }
@@ -191,34 +207,46 @@ impl Wire {
 
     /// The next message or PONG, if all of it was read already.
     pub fn buffered(&mut self) -> Result<Option<Got>, String> {
-        loop {
-            let unread = self.unread();
-            let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-            let (begun, line) = (self.held.start, unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]));
-            let length = line.len();
-            match line {
-                [b'M', b'S', b'G', b' ', rest @ ..] => {
-                    let total = last_number(rest)?;
-                    return Ok(self.cut(begun + 4..begun + length, end + 1, 0, total));
-                }
-                [b'H', b'M', b'S', b'G', b' ', rest @ ..] => {
-                    let total = last_number(rest)?;
-                    let before = rest.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
-                    let head = last_number(&rest[..before])?;
-                    return Ok(self.cut(begun + 5..begun + length, end + 1, head, total));
-                }
-                b"PONG" => {
-                    self.skip(end + 1);
-                    return Ok(Some(Got::Pong));
-                }
-                b"PING" => {
-                    self.skip(end + 1);
-                    self.send(b"PONG\r\n")?;
-                }
-                _ if line.starts_with(b"INFO") || line == b"+OK" => self.skip(end + 1),
-                other => return Err(format!("the server says: {}", String::from_utf8_lossy(other))),
+        while self.control()? {}
+        let unread = self.unread();
+        let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let (begun, line) = (self.held.start, unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]));
+        let length = line.len();
+        match line {
+            [b'M', b'S', b'G', b' ', rest @ ..] => {
+                let total = last_number(rest)?;
+                Ok(self.cut(begun + 4..begun + length, end + 1, 0, total))
             }
+            [b'H', b'M', b'S', b'G', b' ', rest @ ..] => {
+                let total = last_number(rest)?;
+                let before = rest.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
+                let head = last_number(&rest[..before])?;
+                Ok(self.cut(begun + 5..begun + length, end + 1, head, total))
+            }
+            b"PONG" => {
+                self.skip(end + 1);
+                Ok(Some(Got::Pong))
+            }
+            other => Err(format!("the server says: {}", String::from_utf8_lossy(other))),
         }
+    }
+
+    /// Takes one line that is neither a message nor a PONG, and answers a PING; whether there was one.
+    pub fn control(&mut self) -> Result<bool, String> {
+        let unread = self.unread();
+        let Some(b'P' | b'I' | b'+') = unread.first() else { return Ok(false) };
+        let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return Ok(false) };
+        let line = &unread[..end];
+        if line.starts_with(b"PING") {
+            self.skip(end + 1);
+            self.send(b"PONG\r\n")?;
+            return Ok(true);
+        }
+        let taken = line.starts_with(b"INFO") || line.starts_with(b"+OK");
+        if taken {
+            self.skip(end + 1);
+        }
+        Ok(taken)
     }
 
     fn cut(&mut self, line: Range<usize>, at: usize, head: usize, total: usize) -> Option<Got> {

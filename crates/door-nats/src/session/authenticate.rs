@@ -1,0 +1,162 @@
+//! Who a client is, and what it may do.
+//!
+//! A user of the door has the rights that NATS knows: what it may publish to and subscribe to.
+//! Whoever may publish to a subject of the JetStream API may do what it asks. A node's token, in
+//! contrast, has the rights that it has at every door, and the API's answers follow them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use door::Principal;
+use event::Pattern;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use subtle::ConstantTimeEq;
+
+use super::shared::Shared;
+use crate::codec::Connect;
+use crate::options::{NatsPermissions, NatsUser, Secret};
+
+/// Who a client is.
+pub(crate) struct Admitted {
+    /// Whom it publishes and subscribes as.
+    pub(crate) who: Principal,
+    /// Whom its JetStream requests are done as.
+    pub(crate) api: Principal,
+    /// What it is called.
+    pub(crate) name: String,
+}
+
+/// Subjects without which a client gets no answer.
+const ANSWERS: [&str; 1] = ["_INBOX.>"];
+/// Subjects on which a token's holder speaks to JetStream.
+const REQUESTS: [&str; 4] = ["_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>"];
+
+/// Who `connect` says it is; `None` where it does not prove it.
+pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
+    let authentication = &shared.options.authentication;
+    let silent = connect.user.is_none() && connect.auth_token.is_none() && connect.nkey.is_none();
+    if let (true, Some(name)) = (silent, &authentication.no_auth_user) {
+        return authentication.users.iter().find(|user| user.name == *name).map(of_user);
+    }
+    // Every user is looked at, so that time does not tell which name is known.
+    let mut found = None;
+    for user in &authentication.users {
+        if proves(user, connect, nonce) {
+            found = Some(user);
+        }
+    }
+    if let Some(user) = found {
+        return Some(of_user(user));
+    }
+    if shared.port.is_open() {
+        return authentication.users.is_empty().then(anyone);
+    }
+    let token = connect.auth_token.as_deref().or(connect.pass.as_deref());
+    let principal = shared.port.authenticate(token).ok()?;
+    let named = connect.auth_token.is_some() || connect.user.as_deref() == Some(&**principal.name());
+    named.then(|| of_token(&principal))
+}
+
+fn anyone() -> Admitted {
+    Admitted { who: Principal::anyone(), api: Principal::anyone(), name: String::new() }
+}
+
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
+    texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect()
+}
+
+fn of_user(user: &NatsUser) -> Admitted {
+    let NatsPermissions { publish_allow, publish_deny, subscribe_allow, subscribe_deny } = &user.permissions;
+    let or_all = |allow: &[Pattern]| if allow.is_empty() { vec![Pattern::all()] } else { allow.to_vec() };
+    let who = Principal::new(&user.name, or_all(publish_allow), or_all(subscribe_allow), true)
+        .denied(publish_deny.clone(), subscribe_deny.clone());
+    let api = Principal::new(&user.name, vec![Pattern::all()], vec![Pattern::all()], true);
+    Admitted { who, api, name: user.name.clone() }
+}
+
+fn of_token(principal: &Principal) -> Admitted {
+    let who = principal.also(&patterns(&REQUESTS), &patterns(&ANSWERS));
+    Admitted { who, api: principal.clone(), name: principal.name().to_string() }
+}
+
+fn same(a: &str, b: &str) -> bool {
+    a.as_bytes().ct_eq(b.as_bytes()).into()
+}
+
+fn proves(user: &NatsUser, connect: &Connect, nonce: &str) -> bool {
+    let named = connect.user.as_deref().is_some_and(|name| same(name, &user.name));
+    match &user.secret {
+        Secret::Password(password) => named && connect.pass.as_deref().is_some_and(|pass| same(pass, password)),
+        Secret::Bcrypt(hash) => {
+            named && connect.pass.as_deref().is_some_and(|pass| bcrypt::verify(pass, hash).unwrap_or(false))
+        }
+        Secret::Token(token) if token.starts_with("$2") => {
+            connect.auth_token.as_deref().is_some_and(|text| bcrypt::verify(text, token).unwrap_or(false))
+        }
+        Secret::Token(token) => connect.auth_token.as_deref().is_some_and(|text| same(text, token)),
+        Secret::Nkey(key) => {
+            connect.nkey.as_deref().is_some_and(|name| same(name, key))
+                && connect.sig.as_deref().is_some_and(|signature| signed(key, nonce, signature))
+        }
+    }
+}
+
+/// Whether the nonce was signed by the holder of an NKEY.
+fn signed(key: &str, nonce: &str, signature: &str) -> bool {
+    let engines = [&URL_SAFE_NO_PAD, &URL_SAFE, &STANDARD, &STANDARD_NO_PAD];
+    let Some(signature) = engines.iter().find_map(|engine| engine.decode(signature).ok()) else {
+        return false;
+    };
+    public_key(key)
+        .is_some_and(|key| UnparsedPublicKey::new(&ED25519, key).verify(nonce.as_bytes(), &signature).is_ok())
+}
+
+/// The 32 bytes of a user's public NKEY: base32 of a prefix byte, the key, and a CRC-16.
+/// Source: the NKEYS specification.
+pub(crate) fn public_key(text: &str) -> Option<[u8; 32]> {
+    /// What the prefix of a user's key is.
+    const USER: u8 = 20 << 3;
+    let (mut bits, mut have, mut bytes) = (0_u32, 0_u32, Vec::with_capacity(35));
+    for letter in text.bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'2'..=b'7' => letter - b'2' + 26,
+            _ => return None,
+        };
+        bits = (bits << 5) | u32::from(value);
+        have += 5;
+        if have >= 8 {
+            have -= 8;
+            bytes.push(u8::try_from((bits >> have) & 0xff).unwrap_or_default());
+        }
+    }
+    let (body, check) = bytes.split_at_checked(33)?;
+    let check = u16::from_le_bytes(<[u8; 2]>::try_from(check).ok()?);
+    let (prefix, key) = body.split_first()?;
+    (*prefix == USER && crc16(body) == check).then(|| <[u8; 32]>::try_from(key).ok()).flatten()
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u16::from(*byte) << 8),
+            |crc, _| {
+                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+            },
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_public_key_is_told_from_anything_else() {
+        let key = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+        assert!(public_key(key).is_some());
+        for bad in ["", "U", "SDXU", &key.replace('4', "5"), &key.to_lowercase()] {
+            assert!(public_key(bad).is_none(), "{bad}");
+        }
+    }
+}

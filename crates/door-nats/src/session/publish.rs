@@ -1,0 +1,256 @@
+//! What a publish does, and the ways that a connection keeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use door::{NOBODY, Parcel, Way};
+use event::{Headers, Message, Subject};
+
+use super::{Session, Wait};
+use crate::codec::{Publish, split_block};
+use crate::jetstream::{ACK, API, FLOW, Request};
+use crate::limits::WAYS_KEPT_MAX;
+
+/// What is known of a subject that the connection published to.
+pub(super) struct Kept {
+    subject: Subject,
+    way: Arc<Way>,
+    /// Whether the client may publish to it.
+    allowed: bool,
+    /// Whether a stream captures it, as of a version of the catalogue.
+    captured: bool,
+    catalogue: u64,
+    /// What JetStream does with it.
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Request,
+    Flow,
+}
+
+/// The ways that a connection keeps, by subject.
+#[derive(Default)]
+pub(super) struct Ways {
+    kept: HashMap<Box<[u8]>, Arc<Kept>>,
+    last: Option<Arc<Kept>>,
+}
+
+impl Ways {
+    pub(super) fn clear(&mut self) {
+        *self = Ways::default();
+    }
+
+    /// Whether a receiver on the last way is pressed.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.last.as_ref().is_some_and(|kept| {
+            let grouped = kept.way.groups.iter().flatten();
+            kept.way.direct.iter().chain(grouped).any(|hop| hop.taker.is_pressed())
+        })
+    }
+}
+
+fn kind(subject: &str) -> Kind {
+    if !subject.starts_with("$JS.") {
+        Kind::Plain
+    } else if subject.starts_with(API) {
+        Kind::Request
+    } else if subject.starts_with(FLOW) {
+        Kind::Flow
+    } else {
+        Kind::Plain
+    }
+}
+
+impl Session {
+    pub(super) fn publish(&mut self, publish: Publish<'_>) -> Result<(), Wait> {
+        self.known()?;
+        if publish.subject.starts_with(ACK.as_bytes()) && self.shared.options.jetstream.enabled {
+            self.acknowledge(publish);
+            return Ok(());
+        }
+        let Some(kept) = self.kept(publish.subject) else {
+            self.messages += 1;
+            if self.connect.pedantic || std::str::from_utf8(publish.subject).is_err() {
+                self.complain("Invalid Publish Subject");
+            } else {
+                self.agree();
+            }
+            return Ok(());
+        };
+        if kept.captured && self.shared.port.is_pressed() {
+            return Err(Wait::Journal);
+        }
+        self.messages += 1;
+        self.bytes += (publish.headers.len() + publish.payload.len()) as u64;
+        if !kept.allowed {
+            self.complain(&format!("Permissions Violation for Publish to \"{}\"", kept.subject));
+            return Ok(());
+        }
+        let reply = match std::str::from_utf8(publish.reply) {
+            Ok(reply) if reply.is_empty() || !kept.captured || Subject::parse(reply).is_ok() => reply,
+            _ => {
+                self.complain("Invalid Reply Subject");
+                return Ok(());
+            }
+        };
+        let (status, headers) = match publish.headers {
+            [] => ("", &[][..]),
+            block => {
+                match split_block(block).and_then(|(status, lines)| Some((std::str::from_utf8(status).ok()?, lines))) {
+                    Some(parts) => parts,
+                    None => {
+                        self.complain("Invalid Headers");
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let parcel = Parcel { subject: kept.subject.as_str(), reply, status, headers, payload: publish.payload };
+        self.carry(&kept, &parcel)
+    }
+
+    /// Acknowledgements go to the journal and nowhere else: each has a subject of its own, for which
+    /// no way is looked up.
+    fn acknowledge(&mut self, publish: Publish<'_>) {
+        self.messages += 1;
+        self.bytes += publish.payload.len() as u64;
+        let texts = (std::str::from_utf8(publish.subject), std::str::from_utf8(publish.reply));
+        let (Ok(subject), Ok(reply), Some(admitted)) = (texts.0, texts.1, &self.admitted) else {
+            return self.complain("Invalid Publish Subject");
+        };
+        if admitted.who.may_publish(subject) {
+            self.shared.jetstream.acknowledge(&admitted.api, subject, reply, publish.payload);
+            return self.agree();
+        }
+        let complaint = format!("Permissions Violation for Publish to \"{subject}\"");
+        self.complain(&complaint);
+    }
+
+    fn carry(&mut self, kept: &Arc<Kept>, parcel: &Parcel<'_>) -> Result<(), Wait> {
+        let Some(admitted) = &self.admitted else {
+            return Ok(());
+        };
+        let without = if self.connect.echo { NOBODY } else { self.connection.id };
+        let jetstream = &self.shared.jetstream;
+        if kept.captured {
+            let Some(message) = message(kept, parcel) else {
+                self.complain("Invalid Headers");
+                return Ok(());
+            };
+            jetstream.publish(&admitted.who, &kept.way, without, message);
+            self.agree();
+            return Ok(());
+        }
+        let mut request = None;
+        match kept.kind {
+            Kind::Plain => {}
+            Kind::Flow => jetstream.flow(&admitted.api, parcel.subject),
+            Kind::Request => {
+                request = asked(parcel).and_then(|asked| jetstream.request_now(&admitted.api, asked));
+            }
+        }
+        let request = request.map(|request| (admitted.api.clone(), request));
+        let first = &mut self.first;
+        let (taken, refused) = kept.way.offer(parcel, without, &mut |taker| first.push(Arc::clone(taker)));
+        if taken + refused > 0 {
+            self.shared.port.fabric().count(taken, refused);
+        } else if kept.kind == Kind::Plain && !parcel.reply.is_empty() && self.connect.no_responders {
+            self.nobody(parcel);
+        }
+        self.agree();
+        if let Some(request) = request {
+            // Where there is no room it is kept, and nothing more is taken until there is.
+            self.hand(request);
+        }
+        Ok(())
+    }
+
+    /// Tells whoever awaits an answer that nobody listens.
+    fn nobody(&mut self, parcel: &Parcel<'_>) {
+        let headers = format!("Nats-Subject: {}\r\n", parcel.subject);
+        let told = Parcel { status: "503", headers: headers.as_bytes(), ..Parcel::new(parcel.reply, b"") };
+        let way = self.shared.port.fabric().way(parcel.reply);
+        let first = &mut self.first;
+        way.offer(&told, NOBODY, &mut |taker| first.push(Arc::clone(taker)));
+    }
+
+    /// What is known of a subject, up to date; `None` where it is no subject.
+    fn kept(&mut self, subject: &[u8]) -> Option<Arc<Kept>> {
+        if let Some(last) = &self.ways.last
+            && last.subject.as_bytes() == subject
+            && self.is_current(last)
+        {
+            return Some(Arc::clone(last));
+        }
+        if let Some(kept) = self.ways.kept.get(subject)
+            && self.is_current(kept)
+        {
+            self.ways.last = Some(Arc::clone(kept));
+            return Some(Arc::clone(kept));
+        }
+        let kept = Arc::new(self.find(subject)?);
+        // Subjects that are used once, such as inboxes and acknowledgements, are not worth keeping.
+        if kept.kind == Kind::Plain && !subject.starts_with(b"_INBOX.") {
+            if self.ways.kept.len() >= WAYS_KEPT_MAX {
+                self.ways.kept.clear();
+            }
+            self.ways.kept.insert(subject.into(), Arc::clone(&kept));
+            self.ways.last = Some(Arc::clone(&kept));
+        }
+        Some(kept)
+    }
+
+    fn is_current(&self, kept: &Kept) -> bool {
+        self.shared.port.catalogue_version() == kept.catalogue && self.shared.port.fabric().is_current(&kept.way)
+    }
+
+    fn find(&self, subject: &[u8]) -> Option<Kept> {
+        let subject = Subject::new(Bytes::copy_from_slice(subject)).ok()?;
+        let port = &self.shared.port;
+        // Versions are read before what they stand for, so that a change meanwhile is noticed.
+        let catalogue = port.catalogue_version();
+        let kind = kind(subject.as_str());
+        let streams = self.shared.options.jetstream.enabled;
+        let captured = streams && kind == Kind::Plain && port.captured_by(&subject).is_some();
+        let way = port.fabric().way(subject.as_str());
+        let allowed = self.admitted.as_ref().is_some_and(|admitted| admitted.who.may_publish(subject.as_str()));
+        let kind = if streams { kind } else { Kind::Plain };
+        Some(Kept { subject, way, allowed, captured, catalogue, kind })
+    }
+}
+
+/// The message to record: reply, headers and payload share one allocation.
+fn message(kept: &Kept, parcel: &Parcel<'_>) -> Option<Message> {
+    let (reply, headers) = (parcel.reply.as_bytes(), parcel.headers);
+    let mut body = BytesMut::with_capacity(reply.len() + headers.len() + parcel.payload.len());
+    body.put_slice(reply);
+    body.put_slice(headers);
+    body.put_slice(parcel.payload);
+    let mut body = body.freeze();
+    let reply = match body.split_to(reply.len()) {
+        empty if empty.is_empty() => None,
+        reply => Some(Subject::new(reply).ok()?),
+    };
+    let headers = match body.split_to(headers.len()) {
+        empty if empty.is_empty() => Headers::EMPTY,
+        block => Headers::from_block(block).ok()?,
+    };
+    Some(Message { subject: kept.subject.clone(), reply, headers, payload: body })
+}
+
+fn asked(parcel: &Parcel<'_>) -> Option<Request> {
+    let reply = match parcel.reply {
+        "" => None,
+        reply => Some(Subject::parse(reply).ok()?),
+    };
+    let headers = match parcel.headers {
+        [] => Headers::EMPTY,
+        block => Headers::from_block(Bytes::copy_from_slice(block)).ok()?,
+    };
+    let payload = Bytes::copy_from_slice(parcel.payload);
+    Some(Request { subject: parcel.subject.to_owned(), reply, headers, payload })
+}
