@@ -37,7 +37,7 @@ pub(crate) fn subject(token: &AckToken) -> String {
 
 pub(crate) async fn acknowledge(shared: Arc<Shared>, token: AckToken, ack: Ack, synced: bool) -> Result<(), AckError> {
     let consumer = find(&shared, &token.stream, &token.consumer).await.map_err(|error| failure(&token, error))?;
-    if consumer.tag() != token.tag {
+    if token.tag != 0 && consumer.tag() != token.tag {
         return Err(missing(&token));
     }
     if consumer.config.ack == AckPolicy::None {
@@ -101,7 +101,7 @@ async fn check(shared: &Shared, consumer: &Consumer, token: &AckToken) -> Result
     }
     let (wire, now) =
         ask(shared, &token.stream, &token.consumer).await.map_err(|error| failure(token, error))?;
-    if now.tag() != token.tag {
+    if token.tag != 0 && now.tag() != token.tag {
         return Err(missing(token));
     }
     if token.seq > wire.delivered.stream_seq || token.order > wire.delivered.consumer_seq {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -50,6 +50,8 @@ pub(crate) struct Catalogue {
     /// Whether the engine's own stream of notices is there.
     notices: AtomicBool,
     wanted: Notify,
+    /// Counts the changes of the list.
+    version: AtomicU64,
     /// Told whenever the list may have changed.
     changed: watch::Sender<u64>,
 }
@@ -60,7 +62,7 @@ impl Catalogue {
         let (changed, _) = watch::channel(0);
         let notices = AtomicBool::new(false);
         let streams = RwLock::default();
-        let catalogue = Arc::new(Catalogue { client, streams, notices, wanted: Notify::new(), changed });
+        let catalogue = Arc::new(Catalogue { client, streams, notices, version: AtomicU64::new(0), wanted: Notify::new(), changed });
         catalogue.refresh().await?;
         for notice in NOTICES {
             let weak = Arc::downgrade(&catalogue);
@@ -99,14 +101,33 @@ impl Catalogue {
         self.changed.subscribe()
     }
 
+    /// Grows whenever the list may have changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn tell(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     async fn refresh(&self) -> Result<(), Fault> {
         let found = all(&self.client).await?;
         let internal = |stream: &Stream| stream.config.get("name").and_then(Value::as_str).is_some_and(is_internal);
         self.notices.store(found.iter().any(internal), Ordering::Release);
         let fresh: BTreeMap<Arc<str>, Arc<Known>> =
             found.iter().filter_map(known).map(|known| (Arc::clone(&known.name), known)).collect();
-        *self.streams.write() = fresh;
-        self.changed.send_modify(|count| *count += 1);
+        let changed = {
+            let mut streams = self.streams.write();
+            let changed = *streams != fresh;
+            *streams = fresh;
+            changed
+        };
+        if changed {
+            self.tell();
+        } else {
+            self.changed.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 
@@ -114,7 +135,7 @@ impl Catalogue {
     pub(crate) fn enter(&self, stream: &Stream) -> Option<Arc<Known>> {
         let known = known(stream)?;
         self.streams.write().insert(Arc::clone(&known.name), Arc::clone(&known));
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
         Some(known)
     }
 
@@ -126,13 +147,13 @@ impl Catalogue {
     /// The engine's own stream of notices was made.
     pub(crate) fn note_notices(&self) {
         self.notices.store(true, Ordering::Release);
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
     }
 
     /// Forgets a stream that was deleted.
     pub(crate) fn forget(&self, name: &str) {
         self.streams.write().remove(name);
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Known>> {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Tidings-Own: <what was added>[;<order>]
-//!   i  a Nats-Msg-Id    e  Nats-Expected-*    t  a Nats-TTL
+//!   i  a Nats-Msg-Id    e  Nats-Expected-*    t  a Nats-TTL    r  a Nats-Rollup
 //!   order: the names as they were, joined by commas, where they were not sorted by name
 //! ```
 //!
@@ -20,6 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_nats::header::{HeaderName, HeaderValue};
 use async_nats::{HeaderMap, Message as Wire};
@@ -27,13 +28,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use event::{Headers, Message, Moment, Subject};
-use journal::{Append, Expect, Stored};
+use journal::limits::TTL_NEVER;
+use journal::{Append, Expect, Rollup, Stored};
 
 use crate::wire::{GotMessage, moment};
 
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 const TTL: &str = "Nats-TTL";
+const ROLLUP: &str = "Nats-Rollup";
 const EXPECTED: &str = "Nats-Expected-";
+const PIN: &str = "Nats-Pin-Id";
 const OWN: &str = "Tidings-Own";
 const KEPT: &str = "Tidings-Kept-";
 
@@ -42,7 +46,7 @@ const HEEDED: [&str; 9] = [
     MESSAGE_ID,
     TTL,
     EXPECTED,
-    "Nats-Rollup",
+    ROLLUP,
     "Nats-Incr",
     "Nats-Counter-",
     "Nats-Batch-",
@@ -96,7 +100,12 @@ pub(crate) fn headers_of(append: &Append, internal: Option<&str>) -> Option<Head
     }
     if let Some(ttl) = append.ttl {
         own.push('t');
-        add(TTL, &ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1).to_string());
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
+        add(TTL, &if ttl == TTL_NEVER { String::from("never") } else { seconds.to_string() });
+    }
+    if let Some(rollup) = append.rollup {
+        own.push('r');
+        add(ROLLUP, if rollup == Rollup::All { "all" } else { "sub" });
     }
     for (name, value) in &pairs {
         add(name, value);
@@ -173,10 +182,17 @@ pub(crate) fn number(wire: &Wire, name: &str) -> Option<u64> {
     wire.headers.as_ref()?.get_last(name)?.as_str().trim().parse().ok()
 }
 
+/// The pin that a delivery names.
+pub(crate) fn pin(wire: &Wire) -> Option<Arc<str>> {
+    Some(wire.headers.as_ref()?.get_last(PIN)?.as_str().into())
+}
+
 /// A message that a consumer delivered, without what its reply subject tells.
 pub(crate) fn delivered(wire: Wire, seq: u64, time: Moment) -> Option<Stored> {
     let subject = Subject::parse(wire.subject.as_str()).ok()?;
-    let headers = own_headers(table_of(wire.headers.as_ref()));
+    let mut table = table_of(wire.headers.as_ref());
+    table.remove(PIN);
+    let headers = own_headers(table);
     Some(Stored { seq, time, message: Message { subject, reply: None, headers, payload: wire.payload } })
 }
 
@@ -219,9 +235,14 @@ fn own_headers(mut table: Table) -> Headers {
     if added.contains('t') {
         table.remove(TTL);
     }
+    if added.contains('r') {
+        table.remove(ROLLUP);
+    }
     if added.contains('e') {
         table.retain(|name, _| !name.starts_with(EXPECTED));
     }
+    // Only a batch says these; a message's own are kept under another name.
+    table.retain(|name, _| !name.starts_with("Nats-Batch-"));
     let mut pairs: Vec<(String, String)> = Vec::new();
     for name in order.into_iter().flat_map(|order| order.split(',')) {
         if let Some(values) = table.get_mut(name)

@@ -8,7 +8,7 @@ use async_nats::SubscribeError;
 use event::Moment;
 use futures_util::StreamExt;
 use journal::rules::{check_consumer, check_consumer_update};
-use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo};
+use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo, GroupState, QueueError};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ use crate::flights::Flights;
 use crate::follow::is_own;
 use crate::keeper;
 use crate::streams::is_name;
-use crate::wire::{Anything, Consumer as Wire, Consumers, Object, moment};
+use crate::wire::{Anything, Consumer as Wire, Consumers, Group, Object, Place, moment};
 
 const NO_STREAM: u32 = 10059;
 const NOT_FOUND: u32 = 10014;
@@ -119,9 +119,11 @@ fn refused(stream: &str, name: &str, fault: Fault) -> ConsumerError {
             NO_STREAM => ConsumerError::NoStream(stream.to_owned()),
             NOT_FOUND | 10149 => missing(stream, name),
             10148 | 10013 | 10105 => ConsumerError::Exists(name.to_owned()),
-            10093 | 10099 | 10100 | 10136 | 10138 => invalid("filters", error.to_string()),
-            10098 => invalid("ack", error.to_string()),
-            10101 => invalid("start", error.to_string()),
+            10093 | 10136 | 10138 => invalid("filters", error.to_string()),
+            10098 => ConsumerError::Queue(QueueError::NotExplicit),
+            10099 => ConsumerError::Queue(QueueError::Unfiltered),
+            10100 => ConsumerError::Queue(QueueError::Overlap { other: String::new() }),
+            10101 => ConsumerError::Queue(QueueError::NotAll),
             10121 => invalid("ack_pending_max", error.to_string()),
             10153 => invalid("inactive", error.to_string()),
             10023 | 10026 | 10028 | 10047 => ConsumerError::Storage(error.to_string()),
@@ -161,6 +163,18 @@ pub(crate) async fn find(shared: &Shared, stream: &str, name: &str) -> Result<Ar
     }
 }
 
+fn last(place: &Place) -> Option<Moment> {
+    Moment::parse(&place.last_active).ok()
+}
+
+fn group(wire: &Group) -> GroupState {
+    GroupState {
+        name: wire.group.clone(),
+        pin: Some(wire.pinned_client_id.as_str().into()).filter(|pin: &Arc<str>| !pin.is_empty()),
+        since: Moment::parse(&wire.pinned_ts).ok(),
+    }
+}
+
 async fn told(shared: &Shared, wire: &Wire, consumer: &Consumer) -> ConsumerInfo {
     let kept = keeper::count(shared, &consumer.stream, &consumer.name).await;
     let acked = consumer.config.ack != AckPolicy::None;
@@ -175,6 +189,10 @@ async fn told(shared: &Shared, wire: &Wire, consumer: &Consumer) -> ConsumerInfo
         redelivered: wire.num_redelivered,
         pending: wire.num_pending,
         waiting: wire.num_waiting,
+        last_delivered: last(&wire.delivered),
+        ack_floor_order: if acked { wire.ack_floor.consumer_seq } else { wire.delivered.consumer_seq },
+        last_acknowledged: last(&wire.ack_floor),
+        groups: wire.priority_groups.iter().map(group).collect(),
         dead: kept + consumer.unkept.load(Ordering::Acquire),
     }
 }
@@ -192,9 +210,26 @@ async fn put(
     let name = &config.name;
     let body = json!({ "stream_name": stream, "config": consumer_onto(config, onto), "action": action });
     let asked: Result<Wire, Fault> = call(&shared.client, &format!("CONSUMER.CREATE.{stream}.{name}"), &body).await;
-    let wire = asked.map_err(|fault| refused(stream, name, fault))?;
+    let wire = match asked {
+        Ok(wire) => wire,
+        Err(fault) => return Err(rival(shared, stream, config, refused(stream, name, fault)).await),
+    };
     let consumer = shared.desk.enter(&wire, stream);
     Ok(told(shared, &wire, &consumer).await)
+}
+
+/// Names the consumer of a work queue that takes what another wants.
+async fn rival(shared: &Arc<Shared>, stream: &str, config: &ConsumerConfig, error: ConsumerError) -> ConsumerError {
+    if !matches!(error, ConsumerError::Queue(QueueError::Overlap { .. })) {
+        return error;
+    }
+    let all = list(Arc::clone(shared), stream.to_owned()).await.unwrap_or_default();
+    let overlaps = |info: &ConsumerInfo| {
+        let mut pairs = info.config.filters.iter().flat_map(|theirs| config.filters.iter().map(move |ours| (ours, theirs)));
+        info.config.name != config.name && (info.config.filters.is_empty() || pairs.any(|(ours, theirs)| ours.overlaps(theirs)))
+    };
+    let other = all.iter().find(|info| overlaps(info)).map(|info| info.config.name.clone()).unwrap_or_default();
+    ConsumerError::Queue(QueueError::Overlap { other })
 }
 
 pub(crate) async fn create(
@@ -283,4 +318,42 @@ pub(crate) async fn pause(
         call(&shared.client, &format!("CONSUMER.PAUSE.{stream}.{name}"), &body).await;
     asked.map_err(|fault| refused(&stream, &name, fault))?;
     info(shared, stream, name).await
+}
+
+pub(crate) async fn reset(
+    shared: Arc<Shared>,
+    stream: String,
+    name: String,
+    to: Option<u64>,
+) -> Result<ConsumerInfo, ConsumerError> {
+    let (_, consumer) = ask(&shared, &stream, &name).await?;
+    let body = to.map_or(json!({}), |to| json!({ "seq": to }));
+    let asked: Result<Anything, Fault> = call(&shared.client, &format!("CONSUMER.RESET.{stream}.{name}"), &body).await;
+    match asked {
+        Ok(_) => {}
+        Err(Fault::Refused(error)) if error.code < 500 && !matches!(error.err_code, NO_STREAM | NOT_FOUND) => {
+            return Err(ConsumerError::Reset("its start, or the position, does not allow it"));
+        }
+        Err(fault) => return Err(refused(&stream, &name, fault)),
+    }
+    *consumer.flights.lock() = Flights::default();
+    info(shared, stream, name).await
+}
+
+pub(crate) async fn unpin(
+    shared: Arc<Shared>,
+    stream: String,
+    name: String,
+    group: String,
+) -> Result<(), ConsumerError> {
+    ask(&shared, &stream, &name).await?;
+    let body = json!({ "group": group });
+    let asked: Result<Anything, Fault> = call(&shared.client, &format!("CONSUMER.UNPIN.{stream}.{name}"), &body).await;
+    match asked {
+        Ok(_) => Ok(()),
+        Err(Fault::Refused(error)) if error.code < 500 && !matches!(error.err_code, NO_STREAM | NOT_FOUND) => {
+            Err(ConsumerError::NoGroup(group))
+        }
+        Err(fault) => Err(refused(&stream, &name, fault)),
+    }
 }

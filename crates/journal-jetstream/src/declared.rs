@@ -7,8 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use event::{Moment, Pattern};
-use journal::{AckPolicy, ConsumerConfig, ConsumerStart, Discard, Retention, Storage, StreamConfig};
+use event::{Moment, Pattern, Transform};
+use journal::{
+    AckPolicy, ConsumerConfig, ConsumerStart, Discard, PriorityConfig, PriorityPolicy, Republish, Retention, Source,
+    SourceStart, Storage, StreamConfig,
+};
 use serde_json::{Value, json};
 
 use crate::api::nanos;
@@ -28,6 +31,10 @@ const DEAD: &str = "tidings.dead_letter";
 const PENDING: &str = "tidings.ack_pending_max";
 const ACK_WAIT: &str = "tidings.ack_wait";
 const START: &str = "tidings.start";
+const DIRECT: &str = "tidings.allow_direct";
+const HEADERS_ONLY: &str = "tidings.headers_only";
+const RATE: &str = "tidings.rate_limit_bps";
+const ORIGINAL: &str = "tidings.replay_original";
 
 fn metadata(given: &BTreeMap<String, String>, ours: Vec<(&str, String)>) -> Value {
     let given = given.iter().filter(|(key, _)| !key.starts_with(OURS) && !key.starts_with(OF_THE_SERVER));
@@ -85,6 +92,9 @@ pub(crate) fn stream_onto(config: &StreamConfig, mut onto: Object) -> Object {
     if let Some(max) = config.message_bytes_max {
         ours.push((MESSAGE_BYTES, max.to_string()));
     }
+    if !config.allow_direct {
+        ours.push((DIRECT, String::from("off")));
+    }
     let shortest = Duration::from_millis(100);
     let fields = json!({
         "name": config.name,
@@ -105,8 +115,10 @@ pub(crate) fn stream_onto(config: &StreamConfig, mut onto: Object) -> Object {
         "max_msg_size": limit(config.message_bytes_max.map(|max| {
             u64::from(max.saturating_add(WIRE_SLACK)).min(i32::MAX.unsigned_abs().into())
         })),
-        "max_consumers": NO_LIMIT,
+        "max_consumers": limit(config.consumers_max),
         "duplicate_window": nanos(config.duplicate_window.max(shortest)),
+        "allow_rollup_hdrs": config.allow_rollup,
+        "sealed": config.sealed,
         "allow_msg_ttl": config.allow_ttl,
         "allow_direct": true,
         "deny_delete": config.deny_delete,
@@ -117,7 +129,68 @@ pub(crate) fn stream_onto(config: &StreamConfig, mut onto: Object) -> Object {
     if let Value::Object(fields) = fields {
         onto.extend(fields);
     }
+    for field in ["subject_transform", "republish", "mirror", "sources", "subject_delete_marker_ttl", "first_seq"] {
+        onto.remove(field);
+    }
+    let mut put = |field: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            onto.insert(field.to_owned(), value);
+        }
+    };
+    put("allow_atomic", config.allow_atomic.then(|| json!(true)));
+    put("first_seq", (config.first > 1).then(|| json!(config.first)));
+    put("subject_delete_marker_ttl", config.marker_ttl.map(|ttl| json!(nanos(ttl))));
+    put("subject_transform", config.transform.as_ref().map(transform));
+    put("republish", config.republish.as_ref().map(|republish| {
+        let Republish { transform, headers_only } = republish;
+        json!({ "src": transform.source(), "dest": transform.destination(), "headers_only": headers_only })
+    }));
+    put("mirror", config.mirror.as_ref().map(source));
+    let sources: Vec<Value> = config.sources.iter().map(source).collect();
+    put("sources", (!sources.is_empty()).then(|| json!(sources)));
     onto
+}
+
+fn transform(transform: &Transform) -> Value {
+    json!({ "src": transform.source(), "dest": transform.destination() })
+}
+
+fn transform_from(value: Option<&Value>) -> Option<Transform> {
+    let text = |field: &str| value?.get(field)?.as_str();
+    Transform::new(text("src").unwrap_or_default(), text("dest")?).ok()
+}
+
+fn source(source: &Source) -> Value {
+    let mut wire = Object::new();
+    let mut put = |field: &str, value: Value| drop(wire.insert(field.to_owned(), value));
+    put("name", json!(source.stream));
+    match source.start {
+        Some(SourceStart::Seq(seq)) => put("opt_start_seq", json!(seq)),
+        Some(SourceStart::Time(time)) => put("opt_start_time", json!(time.to_string())),
+        None => {}
+    }
+    if let Some(filter) = &source.filter {
+        put("filter_subject", json!(filter.as_str()));
+    }
+    if !source.transforms.is_empty() {
+        put("subject_transforms", json!(source.transforms.iter().map(transform).collect::<Vec<_>>()));
+    }
+    Value::Object(wire)
+}
+
+fn source_from(value: &Value) -> Option<Source> {
+    let wire = value.as_object()?;
+    let start = match limit_of(wire, "opt_start_seq") {
+        Some(seq) => Some(SourceStart::Seq(seq)),
+        None => Moment::parse(&text(wire, "opt_start_time")).ok().map(SourceStart::Time),
+    };
+    let transforms = wire.get("subject_transforms").and_then(Value::as_array).into_iter().flatten();
+    Some(Source {
+        stream: text(wire, "name"),
+        start,
+        filter: Pattern::parse(&text(wire, "filter_subject")).ok(),
+        transforms: transforms.filter_map(|value| transform_from(Some(value))).collect(),
+    })
 }
 
 /// A stream's declaration as it was made; `None` where it has no name, or one that is none of ours.
@@ -154,6 +227,20 @@ pub(crate) fn stream_from(config: &Object) -> Option<StreamConfig> {
         deny_delete: flag(config, "deny_delete"),
         deny_purge: flag(config, "deny_purge"),
         replicas: limit_of(config, "num_replicas").and_then(|count| u8::try_from(count).ok()).unwrap_or(1),
+        consumers_max: limit_of(config, "max_consumers"),
+        allow_rollup: flag(config, "allow_rollup_hdrs"),
+        allow_atomic: flag(config, "allow_atomic"),
+        allow_direct: flag(config, "allow_direct") && all.get(DIRECT).is_none_or(|text| text != "off"),
+        sealed: flag(config, "sealed"),
+        first: limit_of(config, "first_seq").unwrap_or(0),
+        marker_ttl: span_of(config, "subject_delete_marker_ttl"),
+        transform: transform_from(config.get("subject_transform")),
+        republish: transform_from(config.get("republish")).map(|transform| Republish {
+            transform,
+            headers_only: config.get("republish").and_then(Value::as_object).is_some_and(|wire| flag(wire, "headers_only")),
+        }),
+        mirror: config.get("mirror").and_then(source_from),
+        sources: config.get("sources").and_then(Value::as_array).into_iter().flatten().filter_map(source_from).collect(),
         metadata: of_users(all),
     })
 }
@@ -171,12 +258,24 @@ pub(crate) fn consumer_onto(config: &ConsumerConfig, mut onto: Object) -> Object
     ours.push((ACK_WAIT, nanos(config.ack_wait).to_string()));
     let acked = config.ack != AckPolicy::None;
     if !acked {
-        ours.push((PENDING, config.ack_pending_max.to_string()));
+        ours.push((PENDING, config.ack_pending_max.unwrap_or(0).to_string()));
+    }
+    if config.headers_only {
+        ours.push((HEADERS_ONLY, String::from("on")));
+    }
+    if let Some(rate) = config.rate_limit_bps {
+        ours.push((RATE, rate.to_string()));
+    }
+    if config.replay_original {
+        ours.push((ORIGINAL, String::from("on")));
     }
     for field in ["filter_subject", "filter_subjects", "opt_start_seq", "opt_start_time", "pause_until", "backoff"] {
         onto.remove(field);
     }
-    for field in ["inactive_threshold", "durable_name", "max_ack_pending", "ack_wait"] {
+    for field in ["priority_policy", "priority_groups", "priority_timeout", "sample_freq", "max_batch", "max_bytes"] {
+        onto.remove(field);
+    }
+    for field in ["inactive_threshold", "durable_name", "max_ack_pending", "ack_wait", "max_expires", "mem_storage"] {
         onto.remove(field);
     }
     let fields = json!({
@@ -190,6 +289,7 @@ pub(crate) fn consumer_onto(config: &ConsumerConfig, mut onto: Object) -> Object
         },
         "max_deliver": config.deliver_max.filter(|_| acked).map_or(NO_LIMIT, |max| i64::try_from(max).unwrap_or(i64::MAX)),
         "replay_policy": "instant",
+        "max_waiting": config.waiting_max,
         "metadata": metadata(&config.metadata, ours),
     });
     if let Value::Object(fields) = fields {
@@ -207,7 +307,7 @@ pub(crate) fn consumer_onto(config: &ConsumerConfig, mut onto: Object) -> Object
         _ => {}
     }
     if acked {
-        put("max_ack_pending", json!(config.ack_pending_max));
+        put("max_ack_pending", limit(config.ack_pending_max));
         put("ack_wait", json!(nanos(config.ack_wait)));
         if !config.backoff.is_empty() {
             put("backoff", json!(config.backoff.iter().map(|wait| nanos(*wait)).collect::<Vec<_>>()));
@@ -222,7 +322,46 @@ pub(crate) fn consumer_onto(config: &ConsumerConfig, mut onto: Object) -> Object
     if config.durable {
         put("durable_name", json!(config.name));
     }
+    if config.memory {
+        put("mem_storage", json!(true));
+    }
+    let spans = [("max_expires", config.expires_max.map(nanos))];
+    for (field, value) in [("max_batch", config.batch_max), ("max_bytes", config.bytes_max)].into_iter().chain(spans) {
+        if let Some(value) = value {
+            put(field, json!(value));
+        }
+    }
+    if let Some(sample) = &config.sample {
+        put("sample_freq", json!(sample));
+    }
+    if let Some(PriorityConfig { policy, groups, pinned_ttl }) = &config.priority {
+        put("priority_policy", json!(policy_text(*policy)));
+        put("priority_groups", json!(groups));
+        if *policy == PriorityPolicy::Pinned {
+            put("priority_timeout", json!(nanos(*pinned_ttl)));
+        }
+    }
     onto
+}
+
+fn policy_text(policy: PriorityPolicy) -> &'static str {
+    match policy {
+        PriorityPolicy::Overflow => "overflow",
+        PriorityPolicy::Pinned => "pinned_client",
+        PriorityPolicy::Prioritized => "prioritized",
+    }
+}
+
+fn priority_from(config: &Object) -> Option<PriorityConfig> {
+    let groups = config.get("priority_groups").and_then(Value::as_array).into_iter().flatten();
+    let groups: Vec<String> = groups.filter_map(Value::as_str).map(str::to_owned).collect();
+    let policy = match text(config, "priority_policy").as_str() {
+        "pinned_client" => PriorityPolicy::Pinned,
+        "prioritized" => PriorityPolicy::Prioritized,
+        _ => PriorityPolicy::Overflow,
+    };
+    let ttl = span_of(config, "priority_timeout").unwrap_or(journal::limits::PINNED_TTL_DEFAULT);
+    (!groups.is_empty()).then_some(PriorityConfig { policy, groups, pinned_ttl: ttl })
 }
 
 fn deliver_policy(start: ConsumerStart) -> &'static str {
@@ -281,9 +420,20 @@ pub(crate) fn consumer_from(name: &str, config: &Object) -> ConsumerConfig {
         backoff: backoff.map(Duration::from_nanos).collect(),
         deliver_max: limit_of(config, "max_deliver"),
         dead_letter: all.get(DEAD).is_none_or(|text| text == "on"),
-        ack_pending_max: noted(PENDING)
-            .or_else(|| limit_of(config, "max_ack_pending"))
-            .unwrap_or(defaults.ack_pending_max),
+        ack_pending_max: match noted(PENDING) {
+            Some(noted) => Some(noted).filter(|noted| *noted > 0),
+            None => limit_of(config, "max_ack_pending"),
+        },
+        waiting_max: limit_of(config, "max_waiting").unwrap_or(defaults.waiting_max),
+        batch_max: limit_of(config, "max_batch"),
+        bytes_max: limit_of(config, "max_bytes"),
+        expires_max: span_of(config, "max_expires"),
+        headers_only: all.contains_key(HEADERS_ONLY) || flag(config, "headers_only"),
+        rate_limit_bps: noted(RATE),
+        replay_original: all.contains_key(ORIGINAL) || text(config, "replay_policy") == "original",
+        sample: Some(text(config, "sample_freq")).filter(|text| !text.is_empty()),
+        memory: flag(config, "mem_storage"),
+        priority: priority_from(config),
         pause_until: pause,
         inactive: span_of(config, "inactive_threshold"),
         metadata: of_users(all),
@@ -317,6 +467,9 @@ mod tests {
             config.messages_max = Some(7);
             config.metadata = [(String::from("k"), String::from("v"))].into();
             config.retention = Retention::WorkQueue;
+            (config.allow_direct, config.allow_rollup, config.first) = (true, true, 7);
+            config.transform = Some(Transform::new("a.*", "b.$1").unwrap());
+            config.sources = vec![Source { start: Some(SourceStart::Seq(3)), ..Source::new("T") }];
             config.age_max = Some(Duration::from_secs(3));
         });
     }
@@ -335,9 +488,15 @@ mod tests {
         check_consumer(|config| config.start = ConsumerStart::Seq(0));
         check_consumer(|config| {
             config.ack = AckPolicy::None;
-            config.ack_pending_max = 5;
+            config.ack_pending_max = Some(5);
             config.filters = vec![Pattern::parse("a").unwrap(), Pattern::parse("b").unwrap()];
             config.pause_until = Some(Moment::from_nanos(7));
+        });
+        check_consumer(|config| {
+            config.ack_pending_max = None;
+            config.priority = Some(PriorityConfig::new(PriorityPolicy::Pinned, "g"));
+            (config.headers_only, config.rate_limit_bps, config.batch_max) = (true, Some(8), Some(9));
+            (config.memory, config.replay_original, config.expires_max) = (true, true, Some(Duration::from_secs(1)));
         });
         check_consumer(|config| {
             config.backoff = vec![Duration::from_secs(2)];

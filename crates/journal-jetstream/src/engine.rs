@@ -8,7 +8,7 @@ use async_nats::Client;
 use async_nats::connection::State;
 use event::{Moment, Pattern, Subject};
 use journal::{
-    Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
+    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
     Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError, StreamInfo,
     SubjectState, ready,
 };
@@ -25,7 +25,7 @@ use crate::courier::{Courier, Job};
 use crate::follow::Followers;
 use crate::keeper;
 use crate::turns::{Before, Turn, Turns};
-use crate::{acks, consumers, fetches, reads, streams};
+use crate::{acks, batches, consumers, fetches, reads, streams};
 
 /// How long closing waits for appends that are on their way.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -141,7 +141,12 @@ impl Ahead {
 
 /// Brings an append to the stream that captures it.
 pub(crate) fn append(shared: &Arc<Shared>, append: Append, done: Done<Result<Receipt, AppendError>>) {
-    if let Some(stream) = shared.catalogue.capturing(append.message.subject.as_str()) {
+    let into = append.into.as_ref().and_then(|name| shared.catalogue.get(name));
+    if let (Some(name), None) = (&append.into, &into) {
+        let missing = AppendError::NotFound(name.clone());
+        return done(Err(missing));
+    }
+    if let Some(stream) = into.or_else(|| shared.catalogue.capturing(append.message.subject.as_str())) {
         return send(shared, append, stream, done);
     }
     let shared = Arc::clone(shared);
@@ -165,6 +170,17 @@ fn send(shared: &Arc<Shared>, append: Append, stream: Arc<Known>, done: Done<Res
 impl Journal for JetStream {
     fn append(&self, message: Append, done: Done<Result<Receipt, AppendError>>) {
         append(&self.0, message, done);
+    }
+
+    fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        let (shared, fence) = (Arc::clone(&self.0), self.0.courier.fence());
+        drop(self.0.handle.spawn(async move {
+            if let Some(fence) = fence {
+                // A courier that is gone has nothing on its way.
+                let _gone = fence.await;
+            }
+            done(batches::append_all(shared, appends).await);
+        }));
     }
 
     fn stream_create(&self, config: StreamConfig) -> Answer<Result<StreamInfo, StreamError>> {
@@ -195,6 +211,10 @@ impl Journal for JetStream {
 
     fn captured_by(&self, subject: &Subject) -> Option<Arc<str>> {
         self.0.catalogue.capturing(subject.as_str()).map(|known| Arc::clone(&known.name))
+    }
+
+    fn version(&self) -> u64 {
+        self.0.catalogue.version()
     }
 
     fn subjects(
@@ -235,6 +255,12 @@ impl Journal for JetStream {
         let name = stream.to_owned();
         let lost = || Err(ReadError::Closed(shutting_down()));
         self.look(stream, lost, move |shared| reads::get(shared, name, seq))
+    }
+
+    fn deleted(&self, stream: &str, from: u64, limit: usize) -> Answer<Result<Vec<u64>, ReadError>> {
+        let name = stream.to_owned();
+        let lost = || Err(ReadError::Closed(shutting_down()));
+        self.look(stream, lost, move |shared| reads::deleted(shared, name, from, limit))
     }
 
     fn last(&self, stream: &str, pattern: &Pattern) -> Answer<Result<Stored, ReadError>> {
@@ -281,6 +307,23 @@ impl Journal for JetStream {
         let (name, consumer) = (stream.to_owned(), consumer.to_owned());
         let lost = || Err(ConsumerError::Closed(shutting_down()));
         self.begin(stream, lost, move |shared| consumers::pause(shared, name, consumer, until))
+    }
+
+    fn consumer_reset(
+        &self,
+        stream: &str,
+        consumer: &str,
+        to: Option<u64>,
+    ) -> Answer<Result<ConsumerInfo, ConsumerError>> {
+        let (name, consumer) = (stream.to_owned(), consumer.to_owned());
+        let lost = || Err(ConsumerError::Closed(shutting_down()));
+        self.begin(stream, lost, move |shared| consumers::reset(shared, name, consumer, to))
+    }
+
+    fn consumer_unpin(&self, stream: &str, consumer: &str, group: &str) -> Answer<Result<(), ConsumerError>> {
+        let (name, consumer, group) = (stream.to_owned(), consumer.to_owned(), group.to_owned());
+        let lost = || Err(ConsumerError::Closed(shutting_down()));
+        self.begin(stream, lost, |shared| consumers::unpin(shared, name, consumer, group))
     }
 
     fn fetch(&self, stream: &str, consumer: &str, fetch: Fetch, sink: Box<dyn Sink>) {

@@ -15,18 +15,21 @@ use std::time::{Duration, SystemTime};
 use async_nats::{Message as Wire, Subscriber};
 use event::Moment;
 use futures_util::{FutureExt, StreamExt};
-use journal::limits::{FETCH_MESSAGES_MAX, WAIT_MAX};
-use journal::{AckPolicy, AckToken, ConsumerError, Delivery, Fetch, FetchEnd, FetchError, Sink, Want};
-use serde_json::{Map, json};
+use journal::limits::WAIT_MAX;
+use journal::{
+    AckPolicy, AckToken, ConsumerConfig, ConsumerError, Delivery, Fetch, FetchEnd, FetchError, PriorityPolicy, Sink, Want,
+};
+use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::api::{API, nanos};
-use crate::codec::{delivered, number};
+use crate::codec::{delivered, number, pin};
 use crate::consumers::{Consumer, ask, find};
 use crate::engine::Shared;
 use crate::flights::Mark;
 use crate::limits::{HEARTBEAT, PUSH_WINDOW, REQUEST_DEADLINE, RETRY_PAUSE, SINK_ASKED_EVERY};
 use crate::turns::Turn;
+use crate::wire::Object;
 
 /// How long one pull of a push-like fetch waits on the servers.
 const PUSH_WAIT: Duration = Duration::from_secs(30);
@@ -34,7 +37,7 @@ const PUSH_WAIT: Duration = Duration::from_secs(30);
 /// What the servers' answer to a pull may take beyond its own wait.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The servers' own wait, for pulls that wait for nothing else.
+/// How long the answer to a pull that waits for nothing may take.
 const NOTHING: Duration = Duration::from_secs(5);
 
 pub(crate) fn now() -> Moment {
@@ -53,24 +56,24 @@ pub(crate) async fn fetch(
 ) {
     let found = find(&shared, &stream, &consumer).await.map_err(|error| failure(&stream, &consumer, error));
     let push = fetch.batch == u64::MAX;
-    let checked = found.and_then(|found| match fetch.batch {
-        0 => Err(FetchError::Batch),
-        batch if !push && batch > FETCH_MESSAGES_MAX as u64 => Err(FetchError::Batch),
-        _ => Ok(found),
-    });
+    let checked = found.and_then(|found| checked(&found.config, &fetch, push).map(|()| found));
     let consumer = match checked {
         Ok(consumer) => consumer,
         Err(error) => return sink.end(FetchEnd::Failed(error)),
     };
+    let endless = push || fetch.wait == Some(Duration::MAX);
     let wait = fetch.wait.map(|wait| wait.min(WAIT_MAX));
+    let words = words(&consumer.config, &fetch);
     let pull = Pull {
+        words,
+        no_wait: fetch.no_wait,
         shared,
         consumer,
         sink,
         push,
         left: fetch.batch,
         bytes: fetch.bytes,
-        until: if push { None } else { wait.map(|wait| Instant::now() + wait) },
+        until: if endless { None } else { wait.map(|wait| Instant::now() + wait) },
         waits: push || wait.is_some(),
         asked: 0,
         one: false,
@@ -86,6 +89,67 @@ pub(crate) async fn fetch(
         turn: Some(turn),
     };
     pull.run().await;
+}
+
+/// Holds a fetch against the consumer's declaration, as the servers do.
+fn checked(config: &ConsumerConfig, fetch: &Fetch, push: bool) -> Result<(), FetchError> {
+    let policy = config.priority.as_ref().map(|priority| priority.policy);
+    if fetch.batch == 0 {
+        return Err(FetchError::Batch);
+    }
+    if let Some(max) = config.batch_max.filter(|max| !push && fetch.batch > *max) {
+        return Err(FetchError::BatchMax { max });
+    }
+    if let Some(max) = config.bytes_max.filter(|max| fetch.bytes.is_some_and(|bytes| bytes > *max)) {
+        return Err(FetchError::BytesMax { max });
+    }
+    if let Some(max) = config.expires_max.filter(|max| fetch.wait.is_some_and(|wait| wait > *max && wait != Duration::MAX)) {
+        return Err(FetchError::ExpiresMax { max });
+    }
+    if (fetch.min_pending > 0 || fetch.min_ack_pending > 0) && policy != Some(PriorityPolicy::Overflow) {
+        return Err(FetchError::NotOverflow);
+    }
+    if fetch.pin.is_some() && policy != Some(PriorityPolicy::Pinned) {
+        return Err(FetchError::NotPinned);
+    }
+    if fetch.priority > 9 {
+        return Err(FetchError::Priority);
+    }
+    match (&config.priority, &fetch.group) {
+        (Some(priority), Some(group)) if !priority.groups.contains(group) => {
+            Err(FetchError::GroupUnknown(group.clone()))
+        }
+        (None, Some(group)) => Err(FetchError::GroupUnknown(group.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// What a fetch says of its place among others, in every pull of it.
+fn words(config: &ConsumerConfig, fetch: &Fetch) -> Object {
+    let mut words = Object::new();
+    let mut put = |field: &str, value: serde_json::Value| drop(words.insert(field.to_owned(), value));
+    let Some(priority) = &config.priority else { return words };
+    let group = fetch.group.as_ref().or(priority.groups.first());
+    if let Some(group) = group {
+        put("group", json!(group));
+    }
+    match priority.policy {
+        PriorityPolicy::Overflow => {
+            if fetch.min_pending > 0 {
+                put("min_pending", json!(fetch.min_pending));
+            }
+            if fetch.min_ack_pending > 0 {
+                put("min_ack_pending", json!(fetch.min_ack_pending));
+            }
+        }
+        PriorityPolicy::Pinned => {
+            if let Some(pin) = &fetch.pin {
+                put("id", json!(pin));
+            }
+        }
+        PriorityPolicy::Prioritized => put("priority", json!(fetch.priority)),
+    }
+    words
 }
 
 fn failure(stream: &str, consumer: &str, error: ConsumerError) -> FetchError {
@@ -109,6 +173,9 @@ struct Pull {
     /// When its wait is over.
     until: Option<Instant>,
     waits: bool,
+    /// Whether it ends once something was given and nothing more is there.
+    no_wait: bool,
+    words: Object,
     /// Messages that the servers were asked for and did not give yet.
     asked: u64,
     /// The next message is asked for alone, to be weighed here.
@@ -174,7 +241,7 @@ impl Pull {
     /// Sends a pull for what is lacking.
     async fn ask(&mut self) -> Result<(), String> {
         let batch = if self.one { 1 } else { self.left.min(if self.push { PUSH_WINDOW } else { u64::MAX }) };
-        let mut what = Map::new();
+        let mut what = self.words.clone();
         let mut put = |field: &str, value| drop(what.insert(field.to_owned(), value));
         put("batch", json!(batch));
         let left = self.until.map_or(PUSH_WAIT, |until| until.saturating_duration_since(Instant::now()));
@@ -184,9 +251,12 @@ impl Pull {
             if left >= HEARTBEAT * 2 {
                 put("idle_heartbeat", json!(nanos(HEARTBEAT / 2)));
             }
+            if self.no_wait {
+                put("no_wait", json!(true));
+            }
         } else {
+            // With a wait of its own it would wait for a first message.
             put("no_wait", json!(true));
-            put("expires", json!(nanos(NOTHING)));
         }
         if let Some(bytes) = self.bytes.filter(|_| !self.one) {
             put("max_bytes", json!(bytes.max(1)));
@@ -223,6 +293,7 @@ impl Pull {
     fn arrived(&mut self, wire: Wire) -> Option<FetchEnd> {
         let mark = Mark::of(&wire)?;
         self.asked = self.asked.saturating_sub(1);
+        let pin = pin(&wire);
         let stored = delivered(wire, mark.seq, mark.time)?;
         let token = AckToken {
             stream: Arc::clone(&self.consumer.stream),
@@ -235,7 +306,7 @@ impl Pull {
         if self.consumer.config.ack != AckPolicy::None {
             self.consumer.flights.lock().delivered(&mark, now());
         }
-        self.lying.push_back(Delivery { token, stored, pending: mark.pending });
+        self.lying.push_back(Delivery { token, stored, pending: mark.pending, pin });
         None
     }
 
@@ -245,18 +316,24 @@ impl Pull {
         self.asked = lacking.map_or(0, |lacking| self.asked.saturating_sub(lacking));
         match status {
             404 | 408 if self.one => Some(FetchEnd::Expired),
-            404 | 408 if self.push || self.asked > 0 => None,
+            404 | 408 if self.is_endless() || self.asked > 0 => None,
             404 | 408 => self.lying.is_empty().then_some(FetchEnd::Expired).or_else(|| self.expire_after_lying()),
             409 if why.contains("Consumer Deleted") => Some(FetchEnd::ConsumerDeleted),
-            409 if why.contains("MaxWaiting") => Some(FetchEnd::Failed(FetchError::Waiting)),
+            409 if why.contains("MaxWaiting") => Some(FetchEnd::Failed(FetchError::Waiting { max: self.consumer.config.waiting_max })),
             409 if why.contains("Exceeds MaxBytes") => {
                 (self.asked, self.one) = (0, true);
                 None
             }
             409 if why.contains("Batch Completed") => None,
+            423 => Some(FetchEnd::WrongPin),
             503 => self.unheard().await,
             _ => self.pause_and_ask_anew(why).await,
         }
+    }
+
+    /// Whether a pull whose wait is over is followed by another.
+    fn is_endless(&self) -> bool {
+        self.waits && self.until.is_none() && !self.no_wait
     }
 
     /// The end came while messages lie here: they are handed over first.
@@ -295,6 +372,9 @@ impl Pull {
         match self.sink.ready() {
             None => return Some(FetchEnd::Closed),
             Some(ready) => self.paused = !ready,
+        }
+        if self.shared.catalogue.get(&self.consumer.stream).is_none() {
+            return self.unheard().await;
         }
         let silent = self.heard.elapsed();
         if self.until.is_some_and(|until| Instant::now() >= until + GRACE) {

@@ -19,6 +19,7 @@
 
 mod acks;
 mod api;
+mod batches;
 mod catalogue;
 mod codec;
 mod connect;

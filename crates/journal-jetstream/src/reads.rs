@@ -13,7 +13,7 @@ use event::{Moment, Pattern, Subject};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use journal::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, PATTERNS_MAX, WAIT_MAX};
-use journal::{Page, Read, ReadError, Start, Stored, StreamError, SubjectState};
+use journal::{Page, Read, ReadError, Start, Stored, StreamError, SubjectState, Until};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -77,7 +77,7 @@ pub(crate) async fn read(shared: Arc<Shared>, name: String, read: Read) -> Resul
         ..read
     };
     let page = page(&shared, &name, &mut read).await?;
-    let Some(wait) = read.wait.filter(|_| page.messages.is_empty() && !read.last_per_subject) else {
+    let Some(wait) = read.wait.filter(|_| page.messages.is_empty() && !read.last_per_subject && read.until.is_none()) else {
         return Ok(page);
     };
     let deadline = Instant::now() + wait.min(WAIT_MAX);
@@ -98,7 +98,11 @@ pub(crate) async fn read(shared: Arc<Shared>, name: String, read: Read) -> Resul
 /// One page, without waiting. Settles where a read of what is new begins.
 async fn page(shared: &Arc<Shared>, name: &str, read: &mut Read) -> Result<Page, ReadError> {
     let state = state_of(shared, name).await?;
-    let last = state.last_seq;
+    let last = match read.until {
+        None => state.last_seq,
+        Some(Until::Seq(seq)) => seq.min(state.last_seq),
+        Some(Until::Time(time)) => up_to(shared, name, time, state.last_seq).await?,
+    };
     if read.start == Start::New {
         read.start = Start::Seq(last + 1);
     }
@@ -119,6 +123,11 @@ async fn page(shared: &Arc<Shared>, name: &str, read: &mut Read) -> Result<Page,
     } else {
         matching(shared, name, read, from, since, last).await?
     };
+    if read.until.is_some() {
+        let beyond = found.messages.iter().any(|stored| stored.seq > last);
+        found.messages.retain(|stored| stored.seq <= last);
+        found.complete |= beyond;
+    }
     found.cut(read.limit, read.bytes);
     let seen = found.messages.last().map_or(last, |stored| stored.seq.max(last));
     let next = match found.messages.last() {
@@ -126,6 +135,16 @@ async fn page(shared: &Arc<Shared>, name: &str, read: &mut Read) -> Result<Page,
         _ => nothing.next.max(seen + 1),
     };
     Ok(Page { messages: found.messages, next, last: seen, damaged: Vec::new() })
+}
+
+/// The last position recorded at or before a moment.
+async fn up_to(shared: &Arc<Shared>, name: &str, time: Moment, last: u64) -> Result<u64, ReadError> {
+    let after = Moment::from_nanos(time.nanos().saturating_add(1)).to_string();
+    match leader(shared, name, json!({ "start_time": after, "next_by_subj": ">" })).await {
+        Ok(stored) => Ok(stored.seq - 1),
+        Err(ReadError::NoMessage) => Ok(last),
+        Err(error) => Err(error),
+    }
 }
 
 /// Messages in order of position.
@@ -310,7 +329,10 @@ async fn last_of_each(
     let filters = if filters.is_empty() { vec![">"] } else { filters };
     let (mut pause, deadline) = (Duration::from_millis(2), Instant::now() + REQUEST_DEADLINE);
     let batch = loop {
-        let what = json!({ "multi_last": filters, "seq": from });
+        let mut what = json!({ "multi_last": filters, "seq": from });
+        if let (Some(_), Value::Object(what)) = (read.until, &mut what) {
+            what.insert(String::from("up_to_seq"), json!(last));
+        }
         let batch = batch(shared, name, &what).await?;
         // A replica that lags would tell of an earlier time.
         if batch.too_many || batch.up_to.is_none_or(|up_to| up_to >= last) || Instant::now() >= deadline {
@@ -387,4 +409,12 @@ async fn ends_of(
         _ => end(json!({ "seq": 1, "next_by_subj": subject.as_str() })).await?.unwrap_or(last),
     };
     Ok(Some(SubjectState { subject, messages, first, last }))
+}
+
+pub(crate) async fn deleted(shared: Arc<Shared>, name: String, from: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+    state_of(&shared, &name).await?;
+    let asked: Result<Stream, Fault> =
+        call(&shared.client, &format!("STREAM.INFO.{name}"), &json!({ "deleted_details": true })).await;
+    let all = asked.map_err(|fault| failed(&name, fault))?.state.deleted.unwrap_or_default();
+    Ok(all.into_iter().filter(|seq| *seq >= from).take(limit).collect())
 }

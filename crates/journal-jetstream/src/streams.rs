@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event::Moment;
-use journal::rules::{check_stream, check_stream_update, overlap};
+use journal::rules::{check_delete, check_purge, check_stream, check_stream_update, overlap};
 use journal::{Append, AppendError, Purge, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
 use serde_json::{Map, Value, json};
 use tracing::warn;
@@ -27,6 +27,18 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// What refuses an append before it is sent: what the servers count differently, or do not know.
 pub(crate) fn admit(config: &StreamConfig, append: &Append) -> Result<(), AppendError> {
     let size = append.message.size() as u64;
+    if let Some(into) = append.into.as_ref().filter(|into| **into != config.name || append.at.is_some()) {
+        return Err(AppendError::Storage(format!("the servers themselves fill '{into}' from other streams, not its node")));
+    }
+    if append.at.is_some() {
+        return Err(AppendError::Storage(String::from("the servers give positions and moments themselves")));
+    }
+    if config.sealed {
+        return Err(AppendError::Sealed);
+    }
+    if append.rollup.is_some() && !config.allow_rollup {
+        return Err(AppendError::RollupNotAllowed);
+    }
     if let Some(expected) = append.expect.stream.as_ref().filter(|expected| **expected != config.name) {
         return Err(AppendError::OtherStream { expected: expected.clone(), found: config.name.clone() });
     }
@@ -220,12 +232,7 @@ async fn declaration(shared: &Shared, name: &str) -> Result<StreamConfig, Stream
 }
 
 pub(crate) async fn purge(shared: Arc<Shared>, name: String, purge: Purge) -> Result<u64, StreamError> {
-    if purge.before.is_some() && purge.keep.is_some() {
-        return Err(StreamError::Invalid { field: "keep", reason: String::from("is not possible with 'before'") });
-    }
-    if declaration(&shared, &name).await?.deny_purge {
-        return Err(StreamError::Denied("deny_purge"));
-    }
+    check_purge(&declaration(&shared, &name).await?, &purge)?;
     // The server takes position 0 for all, and nothing lies before position 1.
     if purge.before.is_some_and(|before| before <= 1) {
         return Ok(0);
@@ -245,9 +252,7 @@ pub(crate) async fn purge(shared: Arc<Shared>, name: String, purge: Purge) -> Re
 }
 
 pub(crate) async fn delete_message(shared: Arc<Shared>, name: String, seq: u64) -> Result<(), StreamError> {
-    if declaration(&shared, &name).await?.deny_delete {
-        return Err(StreamError::Denied("deny_delete"));
-    }
+    check_delete(&declaration(&shared, &name).await?)?;
     if seq == 0 {
         return Err(StreamError::NoMessage(0));
     }

@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) consumer_count: u64,
     #[serde(default)]
     pub(crate) subjects: Option<BTreeMap<String, u64>>,
+    #[serde(default)]
+    pub(crate) deleted: Option<Vec<u64>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -82,6 +84,17 @@ pub(crate) struct Place {
     pub(crate) consumer_seq: u64,
     #[serde(default)]
     pub(crate) stream_seq: u64,
+    #[serde(default)]
+    pub(crate) last_active: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) group: String,
+    #[serde(default)]
+    pub(crate) pinned_client_id: String,
+    #[serde(default)]
+    pub(crate) pinned_ts: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -103,6 +116,8 @@ pub(crate) struct Consumer {
     pub(crate) num_waiting: u64,
     #[serde(default)]
     pub(crate) num_pending: u64,
+    #[serde(default)]
+    pub(crate) priority_groups: Vec<Group>,
 }
 
 #[derive(Debug, Deserialize)]

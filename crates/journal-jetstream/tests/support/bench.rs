@@ -21,8 +21,8 @@ const CANNOT: [(&str, &str); 6] = [
     ("memory_storage_forgets_messages_and_keeps_the_stream", "messages in memory are in the servers', which stay up"),
     ("retention_by_bytes_keeps_the_newest", "the servers count bytes as they store them"),
     ("what_comes_again_comes_before_what_is_new", "the servers give back in the order of the refusals"),
-    ("streams_survive_as_declared_x", ""),
-    ("x", ""),
+    ("discard_new_refuses_when_full", "the servers count bytes as they store them, ids too"),
+    ("deliveries_are_counted_on", "the servers deliver again in the order in which the waits end"),
 ];
 
 struct Open {
