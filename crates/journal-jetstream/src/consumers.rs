@@ -1,14 +1,14 @@
 //! The verbs on consumers, and what this node remembers of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_nats::SubscribeError;
 use event::Moment;
 use futures_util::StreamExt;
 use journal::rules::{check_consumer, check_consumer_update};
-use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo, GroupState, QueueError};
+use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo, Delivery, GroupState, QueueError};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
@@ -36,6 +36,12 @@ pub(crate) struct Consumer {
     pub(crate) flights: Arc<Mutex<Flights>>,
     /// Messages given up that left no dead letter, as far as this node saw.
     pub(crate) unkept: Arc<AtomicU64>,
+    /// Whether it was found to be gone.
+    pub(crate) gone: AtomicBool,
+    /// Fetches of this node that wait.
+    pub(crate) waiting: Arc<AtomicU64>,
+    /// Delivered to a user of this node that did not take it, where the servers do not deliver again.
+    pub(crate) unclaimed: Arc<Mutex<VecDeque<Delivery>>>,
 }
 
 impl Consumer {
@@ -61,9 +67,16 @@ impl Desk {
         let mut consumers = self.0.lock();
         let key = (stream.to_owned(), wire.name.clone());
         let created = moment(&wire.created);
-        let same = consumers.get(&key).filter(|known| known.created == created);
-        let (flights, unkept) = same
-            .map(|known| (Arc::clone(&known.flights), Arc::clone(&known.unkept)))
+        let before = consumers.get(&key);
+        if let Some(other) = before.filter(|known| known.created != created) {
+            other.gone.store(true, Ordering::Release);
+        }
+        let same = before.filter(|known| known.created == created);
+        let (flights, unkept, unclaimed, waiting) = same
+            .map(|known| {
+                let Consumer { flights, unkept, unclaimed, waiting, .. } = &**known;
+                (Arc::clone(flights), Arc::clone(unkept), Arc::clone(unclaimed), Arc::clone(waiting))
+            })
             .unwrap_or_default();
         flights.lock().floor(wire.ack_floor.stream_seq);
         let consumer = Arc::new(Consumer {
@@ -73,17 +86,25 @@ impl Desk {
             config: consumer_from(&wire.name, &wire.config),
             flights,
             unkept,
+            unclaimed,
+            waiting,
+            gone: AtomicBool::new(false),
         });
         consumers.insert(key, Arc::clone(&consumer));
         consumer
     }
 
     pub(crate) fn forget(&self, stream: &str, name: &str) {
-        self.0.lock().remove(&(stream.to_owned(), name.to_owned()));
+        if let Some(gone) = self.0.lock().remove(&(stream.to_owned(), name.to_owned())) {
+            gone.gone.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn forget_stream(&self, stream: &str) {
-        self.0.lock().retain(|(of, _), _| of != stream);
+        self.0.lock().retain(|(of, _), consumer| {
+            consumer.gone.fetch_or(of == stream, Ordering::AcqRel);
+            of != stream
+        });
     }
 }
 
@@ -178,19 +199,20 @@ fn group(wire: &Group) -> GroupState {
 async fn told(shared: &Shared, wire: &Wire, consumer: &Consumer) -> ConsumerInfo {
     let kept = keeper::count(shared, &consumer.stream, &consumer.name).await;
     let acked = consumer.config.ack != AckPolicy::None;
+    let out = acked && wire.num_ack_pending > 0;
     ConsumerInfo {
         stream: Arc::clone(&consumer.stream),
         config: consumer.config.clone(),
         created: consumer.created,
         delivered: wire.delivered.stream_seq,
         deliveries: wire.delivered.consumer_seq,
-        ack_floor: if acked { wire.ack_floor.stream_seq } else { wire.delivered.stream_seq },
+        ack_floor: if out { wire.ack_floor.stream_seq } else { wire.delivered.stream_seq },
         ack_pending: if acked { wire.num_ack_pending } else { 0 },
         redelivered: wire.num_redelivered,
         pending: wire.num_pending,
         waiting: wire.num_waiting,
         last_delivered: last(&wire.delivered),
-        ack_floor_order: if acked { wire.ack_floor.consumer_seq } else { wire.delivered.consumer_seq },
+        ack_floor_order: if out { wire.ack_floor.consumer_seq } else { wire.delivered.consumer_seq },
         last_acknowledged: last(&wire.ack_floor),
         groups: wire.priority_groups.iter().map(group).collect(),
         dead: kept + consumer.unkept.load(Ordering::Acquire),

@@ -10,10 +10,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_nats::{Message as Wire, Subscriber};
+use bytes::Bytes;
 use event::Moment;
+use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use journal::limits::WAIT_MAX;
 use journal::{
@@ -27,6 +30,7 @@ use crate::codec::{delivered, number, pin};
 use crate::consumers::{Consumer, ask, find};
 use crate::engine::Shared;
 use crate::flights::Mark;
+use crate::keeper;
 use crate::limits::{HEARTBEAT, PUSH_WINDOW, REQUEST_DEADLINE, RETRY_PAUSE, SINK_ASKED_EVERY};
 use crate::turns::Turn;
 use crate::wire::Object;
@@ -36,6 +40,9 @@ const PUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// What the servers' answer to a pull may take beyond its own wait.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Silence after which a pull that does not wait is asked about.
+const NOT_A_WORD: Duration = Duration::from_millis(100);
 
 /// How long the answer to a pull that waits for nothing may take.
 const NOTHING: Duration = Duration::from_secs(5);
@@ -61,9 +68,14 @@ pub(crate) async fn fetch(
         Ok(consumer) => consumer,
         Err(error) => return sink.end(FetchEnd::Failed(error)),
     };
+    let _place = match Place::take(&consumer) {
+        Ok(place) => place,
+        Err(error) => return sink.end(FetchEnd::Failed(error)),
+    };
     let endless = push || fetch.wait == Some(Duration::MAX);
     let wait = fetch.wait.map(|wait| wait.min(WAIT_MAX));
     let words = words(&consumer.config, &fetch);
+    let unclaimed = std::mem::take(&mut *consumer.unclaimed.lock());
     let pull = Pull {
         words,
         no_wait: fetch.no_wait,
@@ -77,7 +89,7 @@ pub(crate) async fn fetch(
         waits: push || wait.is_some(),
         asked: 0,
         one: false,
-        lying: VecDeque::new(),
+        lying: unclaimed,
         paused: false,
         answers: None,
         heard: Instant::now(),
@@ -89,6 +101,26 @@ pub(crate) async fn fetch(
         turn: Some(turn),
     };
     pull.run().await;
+}
+
+/// A place among the fetches of this node that wait on a consumer.
+struct Place(Arc<Consumer>);
+
+impl Place {
+    fn take(consumer: &Arc<Consumer>) -> Result<Place, FetchError> {
+        let max = consumer.config.waiting_max;
+        let place = Place(Arc::clone(consumer));
+        if consumer.waiting.fetch_add(1, Ordering::AcqRel) >= max {
+            return Err(FetchError::Waiting { max });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Holds a fetch against the consumer's declaration, as the servers do.
@@ -189,7 +221,7 @@ struct Pull {
     /// The servers have no more, and what lies here is the rest.
     expired: bool,
     /// Delivered to us and not taken.
-    returned: Vec<AckToken>,
+    returned: Vec<(AckToken, Option<Delivery>)>,
     inbox: String,
     pulls: u64,
     turn: Option<Turn>,
@@ -213,12 +245,16 @@ impl Pull {
                     break FetchEnd::Failed(FetchError::Storage(error));
                 }
             }
-            let Some(answers) = self.answers.as_mut() else {
-                break FetchEnd::Failed(FetchError::Closed(String::from("the connection was lost")));
+            let answers = self.answers.as_mut();
+            let next = async {
+                match answers {
+                    Some(answers) => answers.next().await,
+                    None => std::future::pending().await,
+                }
             };
             let ended = tokio::select! {
                 biased;
-                wire = answers.next() => match wire {
+                wire = next => match wire {
                     Some(wire) => self.take(wire).await,
                     None => Some(FetchEnd::Failed(FetchError::Closed(String::from("the engine is shutting down")))),
                 },
@@ -229,6 +265,10 @@ impl Pull {
             }
         };
         self.finish(end).await;
+    }
+
+    fn is_acked(&self) -> bool {
+        self.consumer.config.ack != AckPolicy::None
     }
 
     fn wants_more(&self) -> bool {
@@ -305,6 +345,9 @@ impl Pull {
         };
         if self.consumer.config.ack != AckPolicy::None {
             self.consumer.flights.lock().delivered(&mark, now());
+            if self.consumer.config.deliver_max.is_some_and(|max| mark.attempt >= max) {
+                keeper::expect(&self.shared, &self.consumer, mark);
+            }
         }
         self.lying.push_back(Delivery { token, stored, pending: mark.pending, pin });
         None
@@ -373,11 +416,17 @@ impl Pull {
             None => return Some(FetchEnd::Closed),
             Some(ready) => self.paused = !ready,
         }
+        if self.consumer.gone.load(Ordering::Acquire) {
+            return Some(FetchEnd::ConsumerDeleted);
+        }
         if self.shared.catalogue.get(&self.consumer.stream).is_none() {
             return self.unheard().await;
         }
         let silent = self.heard.elapsed();
         if self.until.is_some_and(|until| Instant::now() >= until + GRACE) {
+            return Some(FetchEnd::Expired);
+        }
+        if self.asked > 0 && !self.waits && silent >= NOT_A_WORD && self.lying.is_empty() && self.is_at_limit().await {
             return Some(FetchEnd::Expired);
         }
         let patience = if self.waits && self.until.is_none_or(|until| until > Instant::now() + HEARTBEAT * 2) {
@@ -391,6 +440,17 @@ impl Pull {
         None
     }
 
+    /// Whether the consumer has as many outstanding as it may: the servers then keep even a pull that
+    /// does not wait.
+    async fn is_at_limit(&mut self) -> bool {
+        let (stream, name) = (self.consumer.stream.to_string(), self.consumer.name.to_string());
+        self.heard = Instant::now();
+        match (self.consumer.config.ack_pending_max, ask(&self.shared, &stream, &name).await) {
+            (Some(max), Ok((wire, _))) => wire.num_ack_pending >= max,
+            _ => false,
+        }
+    }
+
     /// Hands to the sink what lies here. Says how the fetch ends, if it does.
     fn hand_over(&mut self) -> Option<FetchEnd> {
         while !self.paused && self.left > 0 {
@@ -400,7 +460,8 @@ impl Pull {
                 return Some(FetchEnd::Bytes);
             }
             let Some(delivery) = self.lying.pop_front() else { break };
-            let given_back = delivery.token.clone();
+            // Without acknowledgements the servers do not deliver it again.
+            let given_back = (delivery.token.clone(), (!self.is_acked()).then(|| delivery.clone()));
             match self.sink.deliver(delivery) {
                 Want::More => {}
                 Want::Pause => self.paused = true,
@@ -432,14 +493,15 @@ impl Pull {
                 }
             }
         }
-        self.returned.extend(self.lying.drain(..).map(|delivery| delivery.token));
-        if self.consumer.config.ack != AckPolicy::None {
-            for token in &self.returned {
-                let subject = crate::acks::subject(token);
-                // Undelivered, it comes again when its wait is over.
-                let _lost = self.shared.client.publish(subject, "-NAK".into()).await;
-            }
-        }
+        let acked = self.is_acked();
+        let lying = self.lying.drain(..).map(|delivery| (delivery.token.clone(), (!acked).then_some(delivery)));
+        self.returned.extend(lying);
+        let said = self.returned.iter().filter(|_| acked);
+        let said = said.map(|(token, _)| crate::acks::say(&self.shared, token, Bytes::from_static(b"-NAK"), true));
+        // What does not arrive comes again when its wait is over.
+        let _lost = join_all(said.collect::<Vec<_>>()).await;
+        let unclaimed = self.returned.into_iter().filter_map(|(_, delivery)| delivery);
+        self.consumer.unclaimed.lock().extend(unclaimed);
         drop(self.turn.take());
         self.sink.end(end);
     }

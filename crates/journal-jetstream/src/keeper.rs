@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::Request;
 use bytes::Bytes;
 use event::{Headers, Message, Moment, Subject, encode_token};
 use futures_util::StreamExt;
@@ -29,6 +30,7 @@ use crate::api::{API, Fault, call, nanos};
 use crate::consumers::{Consumer, ask};
 use crate::declared::keeps_dead_letters;
 use crate::engine::{self, Shared};
+use crate::flights::Mark;
 use crate::limits::RETRY_PAUSE;
 use crate::wire::{Anything, MaxDeliveries, Stream, moment};
 use crate::{acks, reads, streams};
@@ -42,6 +44,8 @@ const CAPTURED: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>";
 const REASON_CHARS_MAX: usize = 512;
 /// Notices that are taken up at a time.
 const BATCH: u64 = 64;
+/// What the server's clock may be behind ours.
+const A_LITTLE: Duration = Duration::from_millis(50);
 /// How long one pull waits.
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -120,6 +124,26 @@ async fn round(shared: &Arc<Shared>) -> Result<(), String> {
         };
         shared.client.publish(reply, body).await.map_err(|error| error.to_string())?;
     }
+}
+
+/// The server finds out that a message is beyond its deliveries when somebody pulls. So that its dead
+/// letter does not wait for a user, the last wait is followed by a pull that can take nothing.
+pub(crate) fn expect(shared: &Arc<Shared>, consumer: &Arc<Consumer>, mark: Mark) {
+    let config = &consumer.config;
+    let place = usize::try_from(mark.attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    let wait = config.backoff.get(place).or(config.backoff.last()).copied().unwrap_or(config.ack_wait);
+    let (shared, consumer) = (Arc::clone(shared), Arc::clone(consumer));
+    tokio::spawn(async move {
+        sleep(wait + A_LITTLE).await;
+        let out = consumer.flights.lock().get(mark.seq).is_some_and(|flight| flight.attempt == mark.attempt);
+        if out {
+            let what = json!({ "batch": 1, "no_wait": true, "max_bytes": 1 }).to_string().into_bytes();
+            let subject = format!("{API}CONSUMER.MSG.NEXT.{}.{}", consumer.stream, consumer.name);
+            let request = Request::new().payload(what.into()).timeout(Some(A_LITTLE * 10));
+            // Whatever it answers, it has looked.
+            let _looked = shared.client.send_request(subject, request).await;
+        }
+    });
 }
 
 /// Records the dead letter of a notice.
