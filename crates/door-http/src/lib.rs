@@ -19,3 +19,4 @@ pub mod serve;
 pub mod session;
 
 pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};
+pub use session::schemas::{Answer as SchemaAnswer, NoSchemas, SchemaView, Schemas, no_schema};

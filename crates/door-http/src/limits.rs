@@ -77,3 +77,6 @@ const _: () = assert!(LIST_DEFAULT <= PAGE_MESSAGES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= PAGE_BYTES_MAX);
 const _: () = assert!(FOLLOW_BYTES_MAX <= PAGE_BYTES_MAX);
 const _: () = assert!(FOLLOW_MESSAGES_MAX <= PAGE_MESSAGES_MAX);
+
+/// Largest schema as it is declared, in bytes: it is recorded as one message.
+pub const SCHEMA_BYTES_MAX: usize = 960 * 1024;

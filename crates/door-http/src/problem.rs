@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use door::{NotAllowed, PublishError, Refused, Unauthenticated};
+use door::{NotAllowed, PublishError, Refused, Unauthenticated, Unfit};
 use journal::{AckError, AppendError, ConsumerError, FetchError, QueueError, ReadError, StreamError};
 use serde_json::{Map, Value, json};
 
@@ -194,6 +194,11 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
     }
 
+    /// It is declared in a file of the node's.
+    pub fn from_file(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::CONFLICT, "from-file", "It is not the API's to change", detail)
+    }
+
     fn no_stream(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::NOT_FOUND, "no-stream", "There is no such stream", detail)
     }
@@ -284,8 +289,18 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::NotAllowed(refusal) => refusal.into(),
             PublishError::PayloadTooLarge { max, .. } => Problem::too_large(detail, max),
+            PublishError::Unfit(unfit) => unfit.into(),
             PublishError::Journal(error) => error.into(),
         }
+    }
+}
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        let detail = unfit.to_string();
+        let title = "The data is not what its schema says";
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "schema", title, detail);
+        problem.with("schema", unfit.schema).with("field", unfit.field).with("reason", unfit.why)
     }
 }
 

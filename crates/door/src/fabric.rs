@@ -209,6 +209,10 @@ pub trait Fabric: Send + Sync {
     /// Takes a listener out. Unknown ones are ignored.
     fn leave(&self, id: ListenerId);
 
+    /// Has `joined` called after each listener that joins, from now on: on the joiner's thread, so it
+    /// must be quick. For the few who wait for somebody to listen.
+    fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>);
+
     /// Offers a message to everyone who wants it, and wakes whoever took it; how many did.
     fn deliver(&self, message: &Message) -> u64 {
         if self.is_quiet() {
@@ -249,6 +253,8 @@ impl Fabric for Quiet {
     }
 
     fn leave(&self, _id: ListenerId) {}
+
+    fn watch(&self, _joined: Arc<dyn Fn() + Send + Sync>) {}
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! which can be replaced at run time, and a count of bytes in flight, which bounds memory.
 
 mod access;
+mod check;
+mod declare;
 mod deliveries;
 mod fabric;
 pub mod limits;
@@ -18,10 +20,11 @@ mod subscription;
 pub mod suite;
 
 pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
+pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
 pub use fabric::{ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
 pub use journal;
 pub use limits::Limits;
-pub use port::{Port, Published};
+pub use port::{Port, Published, RESOURCES_PREFIX};
 pub use refused::{NotAllowed, PublishError, Refused, Verb};
 pub use subscription::{Heard, Subscription};

@@ -1,7 +1,7 @@
 //! The one place through which every door asks.
 //!
 //! # What a principal may do
-//! - **Publish** to a subject that one of its publish patterns matches.
+//! - **Publish** to a subject that one of its publish patterns matches, below [`RESOURCES_PREFIX`] none.
 //! - **Read** a stream or a consumer where what could be delivered lies within its read patterns: it
 //!   names filters that do, or the stream's own subjects do. A read that names no filters is then
 //!   narrowed to the stream's subjects, so that messages captured under older declarations stay
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use event::{Message, Moment, Pattern, Subject};
 use journal::limits::FETCH_MESSAGES_MAX;
 use journal::{
@@ -26,11 +26,16 @@ use journal::{
 use tokio::sync::oneshot;
 
 use crate::access::{Access, Principal, Unauthenticated};
+use crate::check::{Check, Unfit};
 use crate::deliveries::Deliveries;
 use crate::fabric::{ConnectionId, Fabric, Listener, ListenerId, NOBODY, Parcel, Quiet, Way};
 use crate::limits::Limits;
 use crate::refused::{NotAllowed, PublishError, Refused, Verb};
 use crate::subscription::Subscription;
+
+/// What begins the subjects that the node records its resources at. Nobody publishes there: resources
+/// are declared, and judged, before they are recorded.
+pub const RESOURCES_PREFIX: &str = "tidings.resources.";
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,7 @@ struct Shared {
     journal: Arc<dyn Journal>,
     fabric: Arc<dyn Fabric>,
     access: ArcSwap<Access>,
+    check: ArcSwapOption<Arc<dyn Check>>,
     limits: Limits,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
     in_flight: Arc<AtomicUsize>,
@@ -56,7 +62,7 @@ struct Shared {
 }
 
 /// A share of the bytes in flight, given back when dropped.
-struct Room {
+pub(crate) struct Room {
     in_flight: Arc<AtomicUsize>,
     bytes: usize,
 }
@@ -86,8 +92,9 @@ impl Port {
         limits: Limits,
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
     ) -> Self {
-        let (access, in_flight) = (ArcSwap::from_pointee(access), Arc::new(AtomicUsize::new(0)));
-        Port(Arc::new(Shared { journal, fabric, access, limits, clock, in_flight, catalogue: AtomicU64::new(0) }))
+        let (access, check) = (ArcSwap::from_pointee(access), ArcSwapOption::empty());
+        let (in_flight, catalogue) = (Arc::new(AtomicUsize::new(0)), AtomicU64::new(0));
+        Port(Arc::new(Shared { journal, fabric, access, check, limits, clock, in_flight, catalogue }))
     }
 
     /// A port that is open to anyone, without live subscribers.
@@ -98,6 +105,24 @@ impl Port {
     /// Puts other tokens in force, for every request that follows.
     pub fn set_access(&self, access: Access) {
         self.0.access.store(Arc::new(access));
+    }
+
+    /// Has every message that is published from now on judged; `None`: takes them unseen, which costs
+    /// one load for each.
+    pub fn set_check(&self, check: Option<Arc<dyn Check>>) {
+        self.0.check.store(check.map(Arc::new));
+    }
+
+    /// Judges a message on entry, for doors that record or deliver other than by publishing here. May
+    /// mark it by headers.
+    ///
+    /// # Errors
+    /// [`Unfit`] naming the schema and the field.
+    pub fn fit(&self, message: &mut Message) -> Result<(), Unfit> {
+        match &*self.0.check.load() {
+            None => Ok(()),
+            Some(check) => check.check(message),
+        }
     }
 
     /// Whether anyone may do everything.
@@ -175,10 +200,10 @@ impl Port {
         who: &Principal,
         without: ConnectionId,
         way: Option<&Arc<Way>>,
-        append: Append,
+        mut append: Append,
         done: impl FnOnce(Result<Published, PublishError>) + Send + 'static,
     ) {
-        let room = match self.admit(who, &append.message) {
+        let room = match self.admit(who, &mut append.message) {
             Ok(room) => room,
             Err(error) => return done(Err(error)),
         };
@@ -258,13 +283,15 @@ impl Port {
         self.0.fabric.send(to, parcel)
     }
 
-    fn admit(&self, who: &Principal, message: &Message) -> Result<Room, PublishError> {
+    pub(crate) fn admit(&self, who: &Principal, message: &mut Message) -> Result<Room, PublishError> {
         self.may_publish(who, &message.subject)?;
         let (size, max) = (message.payload.len(), self.0.limits.payload_bytes_max);
         if size > max {
             return Err(PublishError::PayloadTooLarge { size, max });
         }
-        self.room(message.size()).ok_or(PublishError::Journal(AppendError::Busy))
+        let room = self.room(message.size()).ok_or(PublishError::Journal(AppendError::Busy))?;
+        self.fit(message)?;
+        Ok(room)
     }
 
     /// Judges, ahead of the work, whether a principal may publish to a subject.
@@ -272,7 +299,7 @@ impl Port {
     /// # Errors
     /// [`NotAllowed`] naming the subject.
     pub fn may_publish(&self, who: &Principal, subject: &Subject) -> Result<(), NotAllowed> {
-        if who.may_publish(subject.as_str()) {
+        if who.may_publish(subject.as_str()) && !subject.as_str().starts_with(RESOURCES_PREFIX) {
             return Ok(());
         }
         Err(refusal(who, Verb::Publish, subject.as_str()))

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use journal::AppendError;
 use thiserror::Error;
 
+use crate::check::Unfit;
+
 /// What somebody wanted to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -64,6 +66,9 @@ pub enum PublishError {
         /// The limit, in bytes.
         max: usize,
     },
+    /// The data is not what a schema says.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// What the journal said. [`AppendError::Busy`] is also said where too many bytes are in flight.
     #[error(transparent)]
     Journal(#[from] AppendError),

@@ -35,7 +35,7 @@ pub trait Street {
 /// A fabric that asks every listener about every message: for doors' tests, and the oracle of
 /// better ones.
 #[derive(Default)]
-pub struct Plain(Mutex<(u64, Vec<(ListenerId, Listener)>)>);
+pub struct Plain(Mutex<(u64, Vec<(ListenerId, Listener)>)>, Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
 
 impl Plain {
     fn with<T>(&self, work: impl FnOnce(&mut (u64, Vec<(ListenerId, Listener)>)) -> T) -> T {
@@ -72,11 +72,18 @@ impl Fabric for Plain {
     fn count(&self, _taken: u64, _refused: u64) {}
 
     fn join(&self, listener: Listener) -> ListenerId {
-        self.with(|(version, all)| {
+        let id = self.with(|(version, all)| {
             *version += 1;
             all.push((*version, listener));
             *version
-        })
+        });
+        let watchers = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        watchers.iter().for_each(|joined| joined());
+        id
+    }
+
+    fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>) {
+        self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(joined);
     }
 
     fn leave(&self, id: ListenerId) {

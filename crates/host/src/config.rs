@@ -139,6 +139,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// What is taken in at most.
     pub limits: Limits,
+    /// The folder of schemas: `*.yaml` and `*.json`, one resource each.
+    pub schemas: Option<PathBuf>,
     /// Streams that are created at start where they are missing.
     pub streams: Vec<StreamConfig>,
     /// Whether the default stream is created where it is missing.
@@ -188,6 +190,8 @@ pub struct Layer {
     pub log_format: Option<LogFormat>,
     /// Where it is logged instead of standard error.
     pub log_file: Option<PathBuf>,
+    /// See [`Config::schemas`].
+    pub schemas: Option<PathBuf>,
     /// See [`Config::streams`]. A stream of a stronger layer replaces one of the same name.
     #[serde(default)]
     pub streams: Vec<StreamLayer>,
@@ -344,6 +348,7 @@ impl Layer {
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),
             log_file: self.log_file.or(weaker.log_file),
+            schemas: self.schemas.or(weaker.schemas),
             streams,
             default_stream: self.default_stream.or(weaker.default_stream),
         }
@@ -351,9 +356,9 @@ impl Layer {
 
     /// Makes the paths that are relative be relative to `base`: a file speaks of its own neighbours.
     pub(crate) fn rebase(&mut self, base: &Path) {
-        let paths =
-            [&mut self.data, &mut self.tokens, &mut self.tls.certificate, &mut self.tls.key, &mut self.log_file];
-        for path in paths.into_iter().flatten().chain(self.nats.paths()) {
+        let tls = [&mut self.tls.certificate, &mut self.tls.key];
+        let paths = [&mut self.data, &mut self.tokens, &mut self.log_file, &mut self.schemas];
+        for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()) {
             if path.is_relative() {
                 *path = base.join(&*path);
             }
@@ -404,6 +409,7 @@ impl Config {
             tokens: layer.tokens,
             tls,
             limits,
+            schemas: layer.schemas,
             streams: layer.streams.into_iter().map(StreamLayer::into_config).collect(),
             default_stream: layer.default_stream.unwrap_or(true),
         };
@@ -435,6 +441,7 @@ impl Default for Config {
             tokens: None,
             tls: None,
             limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT },
+            schemas: None,
             streams: Vec::new(),
             default_stream: true,
         }

@@ -17,6 +17,7 @@ mod nats;
 mod node;
 pub mod ports;
 mod reload;
+pub mod schemas;
 mod signals;
 mod tls;
 mod tokens;

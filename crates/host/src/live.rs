@@ -40,6 +40,7 @@ pub(crate) struct Live {
     listeners: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
+    watchers: RwLock<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl Default for Live {
@@ -51,6 +52,7 @@ impl Default for Live {
             listeners: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            watchers: RwLock::default(),
         }
     }
 }
@@ -137,7 +139,13 @@ impl Fabric for Live {
         members.next += 1;
         members.interests.add(Leg { class: Class::Client, number, connection, queue, hand: taker }, &patterns);
         self.touched(&members, &patterns);
+        drop(members);
+        self.watchers.read().iter().for_each(|joined| joined());
         number
+    }
+
+    fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>) {
+        self.watchers.write().push(joined);
     }
 
     fn leave(&self, id: ListenerId) {

@@ -173,6 +173,10 @@ impl Journal for Metered {
         self.journal.acknowledge(token, ack, synced, done);
     }
 
+    fn nudge(&self) {
+        self.journal.nudge();
+    }
+
     fn health(&self) -> Health {
         self.journal.health()
     }

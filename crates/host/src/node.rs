@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::nats::{NatsDoor, NatsParts, bind};
 use crate::ports::{Ports, PortsFile, remove_stale};
 use crate::reload::{Reloadable, Reloader};
+use crate::schemas::Schemas;
 use crate::signals::{Signal, Signals};
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
@@ -139,8 +140,12 @@ impl Node {
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
         let certificates = certificate.into_iter().chain(nats.certificates).collect();
-        let reloadable = Reloadable { port: port.clone(), tokens: config.tokens.clone(), certificates };
         let prepared = prepared.and_then(|(listener, sockets)| {
+            let folder = config.schemas.clone();
+            let schemas = Schemas::open(&config.node, folder, Arc::clone(&journal), port.clone());
+            let schemas = runtime.block_on(schemas)?;
+            let (tokens, looked_after) = (config.tokens.clone(), Arc::clone(&schemas));
+            let reloadable = Reloadable { port: port.clone(), tokens, certificates, schemas: looked_after };
             let reloader = Reloader::start(reloadable)
                 .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
             let open = |(sockets, addresses)| {
@@ -148,9 +153,9 @@ impl Node {
                     NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
                 Ok((door, addresses))
             };
-            Ok((listener, reloader, sockets.map(open).transpose()?))
+            Ok((listener, reloader, sockets.map(open).transpose()?, schemas))
         });
-        let (listener, reloader, nats) = match prepared {
+        let (listener, reloader, nats, schemas) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 runtime.block_on(close(&*journal));
@@ -162,7 +167,7 @@ impl Node {
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
-            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, tls, local };
+            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, schemas, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let (nats, addresses) = nats.unzip();

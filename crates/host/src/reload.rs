@@ -1,4 +1,4 @@
-//! Takes up new tokens and certificates while the node runs: when their files change, or on request.
+//! Takes up new tokens, certificates and schemas while the node runs: when their files change, or on request.
 //!
 //! On a thread of its own, since it reads files. What cannot be used is reported and the old stays
 //! in force.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use door::Port;
 use tracing::{error, info};
 
+use crate::schemas::Schemas;
 use crate::tls::Certificate;
 use crate::tokens::read_tokens;
 use crate::watch::Watched;
@@ -20,8 +21,8 @@ use crate::watch::Watched;
 /// How often the files are looked at: a few `stat` calls each time.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Stack of the thread, in bytes: parsing YAML and PEM needs little.
-const STACK_BYTES: usize = 256 * 1024;
+/// Stack of the thread, in bytes: what compiling the deepest schema needs; little of it is ever touched.
+const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// The thread. Ends when this is dropped.
 pub(crate) struct Reloader {
@@ -34,6 +35,7 @@ pub(crate) struct Reloadable {
     pub(crate) port: Port,
     pub(crate) tokens: Option<PathBuf>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    pub(crate) schemas: Arc<Schemas>,
 }
 
 impl Reloadable {
@@ -42,7 +44,7 @@ impl Reloadable {
             let files = certificate.files();
             [files.certificate.clone(), files.key.clone()]
         });
-        self.tokens.iter().cloned().chain(certificate).collect()
+        self.tokens.iter().cloned().chain(certificate).chain(self.schemas.watched()).collect()
     }
 
     fn reload(&self) {
@@ -61,6 +63,7 @@ impl Reloadable {
                 Err(error) => error!(%error, "the certificate cannot be reloaded; the old one stays in force"),
             }
         }
+        self.schemas.reload();
     }
 }
 
@@ -84,6 +87,8 @@ impl Reloader {
                 };
                 if due {
                     reloadable.reload();
+                    // A folder may have other files now.
+                    watched = Watched::new(reloadable.files());
                 }
             }
         })?;
@@ -93,7 +98,7 @@ impl Reloader {
     /// Reads the files again soon.
     pub(crate) fn ask(&self) {
         match self.ask.as_ref().map(|ask| ask.try_send(())) {
-            None => info!("there are neither tokens nor a certificate to reload"),
+            None => info!("there are no tokens, no certificate and no folder of schemas to reload"),
             // One that waits already does for both.
             Some(Ok(()) | Err(TrySendError::Full(()))) => {}
             Some(Err(TrySendError::Disconnected(()))) => error!("nothing is reloaded any more"),

@@ -7,6 +7,8 @@
 //!         │ segments u32 │ segments × (base u64 │ len u64 │ first_time u64)
 //! ```
 //!
+//! Version 2: declarations may have fields that version 1 did not know. Version 1 is read, too.
+//!
 //! Everything in the log before `lsn` is in the segments, durably, up to the lengths given here.
 //! What lies behind those lengths comes from the log.
 
@@ -16,15 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
-use event::{Moment, Pattern};
-use journal::{Discard, Retention, Storage, StreamConfig};
+use event::{Moment, Pattern, Transform};
+use journal::{Discard, Republish, Retention, Source, SourceStart, Storage, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::blob;
 use crate::disk::Disk;
 
 const MAGIC: &[u8; 8] = b"TIDCAT01";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u32 = 1;
 /// The name before the number.
 pub const PREFIX: &str = "catalog";
 
@@ -135,8 +139,8 @@ impl Catalog {
     pub fn read(disk: &dyn Disk, number: u64) -> io::Result<Catalog> {
         let name = format!("{PREFIX}.{number}");
         let (version, bytes) = blob::read(disk, "", &name, MAGIC)?;
-        if version != VERSION {
-            let said = format!("'{name}' has version {version}; this release reads {VERSION}");
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            let said = format!("'{name}' has version {version}; this release reads {VERSION_MIN} to {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, said));
         }
         Catalog::decode(&bytes)
@@ -178,6 +182,131 @@ struct StoredConfig {
     replicas: u8,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    #[serde(flatten)]
+    since_2: Since2,
+}
+
+/// What version 2 added.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Since2 {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumers_max: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_rollup: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_atomic: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_direct: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sealed: bool,
+    first: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marker_ttl_nanos: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transform: Option<StoredTransform>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    republish: Option<(StoredTransform, bool)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<StoredSource>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<StoredSource>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTransform {
+    source: String,
+    destination: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSource {
+    stream: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_seq: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_nanos: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filter: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    transforms: Vec<StoredTransform>,
+}
+
+impl StoredTransform {
+    fn of(transform: &Transform) -> Self {
+        StoredTransform { source: transform.source().to_owned(), destination: transform.destination().to_owned() }
+    }
+
+    fn transform(&self) -> Result<Transform, String> {
+        Transform::new(&self.source, &self.destination).map_err(|error| error.to_string())
+    }
+}
+
+impl StoredSource {
+    fn of(source: &Source) -> Self {
+        let (start_seq, start_nanos) = match source.start {
+            None => (None, None),
+            Some(SourceStart::Seq(seq)) => (Some(seq), None),
+            Some(SourceStart::Time(moment)) => (None, Some(moment.nanos())),
+        };
+        StoredSource {
+            stream: source.stream.clone(),
+            start_seq,
+            start_nanos,
+            filter: source.filter.as_ref().map(|filter| filter.as_str().to_owned()),
+            transforms: source.transforms.iter().map(StoredTransform::of).collect(),
+        }
+    }
+
+    fn source(&self) -> Result<Source, String> {
+        let seq = self.start_seq.map(SourceStart::Seq);
+        let filter = self.filter.as_ref().map(|text| Pattern::parse(text)).transpose();
+        Ok(Source {
+            stream: self.stream.clone(),
+            start: seq.or(self.start_nanos.map(|nanos| SourceStart::Time(Moment::from_nanos(nanos)))),
+            filter: filter.map_err(|error| error.to_string())?,
+            transforms: self.transforms.iter().map(StoredTransform::transform).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Since2 {
+    fn of(config: &StreamConfig) -> Self {
+        Since2 {
+            consumers_max: config.consumers_max,
+            allow_rollup: config.allow_rollup,
+            allow_atomic: config.allow_atomic,
+            allow_direct: config.allow_direct,
+            sealed: config.sealed,
+            first: config.first,
+            marker_ttl_nanos: config.marker_ttl.map(nanos),
+            transform: config.transform.as_ref().map(StoredTransform::of),
+            republish: config.republish.as_ref().map(|each| (StoredTransform::of(&each.transform), each.headers_only)),
+            mirror: config.mirror.as_ref().map(StoredSource::of),
+            sources: config.sources.iter().map(StoredSource::of).collect(),
+        }
+    }
+
+    /// Fills in a declaration.
+    fn fill(&self, config: &mut StreamConfig) -> Result<(), String> {
+        config.consumers_max = self.consumers_max;
+        config.allow_rollup = self.allow_rollup;
+        config.allow_atomic = self.allow_atomic;
+        config.allow_direct = self.allow_direct;
+        config.sealed = self.sealed;
+        config.first = self.first;
+        config.marker_ttl = self.marker_ttl_nanos.map(Duration::from_nanos);
+        config.transform = self.transform.as_ref().map(StoredTransform::transform).transpose()?;
+        config.republish = match &self.republish {
+            None => None,
+            Some((stored, headers_only)) => {
+                Some(Republish { transform: stored.transform()?, headers_only: *headers_only })
+            }
+        };
+        config.mirror = self.mirror.as_ref().map(StoredSource::source).transpose()?;
+        config.sources = self.sources.iter().map(StoredSource::source).collect::<Result<_, _>>()?;
+        Ok(())
+    }
 }
 
 fn nanos(span: Duration) -> u64 {
@@ -212,6 +341,7 @@ pub fn config_json(config: &StreamConfig) -> Result<Vec<u8>, String> {
         deny_purge: config.deny_purge,
         replicas: config.replicas,
         metadata: config.metadata.clone(),
+        since_2: Since2::of(config),
     };
     serde_json::to_vec(&stored).map_err(|error| error.to_string())
 }
@@ -223,7 +353,7 @@ pub fn config_json(config: &StreamConfig) -> Result<Vec<u8>, String> {
 pub fn config_of(json: &[u8]) -> Result<StreamConfig, String> {
     let stored: StoredConfig = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let patterns: Result<Vec<Pattern>, _> = stored.subjects.iter().map(|text| Pattern::parse(text)).collect();
-    Ok(StreamConfig {
+    let mut config = StreamConfig {
         name: stored.name,
         description: stored.description,
         subjects: patterns.map_err(|error| error.to_string())?,
@@ -248,7 +378,9 @@ pub fn config_of(json: &[u8]) -> Result<StreamConfig, String> {
         replicas: stored.replicas,
         metadata: stored.metadata,
         ..StreamConfig::new(String::new(), [])
-    })
+    };
+    stored.since_2.fill(&mut config)?;
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -256,11 +388,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_declaration_of_version_1_is_read() {
+        let json = br#"{"name":"A","subjects":["a.>"],"memory":false,"retention":0,"discard_new":false,
+            "discard_new_per_subject":false,"messages_max":null,"bytes_max":null,"messages_per_subject_max":null,
+            "age_max_nanos":null,"message_bytes_max":null,"duplicate_window_nanos":120000000000,"allow_ttl":true,
+            "deny_delete":false,"deny_purge":false,"replicas":1}"#;
+        assert_eq!(config_of(json), Ok(StreamConfig::new("A", [Pattern::parse("a.>").unwrap()])));
+    }
+
+    #[test]
     fn a_catalogue_comes_back() {
         let mut config = StreamConfig::new("A", [Pattern::parse("a.>").unwrap()]);
         config.age_max = Some(Duration::from_secs(9));
         config.retention = Retention::WorkQueue;
         config.metadata.insert("k".into(), "v".into());
+        config.transform = Some(Transform::new("a.*", "b.$1").unwrap());
+        config.republish = Some(Republish { transform: Transform::new("", "r.>").unwrap(), headers_only: true });
+        let start = Some(SourceStart::Time(Moment::from_nanos(3)));
+        config.sources = vec![Source::new("B"), Source { start, ..Source::new("C") }];
+        (config.sealed, config.first, config.marker_ttl) = (true, 9, Some(Duration::from_secs(2)));
+        (config.consumers_max, config.allow_rollup, config.allow_atomic) = (Some(3), true, true);
         let catalog = Catalog {
             lsn: 7,
             next_stream: 3,

@@ -410,6 +410,9 @@ impl Counter {
             Event::DeadLettered(key, result) => self.desk.handle(now, Input::DeadLettered { key, result }),
             Event::Saved(key, result) => self.desk.handle(now, Input::Saved { key, result }),
             Event::Create(stream, config, done) => {
+                if let Some(error) = self.full(&stream, &config.name) {
+                    return done(Err(error));
+                }
                 self.watch(now, &stream);
                 let ticket = self.ticket(Waiting::Consumer(done));
                 self.desk.handle(now, Input::Create { ticket, stream: &stream, config });
@@ -464,6 +467,14 @@ impl Counter {
             self.desk.handle(now, Input::Removed { stream, removed: Removed::Below(first) });
         }
         self.desk.handle(now, Input::Removed { stream, removed: Removed::Some });
+    }
+
+    /// Why a stream takes no consumer of a new name.
+    fn full(&self, stream: &str, name: &str) -> Option<ConsumerError> {
+        let shared = self.parts.directory.get(stream)?;
+        let config = shared.live.read().config.clone();
+        let full = journal::rules::check_consumers(&config, self.desk.count(stream)).err()?;
+        self.desk.info(stream, name).is_err().then_some(full)
     }
 
     /// Has the writer tell of a stream's messages from now on, and the desk know those before.

@@ -88,6 +88,20 @@ impl DiskJournal {
         &self.consumers
     }
 
+    /// Has the consumers told of messages that another took the place of.
+    fn told_of_rollup<T: 'static>(&self, rollup: bool, done: Done<T>, receipt: fn(&T) -> Option<&Receipt>) -> Done<T> {
+        if !rollup {
+            return done;
+        }
+        let consumers = self.consumers.clone();
+        Box::new(move |result| {
+            if let Some(receipt) = receipt(&result).filter(|receipt| !receipt.duplicate) {
+                consumers.removed(&receipt.stream, None);
+            }
+            done(result);
+        })
+    }
+
     fn on_streams<T: Send + 'static>(
         &self,
         op: impl FnOnce(Done<Result<T, StreamError>>) -> Op,
@@ -123,10 +137,13 @@ impl Drop for DiskJournal {
 
 impl Journal for DiskJournal {
     fn append(&self, append: Append, done: Done<Result<Receipt, AppendError>>) {
+        let done = self.told_of_rollup(append.rollup.is_some(), done, |receipt| receipt.as_ref().ok());
         self.inbox.submit(Op::Append(append, done));
     }
 
     fn append_all(&self, appends: Vec<Append>, done: Done<Result<Receipt, BatchError>>) {
+        let rollup = appends.iter().any(|append| append.rollup.is_some());
+        let done = self.told_of_rollup(rollup, done, |receipt| receipt.as_ref().ok());
         self.inbox.submit(Op::AppendAll(appends, done));
     }
 

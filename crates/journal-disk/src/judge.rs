@@ -1,26 +1,24 @@
 //! What each request does: judged by the journal's rules, noted in its stream, and put into the
 //! commit's records as effects.
 
+mod appends;
+mod expiry;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use event::{Moment, Wanted};
-use journal::rules::{self, Admission};
-use journal::{
-    Append, AppendError, BatchError, Purge, Receipt, Storage, StreamConfig, StreamError, StreamInfo, StreamState,
-};
+use journal::rules;
+use journal::{AppendError, BatchError, Purge, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
 
-use crate::core::{Act, Core, EXPIRED_MAX};
+use crate::core::{Act, Core};
 use crate::cursor::Cursor;
 use crate::ops::{Op, Reply};
 use crate::record::{Draft, Kind, REMOVED_MAX, removed_payload};
 use crate::stream::{Known, Stream};
 
-/// Positions that a stream in memory takes ahead with one record of the log. So many are passed over
-/// at most after a kill, and none after a clean end.
-const RESERVED_AHEAD: u64 = 4096;
 /// Bytes read at a time by a purge.
 const PURGE_CHUNK: usize = 256 * 1024;
 
@@ -41,12 +39,14 @@ impl Core {
     pub(crate) fn judge(&mut self, op: Op, now: Moment) -> Option<Reply> {
         Some(match op {
             Op::Append(append, done) => {
-                let result = self.append(&append, now);
+                let result = self.append(append, now);
                 Reply::Append(done, result.unwrap_or_else(|error| Err(AppendError::Closed(self.fail_reading(&error)))))
             }
-            Op::AppendAll(_, done) => {
-                let error = AppendError::BatchNotAllowed;
-                Reply::AppendAll(done, Err(BatchError { index: 0, error }))
+            Op::AppendAll(appends, done) => {
+                let result = self.append_all(appends, now).unwrap_or_else(|error| {
+                    Err(BatchError { index: 0, error: AppendError::Closed(self.fail_reading(&error)) })
+                });
+                Reply::AppendAll(done, result)
             }
             Op::Create(config, done) => {
                 let created = self.create(config, now);
@@ -98,57 +98,6 @@ impl Core {
 
     fn named(&self, name: &str) -> Result<u32, StreamError> {
         self.names.get(name).copied().ok_or_else(|| StreamError::NotFound(name.to_owned()))
-    }
-
-    fn append(&mut self, append: &Append, now: Moment) -> io::Result<Result<Receipt, AppendError>> {
-        let subject = &append.message.subject;
-        let mut captured = None;
-        self.captures.each(subject.as_str(), &mut |stream| captured = Some(*stream));
-        let proof = self.proof();
-        let Some(stream) = captured.and_then(|id| self.streams.get_mut(&id)) else {
-            return Ok(Err(AppendError::NoStream(subject.as_str().to_owned())));
-        };
-        let config = stream.config.clone();
-        let memory = config.storage == Storage::Memory;
-        let proof = if memory { journal::Proof::Memory } else { proof };
-        let receipt = |seq, duplicate, name: &Arc<str>| Receipt { stream: name.clone(), seq, duplicate, proof };
-        let (seq, time, expires) = match rules::admit(&config, &*stream, append, now) {
-            Err(error) => return Ok(Err(error)),
-            Ok(Admission::Duplicate { seq }) => return Ok(Ok(receipt(seq, true, &stream.shared.name))),
-            Ok(Admission::New { seq, time, expires }) => (seq, time, expires),
-        };
-        if memory && seq > stream.reserved {
-            stream.reserved = seq + RESERVED_AHEAD - 1;
-            self.batch.add_apart(&Draft::bare(Kind::Reserve, stream.shared.id, stream.reserved, now));
-        }
-        let subject = Bytes::copy_from_slice(subject.as_bytes());
-        let displaced = match config.messages_per_subject_max {
-            Some(max) if stream.entry(&subject).count >= max => stream.oldest_of(&subject)?,
-            _ => None,
-        };
-        let draft = Draft {
-            subject: &subject,
-            headers: append.message.headers.as_block(),
-            id: append.id.as_deref(),
-            expires,
-            displaces: displaced.as_ref().map(|known| (known.seq, known.size)),
-            payload: &append.message.payload,
-            ..Draft::bare(Kind::Message, stream.shared.id, seq, time)
-        };
-        let at = self.batch.add(&draft, memory);
-        let size = u32::try_from(append.message.size()).unwrap_or(u32::MAX);
-        stream.note_message(seq, time, &subject, size, at, append.id.as_ref(), expires);
-        if let Some(known) = displaced {
-            stream.note_removed(&known)?;
-        }
-        stream.trim(now)?;
-        let (id, due) = (stream.shared.id, stream.due());
-        let receipt = receipt(seq, false, &stream.shared.name);
-        if let Some(due) = due {
-            self.wake_by(due);
-        }
-        self.touched.insert(id);
-        Ok(Ok(receipt))
     }
 
     fn create(&mut self, config: StreamConfig, now: Moment) -> Result<u32, StreamError> {
@@ -207,10 +156,11 @@ impl Core {
             emit_removed(&mut self.batch, id, &subject, &removed, now, memory);
         }
         stream.trim(now)?;
-        if let Some(due) = stream.due() {
+        self.touched.insert(id);
+        self.expire_apart(id, now, usize::MAX)?;
+        if let Some(due) = self.streams.get(&id).and_then(Stream::due) {
             self.wake_by(due);
         }
-        self.touched.insert(id);
         Ok(Ok(id))
     }
 
@@ -329,39 +279,6 @@ impl Core {
         }
         Ok(Ok(before - stream.state.messages))
     }
-
-    /// Removes what is too old, in all streams, and finds out when to do so again.
-    pub(crate) fn expire(&mut self, now: Moment) -> io::Result<()> {
-        let mut wake = None;
-        let mut left = EXPIRED_MAX;
-        let ids: Vec<u32> = self.streams.keys().copied().collect();
-        for id in ids {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            if stream.due().is_none_or(|due| due > now) {
-                wake = earlier(wake, stream.due());
-                continue;
-            }
-            self.touched.insert(id);
-            stream.trim(now)?;
-            stream.rest();
-            let expired = stream.take_expired(now, left);
-            left -= expired.len();
-            self.remove_all(id, &expired, now)?;
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.trim(now)?;
-                wake = earlier(wake, stream.due());
-            }
-        }
-        self.wake = wake;
-        Ok(())
-    }
-}
-
-fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 fn emit_removed(
@@ -395,7 +312,8 @@ fn matching(stream: &mut Stream, purge: &Purge) -> io::Result<Vec<Known>> {
         let subject = bytes.get(head.subject_range()).unwrap_or_default();
         if text(subject) && stream.holds(head.seq) {
             let size = u32::try_from(head.size(&bytes)).unwrap_or(u32::MAX);
-            found.push(Known { seq: head.seq, time: head.time, subject: Bytes::copy_from_slice(subject), size });
+            let subject = Bytes::copy_from_slice(subject);
+            found.push(Known { seq: head.seq, time: head.time, subject, size, marker: false });
         }
     }
     for known in stream.pending() {
@@ -408,4 +326,16 @@ fn matching(stream: &mut Stream, purge: &Purge) -> io::Result<Vec<Known>> {
         found.truncate(found.len().saturating_sub(keep));
     }
     Ok(found)
+}
+
+/// Positions that a stream in memory takes ahead with one record of the log. So many are passed over
+/// at most after a kill, and none after a clean end.
+const RESERVED_AHEAD: u64 = 4096;
+
+/// Takes positions of a stream in memory ahead, so that none is used twice.
+fn reserve(batch: &mut crate::batch::Batch, stream: &mut Stream, seq: u64, now: Moment) {
+    if stream.config.storage == Storage::Memory && seq > stream.reserved {
+        stream.reserved = seq.saturating_add(RESERVED_AHEAD - 1);
+        batch.add_apart(&Draft::bare(Kind::Reserve, stream.shared.id, stream.reserved, now));
+    }
 }

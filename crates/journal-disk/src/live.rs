@@ -157,6 +157,8 @@ pub struct Added {
     pub size: u32,
     /// Where its record starts, counted from the first byte that is published with it.
     pub at: u64,
+    /// Whether it is a marker; known only where the stream leaves markers.
+    pub marker: bool,
 }
 
 /// What one commit changes in one stream.

@@ -157,7 +157,7 @@ impl Core {
             }
         }
         if base == 0 {
-            stream.start_at(first_base);
+            stream.start_at(if segments.is_empty() { listed.last + 1 } else { first_base });
         }
         // Segments that were dead already may be gone; the others may not.
         for (place, (each, _, _)) in listed.segments.iter().enumerate() {

@@ -96,7 +96,10 @@ impl Op {
             Op::Create(config, _) | Op::Update(config, _) => {
                 let patterns: usize = config.subjects.iter().map(|pattern| pattern.as_str().len() * 2 + 8).sum();
                 let notes: usize = config.metadata.iter().map(|(key, value)| (key.len() + value.len()) * 2 + 8).sum();
-                4096 + patterns + notes + config.description.len() * 2
+                let sources = config.sources.iter().chain(&config.mirror);
+                let transforms = sources.clone().map(|source| source.transforms.len()).sum::<usize>() + 2;
+                let origins = (transforms + sources.count() * 2) * 4 * event::limits::SUBJECT_BYTES_MAX;
+                4096 + patterns + notes + origins + config.description.len() * 2
             }
             Op::Retire(_, seqs) => seqs.len() * (OVERHEAD + event::limits::SUBJECT_BYTES_MAX),
             Op::Desk { bytes, .. } => bytes.len() + OVERHEAD,

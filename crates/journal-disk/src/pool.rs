@@ -123,7 +123,7 @@ impl Pool {
 
     /// Reads a page, and waits if it says so.
     pub fn read(self: &Arc<Self>, stream: &str, read: Read) -> Answer<Result<Page, ReadError>> {
-        let Some(wait) = read.wait.filter(|_| !read.last_per_subject) else {
+        let Some(wait) = read.wait.filter(|_| !read.last_per_subject && read.until.is_none()) else {
             let stream = stream.to_owned();
             return self.ask(move |reader| reader.page(&stream, &read));
         };

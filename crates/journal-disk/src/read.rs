@@ -5,10 +5,11 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use event::{Moment, Pattern, Subject, Wanted};
 use journal::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, PATTERNS_MAX};
-use journal::{Page, Read, ReadError, Start, Stored, StreamInfo, SubjectState};
+use journal::{Page, Read, ReadError, Start, Stored, StreamInfo, SubjectState, Until};
 
 use crate::cursor::Cursor;
 use crate::directory::Directory;
@@ -128,7 +129,15 @@ impl Reader {
             return Err(ReadError::Filters);
         }
         let shared = self.shared(stream)?;
-        let state = shared.live.read().state;
+        let mut state = shared.live.read().state;
+        state.last = match read.until {
+            None => state.last,
+            Some(Until::Seq(seq)) => seq.min(state.last),
+            Some(Until::Time(moment)) => {
+                let behind = moment.after(Duration::from_nanos(1));
+                first_at(&shared, behind, state.last).map_err(storage)?.saturating_sub(1)
+            }
+        };
         let from = match read.start {
             Start::Seq(seq) => seq.max(1),
             Start::New => state.last + 1,
@@ -143,8 +152,7 @@ impl Reader {
         if from > state.last {
             return Ok(gathering.page);
         }
-        let plan = plan(&shared, read, from.max(state.first), state.last);
-        match plan {
+        match plan(&shared, read, from.max(state.first), state.last).map_err(storage)? {
             Plan::Scan(wanted) => scan(&shared, &mut gathering, wanted.as_ref(), from, state.last),
             Plan::Last(lasts) => fetch(&shared, &mut gathering, &mut lasts.into_iter().map(Ok), state.last),
             Plan::Postings(ids) => {
@@ -282,10 +290,14 @@ enum Plan {
     Postings(Vec<u32>),
 }
 
-fn plan(shared: &Shared, read: &Read, from: u64, last: u64) -> Plan {
+fn plan(shared: &Shared, read: &Read, from: u64, last: u64) -> io::Result<Plan> {
     if read.last_per_subject {
-        return Plan::Last(lasts(shared, &read.filters, from));
+        return lasts(shared, &read.filters, from, last).map(Plan::Last);
     }
+    Ok(plan_of_all(shared, read, from, last))
+}
+
+fn plan_of_all(shared: &Shared, read: &Read, from: u64, last: u64) -> Plan {
     if read.filters.is_empty() || read.filters.iter().any(|filter| filter.as_str() == ">") {
         return Plan::Scan(None);
     }
@@ -332,21 +344,40 @@ fn few_subjects(shared: &Shared, filters: &[Pattern], wanted: &Wanted<()>) -> Op
     Some(found)
 }
 
-/// The last positions of all subjects that filters match, from a position on, in order.
-fn lasts(shared: &Shared, filters: &[Pattern], from: u64) -> Vec<u64> {
+/// The last positions up to `until` of all subjects that filters match, from a position on, in order.
+fn lasts(shared: &Shared, filters: &[Pattern], from: u64, until: u64) -> io::Result<Vec<u64>> {
     let all = [Pattern::all()];
     let filters = if filters.is_empty() { &all[..] } else { filters };
     let live = shared.live.read();
-    let mut lasts: Vec<u64> = filters
-        .iter()
-        .flat_map(|filter| live.table.matching(filter))
-        .map(|id| live.table.entry(id).last)
-        .filter(|last| *last >= from)
-        .collect();
+    let found = filters.iter().flat_map(|filter| live.table.matching(filter));
+    let (mut lasts, mut later) = (Vec::new(), Vec::new());
+    for (id, entry) in found.map(|id| (id, live.table.entry(id))).filter(|(_, entry)| entry.last >= from) {
+        if entry.last <= until {
+            lasts.push(entry.last);
+        } else if entry.first <= until {
+            later.push((id, entry.first));
+        }
+    }
     drop(live);
+    for (id, first) in later {
+        // One that is behind `from` will do: whatever follows it up to `until` is found.
+        lasts.extend(last_of(shared, id, first.max(from), until)?);
+    }
     lasts.sort_unstable();
     lasts.dedup();
-    lasts
+    Ok(lasts)
+}
+
+/// The last position of a subject in a range, both ends included. Costs a look-up for each there.
+fn last_of(shared: &Shared, id: u32, mut from: u64, until: u64) -> io::Result<Option<u64>> {
+    let mut last = None;
+    while let Some((seq, _)) = index::next_of_id(shared, id, from)?.filter(|(seq, _)| *seq <= until) {
+        if shared.live.read().holds(seq) {
+            last = Some(seq);
+        }
+        from = seq + 1;
+    }
+    Ok(last)
 }
 
 fn scan(

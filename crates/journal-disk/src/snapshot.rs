@@ -91,6 +91,8 @@ pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
     live.gone.encode(&mut out);
     let mut expiries: Vec<(Moment, u64)> =
         stream.expiries.iter().map(|Reverse(each)| *each).filter(|(_, seq)| live.holds(*seq)).collect();
+    // What goes by no age has no moment: the last there is.
+    expiries.extend(stream.eternal.iter().filter(|seq| live.holds(**seq)).map(|seq| (journal::rules::NEVER, *seq)));
     expiries.sort_unstable();
     out.extend_from_slice(&u32::try_from(expiries.len()).unwrap_or(u32::MAX).to_le_bytes());
     for (moment, seq) in expiries {

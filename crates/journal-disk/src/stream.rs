@@ -48,6 +48,8 @@ pub struct Known {
     pub subject: Bytes,
     /// Its size.
     pub size: u32,
+    /// Whether no marker follows it; known only where the stream leaves markers.
+    pub marker: bool,
 }
 
 /// See the module.
@@ -70,6 +72,12 @@ pub struct Stream {
     pub reserved: u64,
     /// When messages with a lifetime expire. May name messages that are gone.
     pub expiries: BinaryHeap<Reverse<(Moment, u64)>>,
+    /// Messages that do not go by age.
+    pub eternal: BTreeSet<u64>,
+    /// All before it are gone or do not go by age.
+    aged: u64,
+    /// The message there, as far as it was looked at.
+    ageing_at: Option<(u64, Moment)>,
     /// Subjects touched, in order.
     touched: Vec<Bytes>,
     ahead: HashMap<Bytes, Entry>,
@@ -99,6 +107,9 @@ impl Stream {
             last_id: None,
             reserved: 0,
             expiries: BinaryHeap::new(),
+            eternal: BTreeSet::new(),
+            aged: 0,
+            ageing_at: None,
             touched: Vec::new(),
             ahead: HashMap::new(),
             added: Vec::new(),
@@ -116,13 +127,14 @@ impl Stream {
         let window = Window::new(key, config.duplicate_window);
         // What nobody wants goes at once: that is found out where consumers are known.
         let retires = config.retention == journal::Retention::Interest;
+        let first = config.first;
         let shared = Shared {
             id,
             name: config.name.as_str().into(),
             live: RwLock::new(Live {
                 config: Arc::new(config),
                 created,
-                state: StreamState { first: 1, ..StreamState::default() },
+                state: StreamState { first: first.max(1), last: first.saturating_sub(1), ..StreamState::default() },
                 first_timed: true,
                 table: SubjectTable::new(key),
                 gone: Gone::default(),
@@ -141,7 +153,10 @@ impl Stream {
     /// Takes over what a snapshot has. For a stream that nothing was done to yet.
     pub fn restore(&mut self, snapshot: Snapshot) {
         (self.state, self.first_timed) = (snapshot.state, snapshot.first_timed);
-        (self.last_id, self.expiries, self.window) = (snapshot.last_id, snapshot.expiries, snapshot.window);
+        (self.last_id, self.window) = (snapshot.last_id, snapshot.window);
+        for Reverse((moment, seq)) in snapshot.expiries {
+            self.expire_at(moment, seq);
+        }
         self.window.set_window(self.config.duplicate_window);
         let mut live = self.shared.live.write();
         (live.state, live.first_timed) = (snapshot.state, snapshot.first_timed);
@@ -182,8 +197,39 @@ impl Stream {
             self.remember(id, seq, time);
         }
         if let Some(expires) = expires {
-            self.expiries.push(Reverse((expires, seq)));
+            self.expire_at(expires, seq);
         }
+    }
+
+    fn expire_at(&mut self, moment: Moment, seq: u64) {
+        if moment == rules::NEVER {
+            self.eternal.insert(seq);
+        } else {
+            self.expiries.push(Reverse((moment, seq)));
+        }
+    }
+
+    /// Whether messages age one by one and not from the head, or leave a marker.
+    pub fn ages_apart(&self) -> bool {
+        self.config.marker_ttl.is_some() || !self.eternal.is_empty()
+    }
+
+    /// The oldest message that may go by age, where they age apart.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn ageing(&mut self) -> io::Result<Option<Known>> {
+        self.aged = self.aged.max(self.state.first);
+        while self.aged <= self.state.last && (self.eternal.contains(&self.aged) || !self.holds(self.aged)) {
+            self.aged += 1;
+        }
+        if self.aged > self.state.last {
+            self.ageing_at = None;
+            return Ok(None);
+        }
+        let known = self.known(self.aged)?;
+        self.ageing_at = Some((self.aged, known.time));
+        Ok(Some(known))
     }
 
     /// Removes what the limits say has to go from the head.
@@ -233,6 +279,7 @@ impl Stream {
     pub fn clear(&mut self) {
         self.trimmed = true;
         (self.state.messages, self.state.bytes) = (0, 0);
+        self.eternal.clear();
         self.advance_first();
     }
 
@@ -244,11 +291,16 @@ impl Stream {
     /// When something here expires, or earlier.
     pub fn due(&self) -> Option<Moment> {
         let own = self.expiries.peek().map(|Reverse((moment, _))| *moment);
-        let age = self
-            .config
-            .age_max
-            .filter(|_| self.state.messages > 0)
-            .map(|age| if self.first_timed { self.state.first_time.after(age) } else { Moment::EPOCH });
+        // Of those that age apart the oldest that may go is not at the head, perhaps.
+        let timed = self.first_timed && self.eternal.is_empty();
+        let age = match self.ageing_at.filter(|(seq, _)| *seq == self.aged && self.aged >= self.state.first) {
+            Some((_, time)) => self.config.age_max.map(|age| time.after(age)),
+            None => self
+                .config
+                .age_max
+                .filter(|_| self.state.messages > self.eternal.len() as u64)
+                .map(|age| if timed { self.state.first_time.after(age) } else { Moment::EPOCH }),
+        };
         match (own, age) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -271,6 +323,7 @@ impl Stream {
             time: added.time,
             subject: added.subject.clone(),
             size: added.size,
+            marker: added.marker,
         };
         self.added.iter().map(known).collect()
     }
@@ -338,7 +391,14 @@ impl Stream {
         self.state.messages += 1;
         self.state.bytes += u64::from(size);
         (self.state.last, self.state.last_time) = (seq, time);
-        self.added.push(Added { seq, time, subject: subject.clone(), size, at });
+        self.added.push(Added { seq, time, subject: subject.clone(), size, at, marker: false });
+    }
+
+    /// Notes that the message that was noted last is a marker.
+    pub fn note_marker(&mut self) {
+        if let Some(added) = self.added.last_mut() {
+            added.marker = true;
+        }
     }
 
     /// Whether there is a message at a position, the commit at hand included.
@@ -354,6 +414,7 @@ impl Stream {
     /// # Errors
     /// What the disk says of finding what else its subject has.
     pub fn note_removed(&mut self, known: &Known) -> io::Result<()> {
+        self.eternal.remove(&known.seq);
         let mut entry = self.entry(&known.subject);
         if entry.count > 0 {
             entry.count -= 1;
@@ -428,7 +489,8 @@ impl Stream {
             let near = usize::try_from(seq - first).unwrap_or(usize::MAX);
             let found = self.added.get(near).filter(|added| added.seq == seq);
             if let Some(added) = found.or_else(|| self.added.iter().find(|added| added.seq == seq)) {
-                return Ok(Known { seq, time: added.time, subject: added.subject.clone(), size: added.size });
+                let (subject, marker) = (added.subject.clone(), added.marker);
+                return Ok(Known { seq, time: added.time, subject, size: added.size, marker });
             }
         }
         let last = self.shared.live.read().state.last;
@@ -436,7 +498,8 @@ impl Stream {
         if !near {
             self.head = Some(Cursor::new(self.shared.clone(), seq, last, HEAD_CHUNK));
         }
-        let damaged = Known { seq, time: self.state.first_time, subject: Bytes::new(), size: 0 };
+        let damaged = Known { seq, time: self.state.first_time, subject: Bytes::new(), size: 0, marker: false };
+        let marks = self.config.marker_ttl.is_some();
         let Some(head) = self.head.as_mut() else { return Ok(damaged) };
         head.extend(last);
         while head.want() <= seq {
@@ -444,7 +507,11 @@ impl Stream {
                 Some((found, bytes)) if found.seq == seq => {
                     let subject = bytes.get(found.subject_range()).unwrap_or_default();
                     let size = u32::try_from(found.size(&bytes)).unwrap_or(u32::MAX);
-                    return Ok(Known { seq, time: found.time, subject: Bytes::copy_from_slice(subject), size });
+                    let subject = Bytes::copy_from_slice(subject);
+                    let message =
+                        if marks { Record::read(&bytes).ok().and_then(|record| record.message()) } else { None };
+                    let marker = message.is_some_and(|message| rules::is_marker(&message.headers));
+                    return Ok(Known { seq, time: found.time, subject, size, marker });
                 }
                 Some((found, _)) if found.seq > seq => break,
                 Some(_) => {}
@@ -467,7 +534,7 @@ impl Stream {
                 let subject = Bytes::copy_from_slice(&record.subject);
                 self.note_message(seq, time, &subject, size, at, record.id.as_ref(), record.expires);
                 if let Some((seq, size)) = record.displaces.filter(|(seq, _)| self.holds(*seq)) {
-                    self.note_removed(&Known { seq, time, subject, size })?;
+                    self.note_removed(&Known { seq, time, subject, size, marker: false })?;
                 }
             }
             Kind::Trim => {
@@ -477,7 +544,8 @@ impl Stream {
                 let subject = Bytes::copy_from_slice(&record.subject);
                 for (seq, size) in record.removed() {
                     if self.holds(seq) {
-                        self.note_removed(&Known { seq, time: record.head.time, subject: subject.clone(), size })?;
+                        let (time, subject) = (record.head.time, subject.clone());
+                        self.note_removed(&Known { seq, time, subject, size, marker: false })?;
                     }
                 }
             }
@@ -503,7 +571,8 @@ impl Stream {
         }
         if entry.count == 1 {
             let time = self.state.first_time;
-            return Ok(Some(Known { seq: entry.last, time, subject: subject.clone(), size: entry.last_size }));
+            let (seq, subject, size) = (entry.last, subject.clone(), entry.last_size);
+            return Ok(Some(Known { seq, time, subject, size, marker: false }));
         }
         let mut from = entry.first;
         while let Some(seq) = self.next_of(subject, from)? {
@@ -544,10 +613,11 @@ impl Stream {
     /// # Errors
     /// What the disk says.
     pub fn overdue(&mut self, now: Moment) -> io::Result<bool> {
-        if self.config.age_max.is_some() && !self.first_timed {
+        if self.config.age_max.is_some() && !self.first_timed && !self.ages_apart() {
             self.head()?;
         }
-        let aged = self.state.messages > 0 && rules::is_aged(&self.config, self.state.first_time, now);
+        let ages = self.state.messages > 0 && !self.ages_apart();
+        let aged = ages && rules::is_aged(&self.config, self.state.first_time, now);
         Ok(aged || rules::oldest_must_go(&self.config, &self.state))
     }
 

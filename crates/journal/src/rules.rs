@@ -175,14 +175,14 @@ impl<'a> Staged<'a> {
         {
             return Err(AppendError::BatchDuplicate);
         }
-        check_expectations(contents, append, StreamState { last: state.last + self.count, ..state })?;
-        if expect.last.is_some() && self.count > 0 {
-            return Err(AppendError::BatchUnsupported("the last position"));
-        }
         let decided = |pattern: &Pattern| self.subjects.keys().any(|each| pattern.matches(each));
         let known = self.subjects.contains_key(subject);
         if expect.last_of_subject.is_some() && expect.subject.as_ref().map_or(known, decided) {
             return Err(AppendError::BatchUnsupported("the last position of a subject that it brings"));
+        }
+        check_expectations(contents, append, StreamState { last: state.last + self.count, ..state })?;
+        if expect.last.is_some() && self.count > 0 {
+            return Err(AppendError::BatchUnsupported("the last position"));
         }
         match append.rollup {
             Some(Rollup::Subject) if known => return Err(AppendError::BatchUnsupported("a rollup of its own subject")),

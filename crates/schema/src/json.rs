@@ -23,7 +23,7 @@ impl JsonSchema {
         let built = jsonschema::options().offline().should_validate_formats(true).with_pattern_options(patterns);
         built.build(schema).map(JsonSchema).map_err(|error| {
             let place = error.instance_path().to_string();
-            Invalid::new(format!("spec.schema{place}"), error.masked().to_string())
+            Invalid::new(format!("spec.schema{place}"), error.to_string())
         })
     }
 

@@ -43,6 +43,9 @@ pub struct Resource {
     pub metadata: Metadata,
     /// What it says.
     pub spec: Spec,
+    /// What a node said of it: taken, so that what a node shows can be applied again, and not kept.
+    #[serde(default, skip_serializing)]
+    pub status: Option<Value>,
 }
 
 /// What a resource is called.

@@ -141,7 +141,7 @@ fn a_whole_event_is_opened_for_its_data() {
     let resource = json_schema().to_string();
     let schema = Schema::compile(Resource::from_json(resource.as_bytes()).unwrap()).unwrap();
     let mut message =
-        message("auth.user.x", br#"{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"metadata":4}}"#);
+        message("auth.user.x", br#"{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"metadata":4,"user_id":"abcdef","username":"e"}}"#);
     message.headers = Headers::from_pairs([("content-type", "application/cloudevents+json")]).unwrap();
     assert_eq!(schema.check(&message).unwrap_err().field, "/metadata");
     message.payload = "nothing".into();

@@ -7,6 +7,7 @@ mod bench;
 mod bulk;
 mod client;
 mod consumer;
+mod decode;
 mod deliveries;
 mod demo;
 mod emit;
@@ -16,6 +17,7 @@ mod interrupt;
 mod lines;
 mod output;
 mod record;
+mod schema;
 mod sse;
 mod stream;
 mod template;
@@ -55,6 +57,9 @@ enum Command {
     /// Declare consumers, take messages from them and acknowledge
     #[command(subcommand)]
     Consumer(consumer::ConsumerCommand),
+    /// Say what payloads must be, by subject
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     /// Check a data directory while no node runs on it
     Verify(verify::VerifyArgs),
     /// Measure how fast a node records
@@ -74,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Event(command) => event::run(command),
         Command::Stream(command) => stream::run(command),
         Command::Consumer(command) => consumer::run(command),
+        Command::Schema(command) => schema::run(command),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completion { shell } => completion(shell),

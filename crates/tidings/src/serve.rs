@@ -71,6 +71,9 @@ pub struct ServeArgs {
     /// The file of bearer tokens; with it, every request needs one
     #[arg(long, value_name = "FILE", env = "TIDINGS_TOKENS", help_heading = "Security")]
     tokens: Option<PathBuf>,
+    /// The folder of schemas that payloads are checked by: *.yaml and *.json
+    #[arg(long, value_name = "DIR", env = "TIDINGS_SCHEMAS")]
+    schemas: Option<PathBuf>,
     /// The certificate chain, as PEM; doors then speak TLS
     #[arg(long, value_name = "FILE", env = "TIDINGS_TLS_CERT", help_heading = "Security")]
     tls_cert: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl ServeArgs {
             log: self.log,
             log_format: self.log_format,
             log_file: self.log_file,
+            schemas: self.schemas,
             streams: Vec::new(),
             default_stream: None,
         }

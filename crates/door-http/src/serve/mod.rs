@@ -30,7 +30,8 @@ use meters::Meters;
 
 use crate::problem::Problem;
 use crate::session::call::Bodies;
-use crate::session::{consumers, events, messages, node, publish, streams};
+use crate::session::schemas::{NoSchemas, Schemas};
+use crate::session::{consumers, events, messages, node, publish, schemas, streams};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -60,6 +61,8 @@ pub struct Options {
     pub event_stream: String,
     /// The node's metrics.
     pub metrics: Arc<dyn Metrics>,
+    /// Who keeps the schemas.
+    pub schemas: Arc<dyn Schemas>,
     /// Ends what would go on for ever: followings, pushes, waits.
     pub shutdown: CancellationToken,
     /// Whether the door listens on loopback alone: then, while it is open, it takes no request that
@@ -73,6 +76,7 @@ impl Default for Options {
             heartbeat: Duration::from_secs(15),
             event_stream: "EVENTS".to_owned(),
             metrics: Arc::new(NoMetrics),
+            schemas: Arc::new(NoSchemas),
             shutdown: CancellationToken::new(),
             local: false,
         }
@@ -111,6 +115,7 @@ pub type Shared = Arc<Door>;
         (name = "messages", description = "Any bytes, by subject and by position"),
         (name = "streams", description = "Durable logs"),
         (name = "consumers", description = "Durable cursors with acknowledgement"),
+        (name = "schemas", description = "What payloads must be"),
         (name = "node", description = "The node itself")
     )
 )]
@@ -142,6 +147,8 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(consumers::post_nak))
         .routes(routes!(consumers::post_term))
         .routes(routes!(consumers::post_progress))
+        .routes(routes!(schemas::list_schemas))
+        .routes(routes!(schemas::get_schema, schemas::put_schema, schemas::delete_schema))
         .split_for_parts();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("token", token);

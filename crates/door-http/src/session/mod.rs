@@ -8,4 +8,5 @@ pub mod follow;
 pub mod messages;
 pub mod node;
 pub mod publish;
+pub mod schemas;
 pub mod streams;

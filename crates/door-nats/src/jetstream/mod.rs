@@ -4,13 +4,50 @@
 //! `$JS.ACK.>`, answers to flow control on `$JS.FC.>`, and publishes to subjects that a stream
 //! captures. Everything that goes out is a parcel to the subject on which it is awaited.
 
+mod account;
+mod ack;
+mod advisory;
+mod batch;
+mod consumer_forms;
+mod consumers;
+mod delivering;
+mod dispatch;
+mod errors;
+mod flow;
+mod get;
+mod groups;
+mod known;
+mod outlet;
+mod posts;
+mod publish;
+mod pull;
+mod push;
+mod relations;
+mod stream_checks;
+mod stream_forms;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod wire;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use door::{ConnectionId, Parcel, Port, Principal, Way};
 use event::{Headers, Message, Subject};
+use journal::{Append, ConsumerInfo};
+use ring::rand::SecureRandom;
+use serde_json::Value;
+use tokio::runtime::Handle;
 
 use crate::options::JetStreamOptions;
+
+use account::Counters;
+use delivering::{Delivering, Keeper};
+use errors::ApiError;
+use known::Catalogue;
+use publish::{Held, Publish};
 
 /// What the subjects of requests begin with.
 pub(crate) const API: &str = "$JS.API.";
@@ -31,47 +68,110 @@ pub(crate) struct Request {
     pub(crate) payload: Bytes,
 }
 
+/// What a request gives: the reply's body, or its error.
+type Answered = Result<Value, ApiError>;
+
 /// JetStream, for all connections of the door.
 pub(crate) struct JetStream {
     pub(crate) port: Port,
     pub(crate) options: JetStreamOptions,
     pub(crate) server_name: String,
+    delivering: Arc<Delivering>,
+    catalogue: Catalogue,
+    counters: Counters,
+    held: Held,
+    runtime: Option<Handle>,
+    _keeper: Keeper,
 }
 
 impl JetStream {
     pub(crate) fn new(port: Port, options: JetStreamOptions, server_name: String) -> Arc<Self> {
-        Arc::new(JetStream { port, options, server_name })
+        let delivering = Delivering::new(port.clone());
+        let keeper = delivering.keep();
+        let runtime = Handle::try_current().ok();
+        Arc::new(JetStream {
+            port,
+            options,
+            server_name,
+            delivering,
+            catalogue: Catalogue::default(),
+            counters: Counters::default(),
+            held: Held::default(),
+            runtime,
+            _keeper: keeper,
+        })
+    }
+
+    /// Has something done beside; without an executor, nothing is.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+    }
+
+    /// Takes in what a consumer is declared as, and has its push begin or change.
+    async fn consumer_declared(&self, info: &ConsumerInfo) {
+        if let Ok(stream) = self.port.journal().stream_info(&info.stream).await {
+            self.delivering.learn(info, &stream.config.subjects);
+        }
     }
 
     /// Does a request that can be done at once without waiting (`CONSUMER.MSG.NEXT`, direct get):
     /// called in the connection's own turn, so it must not block. Gives the others back, for
     /// [`JetStream::request`].
-    pub(crate) fn request_now(self: &Arc<Self>, _who: &Principal, request: Request) -> Option<Request> {
+    pub(crate) fn request_now(self: &Arc<Self>, who: &Principal, request: Request) -> Option<Request> {
+        if request.subject.starts_with(pull::NEXT) {
+            return self.next_now(who, request);
+        }
+        if request.subject.starts_with(get::DIRECT) {
+            return self.direct_now(who, request);
+        }
         Some(request)
     }
 
     /// Does a request and sends its answer. Requests of one connection are done one after the other.
-    pub(crate) async fn request(self: Arc<Self>, _who: Principal, _request: Request) {}
+    pub(crate) async fn request(self: Arc<Self>, who: Principal, request: Request) {
+        if request.subject.starts_with(pull::NEXT) {
+            return self.next(&who, &request).await;
+        }
+        self.dispatch(&who, &request).await;
+    }
 
     /// Takes an acknowledgement. `reply`: where the answer to a double acknowledgement goes.
-    pub(crate) fn acknowledge(self: &Arc<Self>, _who: &Principal, _subject: &str, _reply: &str, _payload: &[u8]) {}
+    pub(crate) fn acknowledge(self: &Arc<Self>, who: &Principal, subject: &str, reply: &str, payload: &[u8]) {
+        self.acknowledged(who, subject, reply, payload);
+    }
 
     /// Takes a client's answer to flow control.
-    pub(crate) fn flow(self: &Arc<Self>, _who: &Principal, _subject: &str) {}
+    pub(crate) fn flow(self: &Arc<Self>, who: &Principal, subject: &str) {
+        self.flow_answered(who, subject);
+    }
 
     /// Records a message whose subject a stream captures, and answers on its reply subject. `way`
     /// leads to those who hear the subject live; `without` is the connection that is not to.
     pub(crate) fn publish(
         self: &Arc<Self>,
-        _who: &Principal,
-        _way: &Arc<Way>,
-        _without: ConnectionId,
-        _message: Message,
+        who: &Principal,
+        way: &Arc<Way>,
+        without: ConnectionId,
+        message: Message,
     ) {
+        let append = Append::new(message);
+        self.take(Publish { who: who.clone(), way: Arc::clone(way), without, append });
     }
 
     /// Sends an answer.
     pub(crate) fn answer(&self, to: &Subject, payload: &[u8]) {
         self.port.send(to.as_str(), &Parcel::new(to.as_str(), payload));
     }
+}
+
+/// An id for what is told, as clients expect one: 22 letters and digits.
+fn chance_id() -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0; 22];
+    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
+        tracing::debug!("the system gives no entropy for the id of an advisory");
+    }
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
 }

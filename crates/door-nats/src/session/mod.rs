@@ -51,6 +51,8 @@ pub(crate) struct Session {
     nonce: String,
     connect: Connect,
     admitted: Option<Admitted>,
+    /// Whether the client is yet to be told what it has become.
+    untold: bool,
     subscriptions: HashMap<Box<[u8]>, Arc<Subscriber>>,
     finished: Arc<Finished>,
     ways: Ways,
@@ -76,6 +78,7 @@ impl Session {
             nonce,
             connect: Connect::unsaid(),
             admitted,
+            untold: false,
             subscriptions: HashMap::new(),
             finished: Arc::default(),
             ways: Ways::default(),
@@ -144,7 +147,12 @@ impl Session {
     fn operate(&mut self, operation: Operation<'_>) -> Result<(), Wait> {
         match operation {
             Operation::Publish(publish) => return self.publish(publish),
-            Operation::Ping => self.say(b"PONG\r\n"),
+            Operation::Ping => {
+                self.say(b"PONG\r\n");
+                if mem::take(&mut self.untold) {
+                    self.tell();
+                }
+            }
             Operation::Pong => self.ponged(),
             Operation::Connect(said) => return self.connect(said),
             Operation::Subscribe { subject, queue, sid } => {
@@ -230,19 +238,22 @@ impl Session {
             about.version = connect.version.clone().unwrap_or_default();
             about.user = admitted.name.clone();
         }
-        let told = connect.protocol >= 1;
+        self.untold = connect.protocol >= 1;
         self.ways.clear();
         self.connect = connect;
         // What it proved itself with is not needed any more.
         (self.connect.pass, self.connect.auth_token, self.connect.sig, self.connect.jwt) = (None, None, None, None);
         self.agree();
-        if told {
-            let mut info = self.shared.info(&self.connection, None);
-            info.connect_info = true;
-            info.remote_account = Some("$G");
-            self.say(&info.line());
-        }
         Ok(())
+    }
+
+    /// Tells a client that listens to such what it has become. Not before the first PONG: to a client that
+    /// waits for one, anything else is an error.
+    fn tell(&mut self) {
+        let mut info = self.shared.info(&self.connection, None);
+        info.connect_info = true;
+        info.remote_account = Some("$G");
+        self.say(&info.line());
     }
 
     fn subscribe(&mut self, subject: &[u8], queue: &[u8], sid: &[u8]) {

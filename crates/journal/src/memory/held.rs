@@ -261,7 +261,7 @@ impl Held {
         let start = match read.start {
             Start::Seq(seq) => seq.max(1),
             Start::Time(time) => {
-                let found = self.messages.values().find(|kept| kept.stored.time >= time);
+                let found = self.messages.values().find(|kept| kept.stored.time >= time && kept.stored.seq <= last);
                 found.map_or(last + 1, |kept| kept.stored.seq)
             }
             Start::New => last + 1,

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod deliveries;
 pub mod fetches;
 pub mod reads;
+pub mod records;
 pub mod streams;
 
 pub use bench::{Bench, Fetched, Table};
@@ -66,6 +67,25 @@ macro_rules! journal_suite {
             a_page_is_bounded_by_bytes
             subjects_are_listed_in_order
             a_stream_that_is_not_there
+        );
+        $crate::journal_suite!(@room records, $make,
+            a_rollup_takes_the_place_of_what_was_before
+            a_rollup_finds_room_in_a_full_subject
+            a_batch_is_recorded_as_one
+            a_batch_is_refused_as_one
+            limits_hold_within_a_batch
+            a_marker_says_that_a_subject_is_empty
+            age_leaves_a_marker
+            a_message_may_live_for_ever
+            positions_may_be_given
+            a_stream_may_start_later
+            sealed_is_sealed
+            a_transform_changes_the_subject
+            consumers_are_counted
+            what_is_deleted_is_told
+            the_version_grows_with_what_is_captured
+            the_last_of_each_up_to_a_place
+            everything_declared_survives
         );
         $crate::journal_suite!(@room consumers, $make,
             a_consumer_needs_its_stream

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::client::{Client, Reach, Request, refusal};
+use super::decode::Decoder;
 use super::emit::EmitArgs;
 use super::failure::Failure;
 use super::output::{Out, Show, date, safe};
@@ -74,6 +75,9 @@ pub struct ListArgs {
     /// Most messages
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// Leave protobuf data as bytes, where a schema could decode it
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     show: Show,
     #[command(flatten)]
@@ -97,6 +101,9 @@ pub struct TailArgs {
     /// Stop after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Leave protobuf data as bytes, where a schema could decode it
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     show: Show,
     #[command(flatten)]
@@ -120,6 +127,9 @@ pub struct ShowArgs {
     /// Write the data alone, byte for byte
     #[arg(long, conflicts_with = "json")]
     data: bool,
+    /// Leave protobuf data as bytes, where a schema could decode it
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     show: Show,
     #[command(flatten)]
@@ -160,7 +170,7 @@ type Found = (Box<RawValue>, Record);
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
     let oldest_first = args.since.is_some() || args.from.is_some() || args.last_per_subject;
-    let found = match oldest_first {
+    let mut found = match oldest_first {
         true => first(&client, args)?,
         false => newest(&client, &args.which, args.limit)?,
     };
@@ -175,6 +185,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     if found.is_empty() {
         eprintln!("nothing recorded in {} matches", args.which.stream);
         return Ok(());
+    }
+    let mut decoder = Decoder::new(&client, args.raw);
+    for (_, record) in &mut found {
+        decoder.decode(record);
     }
     let rows = found.iter().map(|(_, record)| row(record)).collect();
     out.table(&["SEQ", "TIME (UTC)", "SUBJECT", "SOURCE", "DATA"], &[0], rows)?;
@@ -263,6 +277,7 @@ fn warn_of_damage(damaged: &[u64]) {
 fn tail(args: &TailArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
     let mut out = Out::new();
+    let mut decoder = Decoder::new(&client, args.raw);
     let mut from = match (args.from, args.since, args.newest) {
         (Some(from), ..) => Some(from),
         (None, Some(_), _) => None,
@@ -277,7 +292,7 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
     let mut connected = false;
     loop {
         let mut resumed = false;
-        match follow(&client, args, &mut from, &mut left, &mut out, &mut resumed) {
+        match follow(&client, args, &mut decoder, &mut from, &mut left, &mut out, &mut resumed) {
             Ok(()) if left == 0 => return Ok(()),
             Ok(()) => {}
             Err(Failure::Unreachable { server, cause, .. }) if connected || resumed => {
@@ -299,6 +314,7 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
 fn follow(
     client: &Client,
     args: &TailArgs,
+    decoder: &mut Decoder,
     from: &mut Option<u64>,
     left: &mut u64,
     out: &mut Out,
@@ -329,13 +345,14 @@ fn follow(
             }
             _ => continue,
         }
-        let record = Record::parse(&event.data)?;
+        let mut record = Record::parse(&event.data)?;
         *from = Some(record.seq + 1);
         if !args.which.wants(&record) {
             continue;
         }
+        decoder.decode(&mut record);
         match args.show.json {
-            true => out.document(event.data.as_bytes())?,
+            true => out.document(&record.document(event.data.as_bytes()))?,
             false => out.line(record.line(out))?,
         }
         out.flush()?;
@@ -357,13 +374,20 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
         },
     };
     let mut out = Out::new();
-    let records = records(&answer)?;
+    let mut records = records(&answer)?;
+    if !args.data {
+        let mut decoder = Decoder::new(&client, args.raw);
+        records.iter_mut().for_each(|record| decoder.decode(record));
+    }
     if args.data {
         for record in records {
             out.bytes(&record.payload())?;
         }
     } else if args.show.json {
-        out.document(&answer)?;
+        match records.as_slice() {
+            [one] if !has_page(&answer) => out.document(&one.document(&answer))?,
+            _ => out.document(&answer)?,
+        }
     } else {
         for (index, record) in records.iter().enumerate() {
             if index > 0 {
@@ -380,6 +404,10 @@ fn by_id(args: &ShowArgs) -> Request {
         .query_if("source", args.source.as_ref())
         .query_if("stream", args.stream.as_ref())
         .query_if("since", args.since)
+}
+
+fn has_page(answer: &[u8]) -> bool {
+    serde_json::from_slice::<Page>(answer).is_ok_and(|page| !page.messages.is_empty())
 }
 
 /// One message, or the several that a node found.

@@ -44,6 +44,18 @@ pub struct Record {
     /// Which delivery of this message it is.
     #[serde(default)]
     pub attempt: Option<u64>,
+    /// The payload as the schema of the subject reads it.
+    #[serde(skip)]
+    pub decoded: Option<Decoded>,
+}
+
+/// A payload, decoded.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The schema that it was decoded by.
+    pub schema: String,
+    /// What it says.
+    pub value: Value,
 }
 
 /// A page of messages, each as the node wrote it.
@@ -74,6 +86,24 @@ impl Record {
         self.event.as_ref()?.get(name)?.as_str()
     }
 
+    /// The media type that the payload is said to have; empty where none is.
+    pub fn content_type(&self) -> &str {
+        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        found.and_then(|(_, values)| values.first()).map_or("", String::as_str)
+    }
+
+    /// A JSON document of the message with what was decoded as its last members.
+    pub fn document(&self, json: &[u8]) -> Vec<u8> {
+        let mut document = json.trim_ascii_end().to_vec();
+        if let Some(Decoded { schema, value }) = &self.decoded
+            && document.pop() == Some(b'}')
+        {
+            let schema = Value::from(schema.as_str());
+            document.extend_from_slice(format!(",\"schema\":{schema},\"decoded\":{value}}}").as_bytes());
+        }
+        document
+    }
+
     /// The payload's bytes.
     pub fn payload(&self) -> Vec<u8> {
         match (&self.data, &self.data_base64) {
@@ -85,6 +115,9 @@ impl Record {
 
     /// The payload on one line.
     pub fn summary(&self) -> String {
+        if let Some(decoded) = &self.decoded {
+            return preview(&decoded.value.to_string(), PREVIEW_CHARS);
+        }
         match (&self.data, &self.data_base64) {
             (Some(text), _) => preview(text, PREVIEW_CHARS),
             (None, Some(text)) => format!("({} of bytes)", size((text.trim_end_matches('=').len() * 3 / 4) as u64)),
@@ -135,6 +168,13 @@ impl Record {
     }
 
     fn data_shown(&self, out: &mut Out) -> Result<(), Failure> {
+        if let Some(Decoded { schema, value }) = &self.decoded {
+            out.line(format!("{} by the schema {}", out.paint(Colour::Bold, "data"), safe(schema)))?;
+            for line in serde_json::to_string_pretty(value).unwrap_or_default().lines() {
+                out.line(safe(line))?;
+            }
+            return Ok(());
+        }
         let Some(text) = &self.data else {
             return match self.summary() {
                 summary if summary.is_empty() => Ok(()),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -72,7 +73,7 @@ pub struct Server {
 }
 
 impl Programs {
-    /// Starts a server on an empty folder, and waits until JetStream answers.
+    /// Starts a server on an empty folder, and waits until it takes connections.
     pub fn start(&self, kind: Kind) -> Result<Server, String> {
         self.start_with(kind, &[])
     }
@@ -83,7 +84,7 @@ impl Programs {
         let (address, arguments) = (free_address()?, arguments.to_vec());
         let child = self.spawn(kind, &folder, address, &arguments)?;
         let mut server = Server { kind, arguments, programs: self.clone(), folder, child, address };
-        server.until_ready(Instant::now())?;
+        server.until(Instant::now(), |_| Ok(()))?;
         Ok(server)
     }
 
@@ -91,7 +92,7 @@ impl Programs {
         let mut command;
         if kind == Kind::Ours {
             command = Command::new(self.tidings.as_ref().ok_or("there is no binary of ours")?);
-            command.arg("serve").args(["--http", "off", "--nats", &address.to_string(), "--data"]);
+            command.arg("serve").args(["--http", "off", "--monitor", "off", "--nats", &address.to_string(), "--data"]);
             command.arg(folder.join("data"));
         } else {
             command = self.nats_command(folder, address, kind == Kind::NatsSynced, "")?;
@@ -164,6 +165,8 @@ impl Sweeper {
             rm -rf "$2"
             "#;
         let mut command = Command::new("sh");
+        // In a group of its own: what kills the run may kill its group.
+        command.process_group(0);
         command.args(["-c", SCRIPT, "sweeper", &std::process::id().to_string()]).arg(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map(Sweeper).map_err(|error| error.to_string())
@@ -179,6 +182,10 @@ impl Drop for Sweeper {
 impl Server {
     /// Waits until the JetStream API has answered once; the time since it was begun.
     fn until_ready(&mut self, begun: Instant) -> Result<Duration, String> {
+        self.until(begun, |wire| wire.api("INFO", &Value::Null).map(drop))
+    }
+
+    fn until(&mut self, begun: Instant, ask: impl Fn(&mut Wire) -> Result<(), String>) -> Result<Duration, String> {
         let mut said = "it never listened".to_string();
         while begun.elapsed() < START_MAX {
             if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
@@ -186,8 +193,8 @@ impl Server {
             }
             if TcpStream::connect(self.address).is_ok() {
                 let wire = Wire::open(self.address).map(|wire| wire.impatient(ANSWER_MAX));
-                match wire.and_then(|mut wire| wire.api("INFO", &Value::Null)) {
-                    Ok(_) => return Ok(begun.elapsed()),
+                match wire.and_then(|mut wire| ask(&mut wire)) {
+                    Ok(()) => return Ok(begun.elapsed()),
                     Err(reason) => said = reason,
                 }
             }
