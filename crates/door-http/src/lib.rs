@@ -18,5 +18,5 @@ pub mod problem;
 pub mod serve;
 pub mod session;
 
-pub use session::schemas::{Answer as SchemaAnswer, NoSchemas, SchemaView, Schemas, no_schema};
 pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};
+pub use session::schemas::{Answer as SchemaAnswer, NoSchemas, SchemaView, Schemas, no_schema};

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Version of NATS server whose behaviour clients find here. They compare it to know what to use.
 pub const NATS_VERSION: &str = "2.15.1";
 /// Level of the JetStream API that is spoken, as `api_lvl` tells it.
-pub const API_LEVEL: u32 = 4;
+pub const API_LEVEL: u32 = 5;
 
 /// Longest control line, in bytes: NATS's own.
 pub const CONTROL_LINE_BYTES_DEFAULT: usize = 4096;

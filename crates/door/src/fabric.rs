@@ -111,6 +111,12 @@ pub trait Taker: Send + Sync {
     fn is_pressed(&self) -> bool {
         false
     }
+
+    /// Whether so much waits in it that whoever keeps messages elsewhere had better leave them there,
+    /// whether it makes progress or not.
+    fn is_laden(&self) -> bool {
+        self.is_pressed()
+    }
 }
 
 /// A listener about to join a fabric.

@@ -25,8 +25,8 @@ use journal::{
 };
 use tokio::sync::oneshot;
 
-use crate::check::{Check, Unfit};
 use crate::access::{Access, Principal, Unauthenticated};
+use crate::check::{Check, Unfit};
 use crate::deliveries::Deliveries;
 use crate::fabric::{ConnectionId, Fabric, Listener, ListenerId, NOBODY, Parcel, Quiet, Way};
 use crate::limits::Limits;
@@ -62,7 +62,7 @@ struct Shared {
 }
 
 /// A share of the bytes in flight, given back when dropped.
-struct Room {
+pub(crate) struct Room {
     in_flight: Arc<AtomicUsize>,
     bytes: usize,
 }
@@ -283,7 +283,7 @@ impl Port {
         self.0.fabric.send(to, parcel)
     }
 
-    fn admit(&self, who: &Principal, message: &mut Message) -> Result<Room, PublishError> {
+    pub(crate) fn admit(&self, who: &Principal, message: &mut Message) -> Result<Room, PublishError> {
         self.may_publish(who, &message.subject)?;
         let (size, max) = (message.payload.len(), self.0.limits.payload_bytes_max);
         if size > max {

@@ -66,6 +66,7 @@ enum Event {
     StreamDeleted(String),
     Removed(String, Option<u64>),
     Page(u64, Result<Page, ReadError>),
+    Counted(u64, Result<u64, ReadError>),
     DeadLettered(u64, Result<(), AppendError>),
     Saved(u64, Result<(), String>),
     Create(String, ConsumerConfig, Told<ConsumerInfo>),
@@ -91,6 +92,8 @@ struct Queue {
     /// Streams whose new messages were too many to be told: taken in behind `events`.
     grown: BTreeSet<Arc<str>>,
     nudged: bool,
+    /// Whether sinks that took a pause are to be asked at once.
+    asked: bool,
     stopped: bool,
     closed: bool,
 }
@@ -297,6 +300,15 @@ impl Consumers {
         self.wake.notify_one();
     }
 
+    /// See [`journal::Journal::nudge`].
+    pub fn ask_sinks(&self) {
+        let mut queue = self.queue.lock();
+        queue.asked = true;
+        queue.nudged = true;
+        drop(queue);
+        self.wake.notify_one();
+    }
+
     /// Has the thread look at the clock.
     pub fn nudge(&self) {
         self.queue.lock().nudged = true;
@@ -407,6 +419,7 @@ impl Counter {
             }
             Event::Removed(stream, seq) => self.removed(now, &stream, seq),
             Event::Page(key, result) => self.desk.handle(now, Input::Page { key, result }),
+            Event::Counted(key, result) => self.desk.handle(now, Input::Counted { key, result }),
             Event::DeadLettered(key, result) => self.desk.handle(now, Input::DeadLettered { key, result }),
             Event::Saved(key, result) => self.desk.handle(now, Input::Saved { key, result }),
             Event::Create(stream, config, done) => {
@@ -438,7 +451,10 @@ impl Counter {
                 self.desk.handle(now, Input::Unpin { ticket, stream: &stream, consumer: &consumer, group: &group });
             }
             Event::Watch(watcher) => self.watchers.push(watcher),
-            Event::Info(stream, consumer, done) => done(self.desk.info(&stream, &consumer)),
+            Event::Info(stream, consumer, done) => {
+                let ticket = self.ticket(Waiting::Consumer(done));
+                self.desk.handle(now, Input::Info { ticket, stream: &stream, consumer: &consumer });
+            }
             Event::List(stream, done) => done(self.desk.list(&stream)),
             Event::Fetch(asked, stream, consumer, fetch, sink) => {
                 self.next += 1;
@@ -498,7 +514,8 @@ impl Counter {
 
     fn ask_sinks(&mut self, now: Moment) {
         let due = |asked: (Instant, Moment), every| asked.0.elapsed() >= every || now.since(asked.1) >= every;
-        if due(self.asked_held, HELD_EVERY) {
+        let asked = std::mem::take(&mut self.way.queue.lock().asked);
+        if asked || due(self.asked_held, HELD_EVERY) {
             self.asked_held = (Instant::now(), now);
             for request in self.desk.held() {
                 match self.sinks.get_mut(&request).map(|sink| sink.ready()) {
@@ -575,6 +592,9 @@ impl Counter {
         let (stream, way) = (stream.clone(), self.way.clone());
         let taken = self.parts.pool.submit(Box::new(move |reader| {
             let result = match what {
+                What::Count { filters, from, upto } => {
+                    return way.tell(Event::Counted(key, reader.count(&stream, &filters, from, upto)));
+                }
                 What::Next(read) => reader.page(&stream, &read),
                 What::Seqs(seqs) => each(reader, &stream, seqs.iter().map(|seq| reader.get(&stream, *seq))),
                 What::Last(patterns) => {

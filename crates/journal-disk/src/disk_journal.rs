@@ -290,6 +290,10 @@ impl Journal for DiskJournal {
         self.consumers.acknowledge(token, ack, synced, done);
     }
 
+    fn nudge(&self) {
+        self.consumers.ask_sinks();
+    }
+
     fn health(&self) -> Health {
         let (status, waiting, oldest) = self.inbox.health();
         let found: u64 = self.reader.damaged();

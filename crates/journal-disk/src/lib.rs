@@ -6,6 +6,7 @@ mod catalog;
 mod checkpoint;
 mod consumers;
 mod core;
+mod count;
 mod cursor;
 mod directory;
 pub mod disk;

@@ -369,10 +369,8 @@ impl Journal for Local {
     }
 
     fn consumer_info(&self, stream: &str, consumer: &str) -> Answer<Result<ConsumerInfo, ConsumerError>> {
-        ready(self.shared.with(|state, now| {
-            state.forget_removed(now, stream);
-            state.consumers.info(stream, consumer)
-        }))
+        self.shared.with(|state, now| state.forget_removed(now, stream));
+        self.shared.on_consumers(|consumers, now, done| consumers.describe(now, stream, consumer, done))
     }
 
     fn consumers(&self, stream: &str) -> Answer<Result<Vec<ConsumerInfo>, ConsumerError>> {
@@ -426,6 +424,10 @@ impl Journal for Local {
                 state.consumers.acknowledge(now, token, ack, synced, done);
             }
         });
+    }
+
+    fn nudge(&self) {
+        self.shared.with(|state, now| state.consumers.nudge(now, &mut state.calls));
     }
 
     fn health(&self) -> Health {

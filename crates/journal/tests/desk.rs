@@ -179,6 +179,7 @@ impl World {
                 let found = some.iter().filter_map(|seq| self.memory.get(stream, *seq).ok()).collect();
                 Ok(Page { next, ..page(found) })
             }
+            What::Count { .. } => Err(ReadError::NoMessage),
             What::Last(patterns) => {
                 Ok(page(patterns.iter().filter_map(|pattern| self.memory.last(stream, pattern).ok()).collect()))
             }

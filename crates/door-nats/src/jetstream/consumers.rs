@@ -113,6 +113,10 @@ impl JetStream {
     ) -> Result<ConsumerInfo, ApiError> {
         let before = of_journal(&old.config);
         form.name.clone_from(&before.name);
+        // Who changes a durable consumer need not say again that it is one.
+        if form.durable_name.is_empty() {
+            form.durable_name.clone_from(&before.durable_name);
+        }
         let config = to_journal(&form, &before.name)?;
         // Compared as they are told: what another door left open is what is filled in here.
         let told = of_journal(&config);
@@ -270,7 +274,6 @@ impl JetStream {
             num_redelivered: info.redelivered,
             num_waiting: info.waiting,
             num_pending: info.pending,
-            cluster: self.cluster(),
             paused: until.is_some(),
             pause_remaining: until.map_or(0, |until| nanos_between(until, now)),
             ts: Time(Some(now)),

@@ -21,6 +21,8 @@ pub(super) struct Delivering {
     pub(super) posts: Posts,
     pub(super) timers: Arc<Timers>,
     pub(super) ignored: Ignored,
+    /// Pushes that begin once it is told that they were declared.
+    declared: Mutex<Vec<Arc<Post>>>,
     /// Pushes that nobody listens to.
     asleep: Mutex<Vec<Weak<Post>>>,
     /// How many they are.
@@ -47,6 +49,7 @@ impl Delivering {
             posts: Posts::default(),
             timers: Arc::default(),
             ignored: Ignored::default(),
+            declared: Mutex::default(),
             asleep: Mutex::default(),
             sleepers: AtomicUsize::new(0),
             joined: Notify::new(),
@@ -84,12 +87,34 @@ impl Delivering {
 
     /// Takes in a consumer as it was declared, and starts its push.
     pub(super) fn learn(self: &Arc<Self>, info: &ConsumerInfo, captured: &[Pattern]) -> Arc<Post> {
+        let post = self.take_in(info, captured);
+        self.push(&post);
+        post
+    }
+
+    /// As [`Delivering::learn`], but its push begins with [`Delivering::begin_declared`].
+    pub(super) fn declare(&self, info: &ConsumerInfo, captured: &[Pattern]) {
+        let post = self.take_in(info, captured);
+        if post.pushing.is_some() {
+            self.declared.lock().push(post);
+        }
+    }
+
+    /// Starts the pushes that were declared: behind the answers that say so, so that no message
+    /// comes before its consumer's name is known.
+    pub(super) fn begin_declared(self: &Arc<Self>) {
+        let declared = std::mem::take(&mut *self.declared.lock());
+        for post in &declared {
+            self.push(post);
+        }
+    }
+
+    fn take_in(&self, info: &ConsumerInfo, captured: &[Pattern]) -> Arc<Post> {
         let (post, ended) = self.posts.learn(info, captured);
         if let Some(pushing) = ended.as_ref().and_then(|ended| ended.pushing.as_ref()) {
             pushing.end();
             self.port.journal().nudge();
         }
-        self.push(&post);
         post
     }
 
@@ -142,9 +167,10 @@ impl JetStream {
         Some(self.delivering.learn(&info, &captured))
     }
 
-    /// Whether anybody is pushed to.
+    /// Whether anybody listens to what a consumer pushes.
     pub(super) fn push_bound(&self, stream: &str, consumer: &str) -> bool {
         let post = self.delivering.posts.get(&format!("{stream}.{consumer}"));
-        post.and_then(|post| post.pushing.as_ref().map(super::push::Pushing::is_running)).unwrap_or_default()
+        let push = post.as_ref().and_then(|post| post.shape.push.as_ref());
+        push.is_some_and(|push| push.is_bound(&**self.port.fabric()))
     }
 }

@@ -112,7 +112,7 @@ impl JetStream {
     /// Takes in what a consumer is declared as, and has its push begin or change.
     async fn consumer_declared(&self, info: &ConsumerInfo) {
         if let Ok(stream) = self.port.journal().stream_info(&info.stream).await {
-            self.delivering.learn(info, &stream.config.subjects);
+            self.delivering.declare(info, &stream.config.subjects);
         }
     }
 
@@ -135,6 +135,7 @@ impl JetStream {
             return self.next(&who, &request).await;
         }
         self.dispatch(&who, &request).await;
+        self.delivering.begin_declared();
     }
 
     /// Takes an acknowledgement. `reply`: where the answer to a double acknowledgement goes.

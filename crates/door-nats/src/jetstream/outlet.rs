@@ -14,8 +14,8 @@ use std::sync::Arc;
 use door::{Fabric, NOBODY, Parcel, Taker, Way};
 use journal::Delivery;
 
-/// Bytes sent between two looks at whether the receiver is pressed.
-const PRESSURE_EVERY: usize = 32 * 1024;
+/// Bytes sent between two looks at whether the receiver is laden.
+const LOOK_EVERY: usize = 32 * 1024;
 /// What a header block has around it on the wire, and NATS counts: `NATS/1.0` and two line ends.
 const HEADERS_FRAME: usize = 12;
 
@@ -28,6 +28,17 @@ pub(super) enum Receivers {
     Direct,
     /// Members of queue groups.
     Groups,
+}
+
+impl Receivers {
+    /// Whether a way leads to any.
+    pub(super) fn are_on(self, way: &Way) -> bool {
+        match self {
+            Receivers::Any => !way.is_empty(),
+            Receivers::Direct => !way.direct.is_empty(),
+            Receivers::Groups => !way.groups.is_empty(),
+        }
+    }
 }
 
 /// What became of an offer.
@@ -71,7 +82,7 @@ impl Outlet {
             reply,
             prefix: acknowledged.len(),
             headers: Vec::new(),
-            unlooked: PRESSURE_EVERY,
+            unlooked: LOOK_EVERY,
         }
     }
 
@@ -85,11 +96,7 @@ impl Outlet {
         if !self.fabric.is_current(&self.way) {
             self.way = self.fabric.way(&self.to);
         }
-        match self.receivers {
-            Receivers::Any => !self.way.is_empty(),
-            Receivers::Direct => !self.way.direct.is_empty(),
-            Receivers::Groups => !self.way.groups.is_empty(),
-        }
+        self.receivers.are_on(&self.way)
     }
 
     /// Makes ready what goes with a delivery; bytes of the whole, as NATS counts them.
@@ -159,13 +166,13 @@ impl Outlet {
         }
     }
 
-    /// The receiver that is pressed, if one is. Looks now and then.
-    pub(super) fn pressed(&mut self) -> Option<Arc<dyn Taker>> {
-        if self.unlooked < PRESSURE_EVERY {
+    /// The receiver that is laden, if one is. Looks now and then.
+    pub(super) fn laden(&mut self) -> Option<Arc<dyn Taker>> {
+        if self.unlooked < LOOK_EVERY {
             return None;
         }
         self.unlooked = 0;
         let hops = self.way.direct.iter().chain(self.way.groups.iter().flatten());
-        hops.map(|hop| &hop.taker).find(|taker| taker.is_pressed()).map(Arc::clone)
+        hops.map(|hop| &hop.taker).find(|taker| taker.is_laden()).map(Arc::clone)
     }
 }

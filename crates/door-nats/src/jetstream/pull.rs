@@ -146,7 +146,7 @@ pub(super) fn heartbeat((order, seq): (u64, u64)) -> String {
     format!("Nats-Last-Consumer: {order}\r\nNats-Last-Stream: {seq}\r\n")
 }
 
-/// Waits for a pressed receiver in the place of a sink that paused, and then has the journal go on.
+/// Waits for a laden receiver in the place of a sink that paused, and then has the journal go on.
 pub(super) struct Relief {
     pub(super) taker: Arc<dyn Taker>,
     pub(super) journal: Arc<dyn Journal>,
@@ -167,7 +167,7 @@ impl Relief {
 
 impl Timed for Relief {
     fn due(self: Arc<Self>, now: Instant) -> Option<Instant> {
-        if self.taker.is_pressed() {
+        if self.taker.is_laden() {
             return Some(now + Relief::EVERY);
         }
         self.journal.nudge();
@@ -188,7 +188,7 @@ struct Pull {
     deadline: Option<Instant>,
     no_wait: bool,
     pulse: Option<Arc<Pulse>>,
-    /// Where it paused for a pressed receiver.
+    /// Where it paused for a laden receiver.
     relief: Option<Arc<Relief>>,
     timers: Arc<Timers>,
     journal: Arc<dyn Journal>,
@@ -254,7 +254,7 @@ impl Sink for Pull {
             self.over = true;
             return Want::Pause;
         }
-        match self.outlet.pressed().filter(|_| self.left > 0) {
+        match self.outlet.laden().filter(|_| self.left > 0) {
             None => Want::More,
             Some(taker) => {
                 self.relief = Some(Relief::wait(taker, &self.journal, &self.timers));
@@ -267,7 +267,7 @@ impl Sink for Pull {
         if self.over || !self.outlet.is_wanted() {
             return None;
         }
-        if self.relief.as_ref().is_some_and(|relief| relief.taker.is_pressed()) {
+        if self.relief.as_ref().is_some_and(|relief| relief.taker.is_laden()) {
             return Some(false);
         }
         self.relief = None;

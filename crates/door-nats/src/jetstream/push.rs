@@ -5,7 +5,7 @@
 //!   dormant ───────────────────────────▶ running ─────────────────▶ dormant
 //!                                          │ ▲
 //!                window full, receiver     ▼ │   answered, relieved,
-//!                pressed, too fast       standing  its time has come
+//!                laden, too fast        standing  its time has come
 //! ```
 //!
 //! A push is one fetch of the journal's without end. A dormant one costs a look when somebody starts
@@ -19,7 +19,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use door::Parcel;
+use door::{Fabric, Parcel};
 use event::Moment;
 use journal::{ConsumerConfig, Delivery, Fetch, FetchEnd, Sink, Want};
 use parking_lot::Mutex;
@@ -64,6 +64,11 @@ impl Push {
 
     fn receivers(&self) -> Receivers {
         if self.deliver_group.is_empty() { Receivers::Direct } else { Receivers::Groups }
+    }
+
+    /// Whether anybody listens.
+    pub(super) fn is_bound(&self, fabric: &dyn Fabric) -> bool {
+        self.receivers().are_on(&fabric.way(&self.deliver_subject))
     }
 }
 
@@ -110,11 +115,6 @@ impl Pushing {
     /// Ends it for good.
     pub(super) fn end(&self) {
         self.lane.lock().over = true;
-    }
-
-    /// Whether it is at work.
-    pub(super) fn is_running(&self) -> bool {
-        self.lane.lock().running
     }
 }
 
@@ -252,7 +252,7 @@ impl Run {
                 want = Want::Pause;
             }
         }
-        if let Some(taker) = outlet.pressed() {
+        if let Some(taker) = outlet.laden() {
             let Delivering { port, timers, .. } = &*self.delivering;
             lane.relief = Some(Relief::wait(taker, port.journal(), timers));
             want = Want::Pause;
@@ -266,7 +266,7 @@ impl Run {
         if !outlet.is_wanted() {
             return None;
         }
-        if relief.as_ref().is_some_and(|relief| relief.taker.is_pressed()) {
+        if relief.as_ref().is_some_and(|relief| relief.taker.is_laden()) {
             return Some(false);
         }
         *relief = None;

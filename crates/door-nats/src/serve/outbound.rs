@@ -160,6 +160,11 @@ impl Outbound {
             && self.nanos().saturating_sub(self.progress.load(Ordering::Relaxed)) < PROGRESS_NANOS
     }
 
+    /// Whether much waits.
+    pub(crate) fn is_laden(&self) -> bool {
+        self.waiting() > PRESSED_BYTES
+    }
+
     fn nanos(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

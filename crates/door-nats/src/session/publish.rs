@@ -74,7 +74,9 @@ impl Session {
         }
         let Some(kept) = self.kept(publish.subject) else {
             self.messages += 1;
-            if self.connect.pedantic || std::str::from_utf8(publish.subject).is_err() {
+            if self.asked_by_pattern(&publish) {
+                self.agree();
+            } else if self.connect.pedantic || std::str::from_utf8(publish.subject).is_err() {
                 self.complain("Invalid Publish Subject");
             } else {
                 self.agree();
@@ -111,6 +113,25 @@ impl Session {
         };
         let parcel = Parcel { subject: kept.subject.as_str(), reply, status, headers, payload: publish.payload };
         self.carry(&kept, &parcel)
+    }
+
+    /// Takes a request whose subject holds a wildcard, as a consumer's filter in it may; whether it is one.
+    fn asked_by_pattern(&mut self, publish: &Publish<'_>) -> bool {
+        let texts = (std::str::from_utf8(publish.subject), std::str::from_utf8(publish.reply));
+        let (Ok(subject), Ok(reply), Some(admitted)) = (texts.0, texts.1, &self.admitted) else {
+            return false;
+        };
+        let enabled = self.shared.options.jetstream.enabled;
+        if !enabled || !subject.starts_with(API) || !admitted.who.may_publish(subject) {
+            return false;
+        }
+        let parcel = Parcel { reply, ..Parcel::new(subject, publish.payload) };
+        let Some(request) = asked(&parcel) else {
+            return false;
+        };
+        let request = (admitted.api.clone(), request);
+        self.hand(request);
+        true
     }
 
     /// Acknowledgements go to the journal and nowhere else: each has a subject of its own, for which

@@ -75,4 +75,8 @@ impl Taker for Subscriber {
     fn is_pressed(&self) -> bool {
         self.out.is_pressed()
     }
+
+    fn is_laden(&self) -> bool {
+        self.out.is_laden()
+    }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use event::{Moment, Wanted};
 
 use crate::config::Retention;
-use crate::consumer::{AckPolicy, ConsumerConfig, ConsumerInfo, ConsumerStart, FetchEnd};
+use crate::consumer::{AckPolicy, ConsumerConfig, ConsumerStart, FetchEnd};
 use crate::error::{ConsumerError, FetchError, QueueError, ReadError};
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::news::{JournalEvent, Unpinned};
@@ -98,8 +98,7 @@ impl Desk {
                 return Err(ConsumerError::Exists(config.name));
             }
             // As durable as the first answer was.
-            let info = self.info(stream, &config.name)?;
-            self.answer(now, id, ticket, info);
+            self.answer_info(now, id, ticket);
             return Ok(());
         }
         self.check_queue(room, &config, true)?;
@@ -349,6 +348,10 @@ impl Desk {
             let error = not_found(&consumer.stream, &consumer.name);
             self.outbox.reply(ticket, Reply::Consumer(Err(error)));
         }
+        for (ticket, _) in core::mem::take(&mut consumer.askers) {
+            let error = not_found(&consumer.stream, &consumer.name);
+            self.outbox.reply(ticket, Reply::Consumer(Err(error)));
+        }
         if consumer.opening.is_none() {
             let (stream, consumer) = (consumer.stream.clone(), consumer.name.clone());
             self.outbox.tell(JournalEvent::ConsumerDeleted { stream, consumer });
@@ -371,18 +374,36 @@ impl Desk {
         }
     }
 
+    /// Answers how a consumer stands.
+    pub(super) fn describe(&mut self, now: Moment, ticket: Ticket, stream: &str, name: &str) {
+        match self.found(stream, name) {
+            Ok(id) => self.answer_counted(now, id, ticket, false),
+            Err(error) => self.outbox.reply(ticket, Reply::Consumer(Err(error))),
+        }
+    }
+
     fn answer_info(&mut self, now: Moment, id: u64, ticket: Ticket) {
+        self.answer_counted(now, id, ticket, true);
+    }
+
+    /// Answers how a consumer stands once that is counted; and where `saved`, when it is durable.
+    fn answer_counted(&mut self, now: Moment, id: u64, ticket: Ticket, saved: bool) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let last = self.rooms.get(&consumer.stream).map_or(0, |room| room.last);
+        if consumer.opening.is_none() && consumer.uncounted(last) {
+            consumer.askers.push((ticket, saved));
+            return consumer.count_all(last, &mut self.outbox);
+        }
+        self.answer_now(now, id, ticket, saved);
+    }
+
+    pub(super) fn answer_now(&mut self, now: Moment, id: u64, ticket: Ticket, saved: bool) {
         let Some(consumer) = self.consumers.get(&id) else { return };
         let range = self.rooms.get(&consumer.stream).map_or((1, 0), |room| (room.first, room.last));
         let info = consumer.info(range.0, range.1);
-        self.answer(now, id, ticket, info);
-    }
-
-    /// Answers a declaration: where it is durable, when it is.
-    fn answer(&mut self, now: Moment, id: u64, ticket: Ticket, info: ConsumerInfo) {
-        let durable = info.config.kept();
+        let kept = saved && info.config.kept();
         let told = Reply::Consumer(Ok(info));
-        if durable {
+        if kept {
             self.settle(now, id);
             self.waiting.push((ticket, told));
         } else {

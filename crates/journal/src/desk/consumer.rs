@@ -11,6 +11,7 @@
 mod burying;
 mod pins;
 mod reading;
+mod tally;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -34,6 +35,7 @@ use super::{Key, Ticket, dead};
 pub(super) use burying::Dying;
 use pins::Pin;
 use reading::Next;
+use tally::{Asked, Tally};
 
 /// Changed flights after which a change is saved without delay: bounds the change's size to about 100 KiB.
 const TOUCHED_MAX: usize = 8 * 1024;
@@ -84,6 +86,11 @@ pub(super) struct Consumer {
     dying_read: Option<(Key, Vec<u64>)>,
     at_end: bool,
     watching: bool,
+    /// What lies behind the cursor, as far as that is known.
+    tally: Option<Tally>,
+    asked: Option<Asked>,
+    /// Verbs that wait for a count, and whether they wait for a save then.
+    pub(super) askers: Vec<(Ticket, bool)>,
     /// Positions that it is done with, for the stream's retention; with their subjects under
     /// [`Retention::Interest`].
     pub(super) done: Vec<(u64, Option<Subject>)>,
@@ -146,6 +153,9 @@ impl Consumer {
             dying_read: None,
             at_end: false,
             watching: false,
+            tally: None,
+            asked: None,
+            askers: Vec::new(),
             done: Vec::new(),
             touched: Vec::new(),
             changed: true,
@@ -206,11 +216,6 @@ impl Consumer {
         }
     }
 
-    pub(super) fn pending(&self, first: u64, last: u64) -> u64 {
-        let behind = if self.at_end { 0 } else { (last + 1).saturating_sub(self.cursor.max(first)) };
-        (self.ahead.len() + self.firsts.len()) as u64 + behind
-    }
-
     pub(super) fn wants(&self, subject: &str) -> bool {
         self.config.filters.is_empty() || self.config.filters.iter().any(|filter| filter.matches(subject))
     }
@@ -267,11 +272,15 @@ impl Consumer {
         if self.at_end && self.ahead.is_empty() && self.next_read.is_none() {
             self.cursor = self.cursor.max(seq);
         }
+        if self.at_end && self.next_read.is_none() {
+            self.tally_none();
+        }
         self.unwatch(watching);
     }
 
     fn watch(&mut self, watching: &mut Wanted<u64>) {
         self.at_end = true;
+        self.tally_none();
         self.listen(watching);
     }
 
@@ -315,12 +324,14 @@ impl Consumer {
             self.firsts.push_front(seq);
         } else {
             self.cursor = seq;
+            self.shift_tally(1);
         }
     }
 
     /// Forgets all deliveries, and goes on from a position.
     pub(super) fn restart(&mut self, now: Moment, seq: u64) {
         self.rewind();
+        self.forget_tally();
         self.flights = Flights::default();
         self.dying.clear();
         self.back.clear();
@@ -369,6 +380,7 @@ impl Consumer {
     /// Takes other filters, from behind the last position that it delivered on.
     pub(super) fn refilter(&mut self) {
         self.rewind();
+        self.forget_tally();
         self.cursor = self.origin.max(self.delivered + 1);
     }
 
@@ -382,6 +394,7 @@ impl Consumer {
         self.firsts.retain(|seq| *seq >= first);
         if self.cursor < first {
             (self.cursor, self.changed) = (first, true);
+            self.forget_tally();
         }
         if let Some(last) = first.checked_sub(1) {
             self.flights.up_to(last).into_iter().for_each(|seq| self.finish(seq));
@@ -391,6 +404,9 @@ impl Consumer {
     /// The message at a position is gone.
     pub(super) fn removed_one(&mut self, seq: u64) {
         self.ahead.retain(|stored| stored.seq != seq);
+        if seq >= self.cursor {
+            self.removed_ahead();
+        }
         self.back.retain(|stored| stored.seq != seq);
         self.spent.remove(&seq);
         self.finish(seq);
@@ -399,6 +415,7 @@ impl Consumer {
     /// Messages are gone, nobody knows which.
     pub(super) fn removed_some(&mut self) {
         self.rewind();
+        self.forget_tally();
         self.back.clear();
     }
 
@@ -406,6 +423,7 @@ impl Consumer {
     pub(super) fn truncated(&mut self, last: u64) {
         // One that starts at a position waits for it.
         let last = if matches!(self.config.start, ConsumerStart::Seq(_)) { last.max(self.origin - 1) } else { last };
+        self.forget_tally();
         if self.cursor > last + 1 {
             (self.cursor, self.changed) = (last + 1, true);
             (self.delivered, self.until) = (self.delivered.min(last), self.until.min(last));
@@ -491,6 +509,9 @@ impl Consumer {
     /// A delivery was not taken: as if it had not been made.
     pub(super) fn untaken(&mut self, token: &AckToken) {
         let seq = token.seq;
+        if token.order == self.order {
+            (self.order, self.changed) = (self.order.saturating_sub(1), true);
+        }
         if self.config.ack == AckPolicy::None {
             self.rewind();
             if self.position() > seq {
@@ -637,7 +658,7 @@ impl Consumer {
                 return false;
             }
         };
-        let again = match self.next(first, outbox) {
+        let again = match self.next(first, last, outbox) {
             Next::Reading => return false,
             Next::Nothing => {
                 self.end_impatient(now, outbox);

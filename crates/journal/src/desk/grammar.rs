@@ -94,6 +94,15 @@ pub enum Input<'a> {
         /// Until when; `None` resumes.
         until: Option<Moment>,
     },
+    /// [`Journal::consumer_info`](crate::Journal::consumer_info). Answered with [`Reply::Consumer`].
+    Info {
+        /// Completes the verb.
+        ticket: Ticket,
+        /// The stream.
+        stream: &'a str,
+        /// The consumer.
+        consumer: &'a str,
+    },
     /// [`Journal::consumer_reset`](crate::Journal::consumer_reset). Answered with [`Reply::Consumer`].
     Reset {
         /// Completes the verb.
@@ -161,6 +170,13 @@ pub enum Input<'a> {
         key: Key,
         /// What was found.
         result: Result<Page, ReadError>,
+    },
+    /// Answers [`Output::Read`] of [`What::Count`].
+    Counted {
+        /// Of the read.
+        key: Key,
+        /// How many there are.
+        result: Result<u64, ReadError>,
     },
     /// Answers [`Output::DeadLetter`].
     DeadLettered {
@@ -263,6 +279,16 @@ pub enum What {
     Next(Read),
     /// The messages at these positions, as far as they are there, in order.
     Seqs(Vec<u64>),
+    /// How many messages there are from a position up to and with another, that one of these patterns
+    /// matches; of all, where there are none. Answered with [`Input::Counted`].
+    Count {
+        /// The patterns.
+        filters: Vec<Pattern>,
+        /// The first position.
+        from: u64,
+        /// The last position.
+        upto: u64,
+    },
     /// The last message that each of these patterns matches, as far as there is one, in any order.
     Last(Vec<Pattern>),
 }
@@ -271,7 +297,7 @@ pub enum What {
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and the large one is rare")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Of a declaration, a pause or a reset.
+    /// Of a declaration, a pause, a reset, or a question how it stands.
     Consumer(Result<ConsumerInfo, ConsumerError>),
     /// Of a deletion, or an unpinning.
     Unit(Result<(), ConsumerError>),

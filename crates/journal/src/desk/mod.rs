@@ -170,6 +170,8 @@ impl Desk {
             Input::Update { ticket, stream, config } => self.update(now, ticket, stream, config),
             Input::Delete { ticket, stream, consumer } => self.delete(now, ticket, stream, consumer),
             Input::Pause { ticket, stream, consumer, until } => self.pause(now, ticket, stream, consumer, until),
+            Input::Info { ticket, stream, consumer } => self.describe(now, ticket, stream, consumer),
+            Input::Counted { key, result } => self.counted(now, key, &result),
             Input::Reset { ticket, stream, consumer, to } => self.reset(now, ticket, stream, consumer, to),
             Input::Unpin { ticket, stream, consumer, group } => self.unpin(now, ticket, stream, consumer, group),
             Input::Fetch { request, stream, consumer, fetch } => self.fetch(now, request, stream, consumer, &fetch),
@@ -216,7 +218,7 @@ impl Desk {
         self.rooms.get(stream).map_or(0, |room| room.consumers.len() as u64)
     }
 
-    /// One consumer.
+    /// One consumer. What is pending is at most what it says; [`Input::Info`] has it counted.
     ///
     /// # Errors
     /// [`ConsumerError::NoStream`] or [`ConsumerError::NotFound`].
@@ -332,7 +334,14 @@ impl Desk {
         if let Aim::Sweep = aim {
             return self.swept(now, &stream, key, result);
         }
-        let (Aim::Open(id) | Aim::Next(id) | Aim::Back(id) | Aim::Dying(id)) = aim else { return };
+        let (Aim::Open(id) | Aim::Next(id) | Aim::Back(id) | Aim::Dying(id)) = aim else {
+            // A count that the rim could not make.
+            let error = result.err().unwrap_or(ReadError::NoMessage);
+            if let Aim::Count(id) = aim {
+                self.counted_of(now, id, key, &Err(error));
+            }
+            return;
+        };
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         match aim {
             Aim::Open(_) => return self.opened_at(now, id, result),
@@ -342,6 +351,24 @@ impl Desk {
             }
             Aim::Back(_) => consumer.back_page(key, result, &mut self.outbox),
             _ => consumer.dying_page(now, key, result, &mut self.outbox),
+        }
+        self.after(now, id);
+    }
+
+    fn counted(&mut self, now: Moment, key: Key, result: &Result<u64, ReadError>) {
+        if let Some((_, Aim::Count(id))) = self.outbox.take_read(key) {
+            self.counted_of(now, id, key, result);
+        }
+    }
+
+    fn counted_of(&mut self, now: Moment, id: u64, key: Key, result: &Result<u64, ReadError>) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        consumer.counted(key, result);
+        if consumer.is_asked() {
+            return;
+        }
+        for (ticket, saved) in core::mem::take(&mut consumer.askers) {
+            self.answer_now(now, id, ticket, saved);
         }
         self.after(now, id);
     }

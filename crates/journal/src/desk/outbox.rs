@@ -24,6 +24,8 @@ pub(super) enum Aim {
     Back(u64),
     /// To make dead letters.
     Dying(u64),
+    /// To know how many are left.
+    Count(u64),
     /// To find what nobody waits for any more.
     Sweep,
 }

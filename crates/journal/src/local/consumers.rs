@@ -11,7 +11,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use event::{Moment, Subject};
+use event::{Moment, Pattern, Subject};
 
 use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Delivery, Fetch, FetchEnd, Sink, Want};
 use crate::contract::{Answer, Done, answer};
@@ -19,7 +19,8 @@ use crate::desk::{Desk, Input, Output, Removed, Reply, Request, What, dead_strea
 use crate::error::{AckError, AppendError, ConsumerError, FetchError, ReadError};
 use crate::memory::Memory;
 use crate::news::{JournalEvent, Streams, Watcher};
-use crate::stream::{Append, Page, Receipt, StreamInfo};
+use crate::limits::PAGE_MESSAGES_MAX;
+use crate::stream::{Append, Page, Read, Receipt, Start, StreamInfo};
 
 use super::{CLOSED, Call, Readers, Shared};
 
@@ -112,6 +113,12 @@ impl Consumers {
         self.desk.count(stream)
     }
 
+    /// Asks the sinks now, as far as none is out.
+    pub(super) fn nudge(&mut self, now: Moment, calls: &mut VecDeque<Call>) {
+        self.probe_at = Moment::EPOCH;
+        self.tick(now, calls);
+    }
+
     pub(super) fn tick(&mut self, now: Moment, calls: &mut VecDeque<Call>) {
         self.desk.handle(now, Input::Tick);
         if now < self.probe_at || self.out > 0 {
@@ -145,6 +152,10 @@ impl Consumers {
         while self.out == 0 {
             let Some(output) = self.desk.poll(now) else { return };
             match output {
+                Output::Read { key, stream, what: What::Count { filters, from, upto } } => {
+                    let result = count(memory, &stream, &filters, from, upto);
+                    self.desk.handle(now, Input::Counted { key, result });
+                }
                 Output::Read { key, stream, what } => {
                     let result = read(memory, &stream, what);
                     self.desk.handle(now, Input::Page { key, result });
@@ -294,6 +305,11 @@ impl Consumers {
         self.watchers.push(Arc::new(watcher));
     }
 
+    pub(super) fn describe(&mut self, now: Moment, stream: &str, consumer: &str, done: Done<Told<ConsumerInfo>>) {
+        let ticket = self.ticket(Waiter::Consumer(done));
+        self.desk.handle(now, Input::Info { ticket, stream, consumer });
+    }
+
     pub(super) fn info(&self, stream: &str, consumer: &str) -> Told<ConsumerInfo> {
         self.desk.info(stream, consumer)
     }
@@ -325,11 +341,26 @@ impl Consumers {
     }
 }
 
+fn count(memory: &Memory, stream: &str, filters: &[Pattern], from: u64, upto: u64) -> Result<u64, ReadError> {
+    let mut read = Read { filters: filters.to_vec(), ..Read::from(from, PAGE_MESSAGES_MAX) };
+    let mut count = 0;
+    loop {
+        let page = memory.read(stream, &read)?;
+        count += page.messages.iter().filter(|stored| stored.seq <= upto).count() as u64;
+        if page.next > upto.min(page.last) {
+            return Ok(count);
+        }
+        read.start = Start::Seq(page.next);
+    }
+}
+
 fn read(memory: &Memory, stream: &str, what: What) -> Result<Page, ReadError> {
     let gathered = |messages| Page { messages, next: u64::MAX, last: 0, damaged: Vec::new() };
     match what {
         What::Next(read) => memory.read(stream, &read),
         What::Seqs(seqs) => Ok(gathered(seqs.iter().filter_map(|seq| memory.get(stream, *seq).ok()).collect())),
+        // Answered elsewhere.
+        What::Count { .. } => Ok(gathered(Vec::new())),
         What::Last(patterns) => {
             Ok(gathered(patterns.iter().filter_map(|pattern| memory.last(stream, pattern).ok()).collect()))
         }

@@ -32,6 +32,14 @@ pub trait Bench {
     fn durable(&self) -> bool;
     /// Closes and opens it; where `crash`, without closing.
     fn reopen(&mut self, crash: bool);
+    /// Why this engine cannot show what a story tells. Asked before the story, by its name.
+    fn cannot(&mut self, _story: &str) -> Option<&'static str> {
+        None
+    }
+    /// Whether a stream's bytes are counted as [`Message::size`], and not as they are stored.
+    fn counts_sizes(&self) -> bool {
+        true
+    }
 }
 
 /// Turns of [`Bench::idle`] after which what was waited for will not come.
@@ -108,6 +116,11 @@ impl Table {
     /// The bench.
     pub fn bench(&mut self) -> &mut dyn Bench {
         &mut *self.bench
+    }
+
+    /// Whether the engine can show what a story tells.
+    pub fn can(&mut self, story: &str) -> bool {
+        self.bench.cannot(story).is_none()
     }
 
     /// Waits for an answer.

@@ -137,7 +137,8 @@ pub fn retention_by_count_keeps_the_newest(table: &mut Table) {
     table.until_seqs("S", &[3, 4, 5]);
     let info = table.journal().stream_info("S");
     let state = table.wait(info).expect("info").state;
-    assert_eq!((state.messages, state.first, state.last, state.bytes), (3, 3, 5, 12));
+    assert_eq!((state.messages, state.first, state.last), (3, 3, 5));
+    assert!(state.bytes == 12 || !table.bench().counts_sizes(), "{state:?}");
 }
 
 /// By bytes: each message here has 10.

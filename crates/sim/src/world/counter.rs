@@ -421,6 +421,7 @@ fn read(engine: &Engine, stream: &str, what: &What) -> Result<Page, ReadError> {
             _ => Err(ReadError::NotFound(stream.to_string())),
         },
         What::Seqs(seqs) => each(&mut seqs.iter().map(|seq| engine.ask(&Ask::Get(stream.to_string(), *seq)))),
+        What::Count { .. } => Err(ReadError::NoMessage),
         What::Last(patterns) => {
             each(&mut patterns.iter().map(|pattern| engine.ask(&Ask::Last(stream.to_string(), pattern.clone()))))
         }

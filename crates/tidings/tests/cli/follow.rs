@@ -108,7 +108,7 @@ fn following_is_taken_up_again_where_it_was_cut() {
         };
         Reply { status: 200, headers: vec![("content-type", "text/event-stream".into())], body }
     });
-    let ran = stub.run(&["event", "tail", "--count", "4", "--json"], "");
+    let ran = stub.run(&["event", "tail", "--count", "4", "--json", "--raw"], "");
     let seqs: Vec<u64> = ran
         .expect(0)
         .out

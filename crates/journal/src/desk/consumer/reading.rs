@@ -27,7 +27,7 @@ pub(super) enum Next {
 
 impl Consumer {
     /// Finds out what is next, and asks for what that needs.
-    pub(super) fn next(&mut self, first: u64, outbox: &mut Outbox) -> Next {
+    pub(super) fn next(&mut self, first: u64, last: u64, outbox: &mut Outbox) -> Next {
         while self.back.front().is_some_and(|stored| !self.flights.is_again(stored.seq)) {
             self.back.pop_front();
         }
@@ -52,18 +52,24 @@ impl Consumer {
             return Next::Nothing;
         }
         if self.ahead.len() > 1 || (self.at_end && !self.ahead.is_empty()) {
+            if !self.is_counted() && self.cursor <= last {
+                if self.asked.is_none() {
+                    self.count_all(last, outbox);
+                }
+                return Next::Reading;
+            }
             return Next::New;
         }
         if self.at_end {
             return Next::Nothing;
         }
         if self.next_read.is_none() {
-            self.read_next(first, free, outbox);
+            self.read_next(first, last, free, outbox);
         }
         Next::Reading
     }
 
-    pub(super) fn read_next(&mut self, first: u64, free: u64, outbox: &mut Outbox) {
+    pub(super) fn read_next(&mut self, first: u64, last: u64, free: u64, outbox: &mut Outbox) {
         if self.ahead.is_empty() {
             self.cursor = self.cursor.max(first);
         }
@@ -71,6 +77,7 @@ impl Consumer {
         // One more than is wanted: whether anything follows is then known.
         let wanted = self.fetches.wanted().min(free).saturating_add(1);
         let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(AHEAD_MESSAGES_MAX);
+        self.count_ahead(limit, last, outbox);
         let filters = self.config.filters.clone();
         let read = Read { filters, bytes: AHEAD_BYTES_MAX, ..Read::from(self.cursor, limit) };
         let what = if self.firsts.is_empty() {
@@ -109,6 +116,7 @@ impl Consumer {
             return self.ahead.extend(messages);
         }
         self.cursor = page.next.max(self.cursor);
+        self.shift_tally(-i64::try_from(page.messages.len()).unwrap_or(i64::MAX));
         self.ahead.extend(page.messages);
         if self.cursor > last {
             self.watch(watching);
