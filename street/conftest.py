@@ -22,13 +22,16 @@ class Node:
         self.data.mkdir(exist_ok=True)
         self.log = folder / "node.log"
         self.process = None
+        self.nats = self.websocket = None
         self.start()
 
     def start(self):
         ports = self.data / "ports.json"
         ports.unlink(missing_ok=True)
         command = [self.binary, "serve", "--http", "127.0.0.1:0", "--data", str(self.data)]
-        command += ["--nats", "127.0.0.1:0", "--monitor", "127.0.0.1:0"]
+        # A client that comes back finds the node where it was.
+        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0"]
+        command += ["--nats-websocket", self.websocket or "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(lambda: self._ready(ports), START_SECONDS_MAX, lambda: f"not ready:\n{self.log.read_text()}")
@@ -36,7 +39,9 @@ class Node:
     def _ready(self, ports):
         assert self.process.poll() is None, f"the node ended:\n{self.log.read_text()}"
         try:
-            self.address = json.loads(ports.read_text())["http"]
+            listening = json.loads(ports.read_text())
+            doors = ("http", "nats", "websocket", "monitor")
+            self.address, self.nats, self.websocket, self.monitor = (listening[door] for door in doors)
             return requests.get(self.url("/readyz"), timeout=5).status_code == 200
         except (FileNotFoundError, json.JSONDecodeError, requests.ConnectionError):
             return False

@@ -2,15 +2,18 @@
 //!
 //! Who may what is as in [`Port`]'s own module.
 
-use event::Pattern;
+use std::sync::Arc;
+
+use event::{Message, Pattern};
 use journal::{
     Append, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo, ReadError, Receipt, StreamConfig, StreamError,
     StreamInfo,
 };
 
 use crate::access::Principal;
+use crate::fabric::{ConnectionId, Parcel};
 use crate::port::Port;
-use crate::refused::{NotAllowed, Refused, Verb};
+use crate::refused::{NotAllowed, PublishError, Refused, Verb};
 
 impl Port {
     /// Creates a stream.
@@ -125,22 +128,40 @@ impl Port {
         self.journal().consumer_unpin(stream, consumer, group).await.map_err(Refused::Journal)
     }
 
-    /// Records several messages in one stream, all or none. Nobody hears them live.
-    ///
-    /// # Errors
-    /// As [`Port::stream_create`], naming the subject.
-    pub async fn publish_all(
+    /// Records several messages in one stream, all or none, and hands them to whoever listens; not back
+    /// to the connection `without`. `done` is called once, perhaps from an engine's thread, and must
+    /// not block; where the port refuses, the index is of the message that it refuses.
+    pub fn publish_all_then(
         &self,
         who: &Principal,
-        appends: Vec<Append>,
-    ) -> Result<Receipt, Refused<BatchError>> {
-        for append in &appends {
-            self.may_publish(who, &append.message.subject)?;
+        without: ConnectionId,
+        mut appends: Vec<Append>,
+        done: impl FnOnce(Result<Receipt, (usize, PublishError)>) + Send + 'static,
+    ) {
+        let mut rooms = Vec::with_capacity(appends.len());
+        for (index, append) in appends.iter_mut().enumerate() {
+            match self.admit(who, &mut append.message) {
+                Ok(room) => rooms.push(room),
+                Err(error) => return done(Err((index, error))),
+            }
         }
-        let lost = || Err(BatchError { index: 0, error: journal::AppendError::Closed("given up".into()) });
-        let (done, answer) = journal::answer(lost);
-        self.journal().append_all(appends, done);
-        answer.await.map_err(Refused::Journal)
+        let fabric = Arc::clone(self.fabric());
+        let live: Vec<Message> = match fabric.is_quiet() {
+            true => Vec::new(),
+            false => appends.iter().map(|append| append.message.clone()).collect(),
+        };
+        let answered = move |answer: Result<Receipt, BatchError>| {
+            drop(rooms);
+            if answer.is_ok() {
+                for message in &live {
+                    let way = fabric.way(message.subject.as_str());
+                    let (taken, refused) = way.offer(&Parcel::of(message), without, &mut |taker| taker.wake());
+                    fabric.count(taken, refused);
+                }
+            }
+            done(answer.map_err(|BatchError { index, error }| (index, PublishError::Journal(error))));
+        };
+        self.journal().append_all(appends, Box::new(answered));
     }
 
     fn may_administer(&self, who: &Principal, config: &StreamConfig) -> Result<(), NotAllowed> {

@@ -96,6 +96,13 @@ impl<T: Clone + PartialEq> Wanted<T> {
         self.root.each(Some(subject), found);
     }
 
+    /// Calls `found` for each value whose pattern overlaps another; one under several patterns comes
+    /// once for each. Costs a walk of the branches that the pattern may meet.
+    pub fn each_overlapping(&self, pattern: &Pattern, found: &mut impl FnMut(&T)) {
+        let tokens: Vec<&str> = pattern.tokens().collect();
+        self.root.each_overlapping(&tokens, found);
+    }
+
     /// Whether any pattern matches.
     pub fn any(&self, subject: &str) -> bool {
         let mut any = false;
@@ -133,6 +140,32 @@ impl<T: Clone + PartialEq> Node<T> {
                 }
                 removed
             }
+        }
+    }
+
+    fn all(&self, found: &mut impl FnMut(&T)) {
+        self.here.iter().chain(&self.tail).for_each(&mut *found);
+        self.literal.values().chain(self.one.as_deref()).for_each(|node| node.all(found));
+    }
+
+    fn each_overlapping(&self, tokens: &[&str], found: &mut impl FnMut(&T)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            self.here.iter().for_each(found);
+            return;
+        };
+        // A tail takes one token or more, and so does what is left of the other.
+        self.tail.iter().for_each(&mut *found);
+        match *token {
+            ">" => self.literal.values().chain(self.one.as_deref()).for_each(|node| node.all(found)),
+            "*" => self.literal.values().for_each(|node| node.each_overlapping(rest, found)),
+            literal => {
+                if let Some(node) = self.literal.get(literal) {
+                    node.each_overlapping(rest, found);
+                }
+            }
+        }
+        if let Some(node) = self.one.as_ref().filter(|_| *token != ">") {
+            node.each_overlapping(rest, found);
         }
     }
 
@@ -177,6 +210,7 @@ mod tests {
         fn agrees_with_asking_each_pattern(
             patterns in proptest::collection::vec("[ab*](\\.[ab*]){0,3}(\\.>)?", 0..12),
             subject in "[ab](\\.[ab]){0,4}",
+            other in "[ab*](\\.[ab*]){0,3}(\\.>)?",
         ) {
             let mut wanted = Wanted::default();
             let mut expected = Vec::new();
@@ -187,6 +221,13 @@ mod tests {
                     expected.push(value);
                 }
             }
+            let other = Pattern::parse(&other).unwrap();
+            let expected_over: Vec<usize> = patterns.iter().enumerate()
+                .filter(|(_, text)| Pattern::parse(text).unwrap().overlaps(&other)).map(|(value, _)| value).collect();
+            let mut over = Vec::new();
+            wanted.each_overlapping(&other, &mut |value| over.push(*value));
+            over.sort_unstable();
+            prop_assert_eq!(over, expected_over);
             let mut found = Vec::new();
             wanted.each(&subject, &mut |value| found.push(*value));
             found.sort_unstable();

@@ -106,9 +106,7 @@ impl Core {
             let same = self.streams.get(id).is_some_and(|stream| *stream.config == config);
             return if same { Ok(*id) } else { Err(StreamError::Exists(config.name)) };
         }
-        for other in self.streams.values() {
-            rules::overlap(&config, &other.config)?;
-        }
+        self.check_overlap(&config, None)?;
         let id = self.next_stream;
         self.put_record(id, &config, now)?;
         self.next_stream += 1;
@@ -169,10 +167,22 @@ impl Core {
         if let Some(stream) = self.streams.get(&id) {
             rules::check_stream_update(&stream.config, config)?;
         }
-        for other in self.streams.values().filter(|other| other.shared.id != id) {
-            rules::overlap(config, &other.config)?;
-        }
+        self.check_overlap(config, Some(id))?;
         Ok(id)
+    }
+
+    /// Refuses what overlaps a stream other than `own`.
+    fn check_overlap(&self, config: &StreamConfig, own: Option<u32>) -> Result<(), StreamError> {
+        let mut met = None;
+        for pattern in &config.subjects {
+            self.captures.each_overlapping(pattern, &mut |id| {
+                if Some(*id) != own {
+                    met = Some(*id);
+                }
+            });
+        }
+        let other = met.and_then(|id| self.streams.get(&id));
+        other.map_or(Ok(()), |other| rules::overlap(config, &other.config))
     }
 
     /// Takes a stream's new declaration in.

@@ -143,13 +143,7 @@ impl JetStream {
     }
 
     /// `CONSUMER.INFO.<stream>.<consumer>`
-    pub(super) async fn consumer_info(
-        &self,
-        who: &Principal,
-        stream: &str,
-        name: &str,
-        request: &Request,
-    ) -> Answered {
+    pub(super) async fn consumer_info(&self, who: &Principal, stream: &str, name: &str, request: &Request) -> Answered {
         expect_empty(request)?;
         let info = self.port.consumer_info(who, stream, name).await?;
         wire_ok(&self.consumer_reply(&info))

@@ -184,7 +184,7 @@ impl JetStream {
         }
     }
 
-    async fn perform(&self, who: &Principal, verb: Verb<'_>, request: &Request) -> Answered {
+    async fn perform(self: &Arc<Self>, who: &Principal, verb: Verb<'_>, request: &Request) -> Answered {
         match verb {
             Verb::Account => self.account_info(who).await,
             Verb::StreamCreate(name) => self.stream_create(who, name, request).await,

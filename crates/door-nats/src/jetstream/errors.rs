@@ -41,7 +41,6 @@ errors! {
     MIRROR_WITH_SOURCES = 400, 10031, "stream mirrors can not also contain other sources";
     MIRROR_WITH_SUBJECTS = 400, 10034, "stream mirrors can not contain subjects";
     NO_MESSAGE = 404, 10037, "no message found";
-    NOT_ENABLED = 503, 10076, "JetStream not enabled";
     NOT_ENABLED_FOR_ACCOUNT = 503, 10039, "JetStream not enabled for account";
     SOURCE_MESSAGE_SIZE = 400, 10046, "stream source must have max message size >= target";
     STORAGE_EXCEEDED = 500, 10047, "insufficient storage resources available";
@@ -64,12 +63,10 @@ errors! {
     FLOW_REQUIRES_PUSH = 400, 10089, "consumer flow control requires a push based consumer";
     DIRECT_REQUIRES_PUSH = 400, 10090, "consumer direct requires a push based consumer";
     DIRECT_REQUIRES_EPHEMERAL = 400, 10091, "consumer direct requires an ephemeral consumer";
-    HEADERS_TOO_LARGE = 400, 10097, "header size exceeds maximum allowed of 64k";
     QUEUE_REQUIRES_EXPLICIT = 400, 10098, "workqueue stream requires explicit ack";
     QUEUE_MULTIPLE_UNFILTERED = 400, 10099, "multiple non-filtered consumers not allowed on workqueue stream";
     QUEUE_NOT_UNIQUE = 400, 10100, "filtered consumer not unique on workqueue stream";
     QUEUE_NOT_DELIVER_ALL = 400, 10101, "consumer must be deliver all on workqueue stream";
-    BAD_DURABLE = 400, 10103, "durable name can not contain '.', '*', '>'";
     FLOW_NEEDS_HEARTBEATS = 400, 10108, "consumer with flow control also needs heartbeats";
     STREAM_SEALED = 400, 10109, "invalid operation on sealed stream";
     INVALID_DELIVER_SUBJECT = 400, 10112, "invalid push consumer deliver subject";

@@ -75,12 +75,7 @@ impl JetStream {
     }
 
     /// The message that a request for one names.
-    async fn find_one(
-        &self,
-        who: &Principal,
-        stream: &str,
-        asked: &MessageGet,
-    ) -> Result<Stored, Refused<ReadError>> {
+    async fn find_one(&self, who: &Principal, stream: &str, asked: &MessageGet) -> Result<Stored, Refused<ReadError>> {
         let (_, last, next, time) = kinds(asked);
         let missing = || Refused::Journal(ReadError::NoMessage);
         let pattern = |text: &str| Pattern::parse(text).map_err(|_| missing());
@@ -167,8 +162,7 @@ impl JetStream {
                 let _ = write!(headers, "Nats-Num-Pending: {pending}\r\nNats-Last-Sequence: {last}\r\n");
             }
         }
-        let parcel =
-            Parcel { headers: headers.as_bytes(), ..Parcel::new(reply.as_str(), &stored.message.payload) };
+        let parcel = Parcel { headers: headers.as_bytes(), ..Parcel::new(reply.as_str(), &stored.message.payload) };
         self.port.send(reply.as_str(), &parcel);
     }
 
@@ -270,12 +264,8 @@ impl JetStream {
         let mut found: Vec<Stored> = Vec::new();
         let mut from = asked.seq.max(1);
         loop {
-            let read = Read {
-                filters: filters.clone(),
-                last_per_subject: true,
-                until,
-                ..Read::from(from, MULTI_MAX + 1)
-            };
+            let read =
+                Read { filters: filters.clone(), last_per_subject: true, until, ..Read::from(from, MULTI_MAX + 1) };
             let Ok(page) = self.port.read(who, stream, read).await else {
                 break;
             };
@@ -309,9 +299,8 @@ impl JetStream {
             last = stored.seq;
             bytes += stored.message.size() as u64;
         }
-        let headers = format!(
-            "Nats-Num-Pending: {left}\r\nNats-Last-Sequence: {last}\r\nNats-UpTo-Sequence: {up_to}\r\n"
-        );
+        let headers =
+            format!("Nats-Num-Pending: {left}\r\nNats-Last-Sequence: {last}\r\nNats-UpTo-Sequence: {up_to}\r\n");
         self.status(reply, "204 EOB", &headers);
     }
 }

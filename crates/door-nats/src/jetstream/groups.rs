@@ -101,7 +101,7 @@ pub(super) fn spoken(span: Duration) -> String {
     let nanos = span.as_nanos();
     let (unit, size) = match nanos {
         0 => return String::from("0s"),
-        ..1_000 => ("ns", 1),
+        1..1_000 => ("ns", 1),
         1_000..1_000_000 => ("µs", 1_000),
         1_000_000..1_000_000_000 => ("ms", 1_000_000),
         _ => ("s", 1_000_000_000),

@@ -8,11 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use event::Subject;
 use journal::StreamConfig;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::stream_forms::rest_of;
 use super::wire::StreamRest;
+
+/// Subjects of one stream whose last positions are kept: a few megabytes.
+const LASTS_MAX: usize = 65_536;
 
 /// One stream.
 #[derive(Debug)]
@@ -21,9 +25,21 @@ pub(crate) struct Known {
     pub(crate) config: StreamConfig,
     /// What only this door keeps of it.
     pub(crate) rest: StreamRest,
+    /// Of a stream whose messages are published again: the last position of each of its subjects, as
+    /// far as the door saw them; forgotten where there are more than [`LASTS_MAX`].
+    lasts: Mutex<HashMap<Subject, u64>>,
 }
 
 impl Known {
+    /// The last position of a subject before this one, which becomes the last.
+    pub(crate) fn last_of(&self, subject: &Subject, seq: u64) -> u64 {
+        let mut lasts = self.lasts.lock();
+        if lasts.len() >= LASTS_MAX {
+            lasts.clear();
+        }
+        lasts.insert(subject.clone(), seq).unwrap_or(0)
+    }
+
     /// Whether a publish has to look at what is kept here.
     fn is_special(&self) -> bool {
         let StreamRest { max_msg_size, no_ack, allow_msg_counter, .. } = &self.rest;
@@ -42,7 +58,8 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     /// Notes a declaration.
     pub(crate) fn note(&self, config: &StreamConfig) -> Arc<Known> {
-        let known = Arc::new(Known { rest: rest_of(&config.metadata), config: config.clone() });
+        let known =
+            Arc::new(Known { rest: rest_of(&config.metadata), config: config.clone(), lasts: Mutex::default() });
         let mut streams = self.streams.write();
         streams.insert(config.name.as_str().into(), Arc::clone(&known));
         self.count(&streams, known.is_special());

@@ -10,6 +10,7 @@ mod advisory;
 mod batch;
 mod consumer_forms;
 mod consumers;
+mod counter;
 mod delivering;
 mod dispatch;
 mod errors;
@@ -44,10 +45,12 @@ use tokio::runtime::Handle;
 use crate::options::JetStreamOptions;
 
 use account::Counters;
+use batch::Batches;
 use delivering::{Delivering, Keeper};
 use errors::ApiError;
 use known::Catalogue;
 use publish::{Held, Publish};
+use relations::Relations;
 
 /// What the subjects of requests begin with.
 pub(crate) const API: &str = "$JS.API.";
@@ -80,6 +83,8 @@ pub(crate) struct JetStream {
     catalogue: Catalogue,
     counters: Counters,
     held: Held,
+    batches: Batches,
+    relations: Relations,
     runtime: Option<Handle>,
     _keeper: Keeper,
 }
@@ -89,7 +94,7 @@ impl JetStream {
         let delivering = Delivering::new(port.clone());
         let keeper = delivering.keep();
         let runtime = Handle::try_current().ok();
-        Arc::new(JetStream {
+        let made = Arc::new(JetStream {
             port,
             options,
             server_name,
@@ -97,9 +102,13 @@ impl JetStream {
             catalogue: Catalogue::default(),
             counters: Counters::default(),
             held: Held::default(),
+            batches: Batches::default(),
+            relations: Relations::default(),
             runtime,
             _keeper: keeper,
-        })
+        });
+        made.attend();
+        made
     }
 
     /// Has something done beside; without an executor, nothing is.

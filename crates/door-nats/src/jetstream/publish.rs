@@ -172,13 +172,16 @@ impl JetStream {
         if let Some(error) = wrong {
             return self.refuse(message.reply.as_ref(), stream.as_deref().unwrap_or_default(), &error);
         }
-        let Asked { id, expect, ttl, rollup, increment, batch, .. } = asked;
+        if let (Some(stream), Some(_)) = (&stream, &asked.batch) {
+            let atomic = known.as_deref().is_some_and(|known| known.config.allow_atomic);
+            return self.take_batch(publish, asked, stream, atomic);
+        }
+        let Asked { id, expect, ttl, rollup, increment, .. } = asked;
         let append = &mut publish.append;
         (append.id, append.expect, append.ttl, append.rollup) = (id, expect, ttl, rollup);
-        match (batch, increment) {
-            (Some(batch), _) => self.take_batch(publish, batch, stream.as_deref().unwrap_or_default(), known),
-            (None, Some(by)) => self.take_increment(publish, by, stream.as_deref().unwrap_or_default()),
-            (None, None) => self.record(publish),
+        match (&stream, increment) {
+            (Some(stream), Some(by)) => self.take_increment(publish, &by, stream),
+            _ => self.record(publish),
         }
     }
 
@@ -325,8 +328,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_says_what_the_receipt_says() {
-        let receipt =
-            Receipt { stream: "S".into(), seq: 7, duplicate: true, proof: journal::Proof::Disk };
+        let receipt = Receipt { stream: "S".into(), seq: 7, duplicate: true, proof: journal::Proof::Disk };
         let extra = Extra { value: Some("3"), batch: Some(("b\"", 2)) };
         let text = acknowledgement(&receipt, &extra);
         assert_eq!(text, r#"{"stream":"S","seq":7,"duplicate":true,"val":"3","batch":"b\"","count":2}"#);

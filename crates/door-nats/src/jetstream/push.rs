@@ -212,14 +212,14 @@ impl Run {
         }
         let shape = &self.post.shape;
         let size = outlet.prepare(&delivery, shape.headers_only);
-        if shape.replay_original || shape.rate_limit_bps.is_some() {
-            if let Some(when) = pace.hold(&self.post, &delivery, size, Instant::now()) {
-                let waits = Arc::new(Early(Arc::downgrade(self)));
-                let weak = Arc::downgrade(&waits);
-                *early = Some((delivery, waits));
-                self.delivering.timers.at(when, weak);
-                return Want::Pause;
-            }
+        if (shape.replay_original || shape.rate_limit_bps.is_some())
+            && let Some(when) = pace.hold(&self.post, &delivery, size, Instant::now())
+        {
+            let waits = Arc::new(Early(Arc::downgrade(self)));
+            let weak = Arc::downgrade(&waits);
+            *early = Some((delivery, waits));
+            self.delivering.timers.at(when, weak);
+            return Want::Pause;
         }
         self.give(&mut lane, &delivery, size)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use door::Principal;
+use door::{NotAllowed, Principal, Verb};
 use event::{Pattern, Subject};
 use journal::{Purge, StreamInfo, StreamState};
 use serde::Serialize;
@@ -70,13 +70,13 @@ pub(super) struct Success {
 
 impl JetStream {
     /// `STREAM.CREATE.<stream>`
-    pub(super) async fn stream_create(&self, who: &Principal, name: &str, request: &Request) -> Answered {
+    pub(super) async fn stream_create(self: &Arc<Self>, who: &Principal, name: &str, request: &Request) -> Answered {
         let StreamRequest { mut form, pedantic } = self.decode(request)?;
         self.check_names(name, &form)?;
         if form.sealed {
             return Err(ApiError::stream_config("stream configuration for create can not be sealed"));
         }
-        self.complete(&mut form, pedantic, None).await?;
+        self.complete(who, &mut form, pedantic, None).await?;
         if form.num_replicas > 1 {
             return Err(e::REPLICAS_NOT_SUPPORTED);
         }
@@ -88,11 +88,11 @@ impl JetStream {
     }
 
     /// `STREAM.UPDATE.<stream>`
-    pub(super) async fn stream_update(&self, who: &Principal, name: &str, request: &Request) -> Answered {
+    pub(super) async fn stream_update(self: &Arc<Self>, who: &Principal, name: &str, request: &Request) -> Answered {
         let StreamRequest { mut form, pedantic } = self.decode(request)?;
         self.check_names(name, &form)?;
         let old = of_journal(&self.port.stream_info(who, name).await?.config);
-        self.complete(&mut form, pedantic, Some(&old)).await?;
+        self.complete(who, &mut form, pedantic, Some(&old)).await?;
         check_update(&old, &mut form)?;
         let info = self.port.stream_update(who, to_journal(&form)?).await?;
         self.catalogue.note(&info.config);
@@ -116,6 +116,7 @@ impl JetStream {
     /// Judges a declaration, with the other streams where it speaks of them.
     async fn complete(
         &self,
+        who: &Principal,
         form: &mut StreamForm,
         pedantic: bool,
         old: Option<&StreamForm>,
@@ -129,9 +130,16 @@ impl JetStream {
         if !reserves && form.mirror.is_none() && form.sources.is_empty() {
             return Ok(());
         }
+        may_take_over(who, form)?;
         // All streams count, also those that this principal does not see.
-        let others: BTreeMap<String, StreamForm> =
-            self.port.journal().streams().await.iter().map(|info| (info.config.name.clone(), of_journal(&info.config))).collect();
+        let others: BTreeMap<String, StreamForm> = self
+            .port
+            .journal()
+            .streams()
+            .await
+            .iter()
+            .map(|info| (info.config.name.clone(), of_journal(&info.config)))
+            .collect();
         if let Some(mirror) = &form.mirror
             && let Some(origin) = others.get(&mirror.name)
         {
@@ -169,6 +177,7 @@ impl JetStream {
         let asked: StreamInfoRequest = self.decode_optional(request)?;
         let info = self.port.stream_info(who, name).await?;
         let mut reply = self.stream_reply(&info);
+        reply.cluster = Some(self.cluster());
         let mut paged = Paged::default();
         if asked.deleted_details {
             reply.state.deleted = self.port.deleted(who, name, 1, DELETED_MAX).await?;
@@ -300,14 +309,14 @@ impl JetStream {
         ClusterReply { leader: self.server_name.clone() }
     }
 
-    /// A stream as replies have it.
+    /// A stream as replies have it. Only who asks for one stream is told of a cluster.
     pub(super) fn stream_reply(&self, info: &StreamInfo) -> StreamInfoReply {
         let (mirror, sources) = self.relations_of(&info.config);
         StreamInfoReply {
             config: of_journal(&info.config),
             created: Time(Some(info.created)),
             state: state_reply(&info.state, info.consumers),
-            cluster: self.cluster(),
+            cluster: None,
             mirror,
             sources,
             ts: Time(Some(self.port.now())),
@@ -331,6 +340,22 @@ fn state_reply(state: &StreamState, consumers: u64) -> StateReply {
         deleted: Vec::new(),
         consumer_count: consumers,
     }
+}
+
+/// Whether a principal may read what a stream is to take over.
+fn may_take_over(who: &Principal, form: &StreamForm) -> Result<(), ApiError> {
+    let filter = |text: &str| Pattern::parse(text).unwrap_or_else(|_| Pattern::all());
+    for source in form.mirror.iter().chain(&form.sources) {
+        let texts: Vec<&str> = match source.subject_transforms.as_slice() {
+            [] => vec![&source.filter_subject],
+            transforms => transforms.iter().map(|transform| transform.src.as_str()).collect(),
+        };
+        if let Some(text) = texts.into_iter().find(|text| !who.may_read_all(&filter(text))) {
+            let (who, what) = (who.name().clone(), text.to_owned());
+            return Err(ApiError::not_allowed(&NotAllowed { who, verb: Verb::Read, what }));
+        }
+    }
+    Ok(())
 }
 
 /// Streams do not take over, by way of others, what comes from themselves.

@@ -1,5 +1,6 @@
 //! Deliveries against the engine in memory, on a plain fabric, with scripted receivers.
 
+mod asked;
 mod pulled;
 mod pushed;
 

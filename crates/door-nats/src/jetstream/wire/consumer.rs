@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::ClusterReply;
 use super::{Time, words, zero};
 
 words! {
@@ -219,7 +218,6 @@ pub(crate) struct ConsumerInfoReply {
     pub(crate) num_redelivered: u64,
     pub(crate) num_waiting: u64,
     pub(crate) num_pending: u64,
-    pub(crate) cluster: ClusterReply,
     #[serde(skip_serializing_if = "zero")]
     pub(crate) push_bound: bool,
     #[serde(skip_serializing_if = "zero")]

@@ -314,7 +314,8 @@ pub(crate) struct StreamInfoReply {
     pub(crate) config: StreamForm,
     pub(crate) created: Time,
     pub(crate) state: StateReply,
-    pub(crate) cluster: ClusterReply,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<ClusterReply>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mirror: Option<SourceReply>,
     #[serde(skip_serializing_if = "zero")]
