@@ -13,6 +13,7 @@ mod http;
 mod live;
 mod metered;
 mod metrics;
+pub mod migrate;
 mod nats;
 mod node;
 pub mod ports;

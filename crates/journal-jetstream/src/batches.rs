@@ -11,7 +11,7 @@ use async_nats::HeaderMap;
 use async_nats::Request;
 use async_nats::header::{HeaderName, HeaderValue};
 use journal::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
-use journal::{Append, AppendError, BatchError, Proof, Receipt, Storage};
+use journal::{Append, AppendError, BatchError, Expect, Proof, Receipt, Storage};
 
 use crate::catalogue::Known;
 use crate::codec::headers_of;
@@ -43,7 +43,10 @@ pub(crate) async fn append_all(shared: Arc<Shared>, appends: Vec<Append>) -> Res
         let request = Request::new().headers(headers).payload(payload).timeout(Some(REQUEST_TIMEOUT));
         let asked = shared.client.send_request(subject, request).await;
         let wire = asked.map_err(|error| whole(AppendError::Closed(error.to_string())))?;
-        return answered(&stream, append, &wire.payload);
+        // The server does not say which it was; where one alone asks for something, it is that.
+        let asking = appends.iter().position(|append| append.expect != Expect::default());
+        let (index, append) = asking.and_then(|index| Some((index, appends.get(index)?))).unwrap_or((0, append));
+        return answered(&stream, append, &wire.payload).map_err(|error| BatchError { index, ..error });
     }
     Err(whole(AppendError::BatchUnsupported("it is empty")))
 }

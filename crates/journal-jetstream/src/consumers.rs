@@ -28,6 +28,7 @@ const PAUSE_LOOKS: u32 = 40;
 
 const NO_STREAM: u32 = 10059;
 const NOT_FOUND: u32 = 10014;
+const TOO_MANY: u32 = 10026;
 
 /// Notices of consumers that came and went.
 const NOTICES: [&str; 2] = ["$JS.EVENT.ADVISORY.CONSUMER.CREATED.>", "$JS.EVENT.ADVISORY.CONSUMER.DELETED.>"];
@@ -238,9 +239,16 @@ async fn put(
     let name = &config.name;
     let body = json!({ "stream_name": stream, "config": consumer_onto(config, onto), "action": action });
     let asked: Result<Wire, Fault> = call(&shared.client, &format!("CONSUMER.CREATE.{stream}.{name}"), &body).await;
-    let wire = asked.map_err(|fault| refused(stream, name, fault))?;
+    let wire = asked.map_err(|fault| match (fault.number(), most(shared, stream)) {
+        (TOO_MANY, Some(max)) => ConsumerError::TooMany(max),
+        _ => refused(stream, name, fault),
+    })?;
     let consumer = shared.desk.enter(&wire, stream);
     Ok(told(shared, &wire, &consumer).await)
+}
+
+fn most(shared: &Shared, stream: &str) -> Option<u64> {
+    shared.catalogue.get(stream)?.config.consumers_max
 }
 
 /// Holds a declaration against the other consumers of a work queue: in a cluster, the servers do not
@@ -374,7 +382,7 @@ pub(crate) async fn reset(
     match asked {
         Ok(_) => {}
         Err(Fault::Refused(error)) if error.code < 500 && !matches!(error.err_code, NO_STREAM | NOT_FOUND) => {
-            return Err(ConsumerError::Reset("its start, or the position, does not allow it"));
+            return Err(ConsumerError::Reset("not allowed"));
         }
         Err(fault) => return Err(refused(&stream, &name, fault)),
     }

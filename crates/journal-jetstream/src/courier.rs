@@ -25,7 +25,7 @@ use futures_util::StreamExt;
 use journal::{Append, AppendError, Done, Proof, Receipt};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::api::is_passing;
 use crate::catalogue::{Catalogue, Known};
@@ -54,6 +54,8 @@ pub(crate) enum Order {
     Append(Box<Job>),
     /// To be answered when everything before it is.
     Fence(oneshot::Sender<()>),
+    /// Nothing behind it is sent before its other end is let go.
+    Gate(oneshot::Receiver<()>),
 }
 
 /// How many wait, and since when.
@@ -141,6 +143,15 @@ impl Courier {
         Some(receiver)
     }
 
+    /// Holds back what is taken in from now on, until what it gives is dropped: who reads what is new
+    /// must not find it older than what its caller appends after.
+    pub(crate) fn gate(&self) -> oneshot::Sender<()> {
+        let (sender, receiver) = oneshot::channel();
+        // A courier that is gone sends nothing.
+        let _gone = self.orders.send(Order::Gate(receiver));
+        sender
+    }
+
     pub(crate) fn gauge(&self) -> &Gauge {
         &self.gauge
     }
@@ -205,6 +216,8 @@ impl Work {
                 order = orders.recv(), if room => match order {
                     Some(Order::Append(job)) => self.take(*job).await,
                     Some(Order::Fence(fence)) => self.fences.push_back((self.next, fence)),
+                    // It is opened, or let go of.
+                    Some(Order::Gate(gate)) => drop(timeout(ACK_TIMEOUT, gate).await),
                     None if self.out.is_empty() && self.lanes.values().all(|lane| !lane.is_held()) => break,
                     None => { ticks.tick().await; self.tick().await; }
                 },

@@ -9,7 +9,7 @@ use async_nats::connection::State;
 use event::{Moment, Pattern, Subject};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Stored, StreamConfig, StreamError, StreamInfo,
+    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Start, Stored, StreamConfig, StreamError, StreamInfo,
     SubjectState, ready,
 };
 use tokio::runtime::Handle;
@@ -244,9 +244,10 @@ impl Journal for JetStream {
     fn read(&self, stream: &str, read: Read) -> Answer<Result<Page, ReadError>> {
         let ahead = Ahead { fence: None, before: self.0.turns.before(stream), turn: None };
         let (shared, name) = (Arc::clone(&self.0), stream.to_owned());
+        let gate = (read.start == Start::New).then(|| self.0.courier.gate());
         let mut task = Bound(self.0.handle.spawn(async move {
             let _turn = ahead.over().await;
-            reads::read(shared, name, read).await
+            reads::read(shared, name, read, gate).await
         }));
         Box::pin(async move { (&mut task.0).await.unwrap_or_else(|_| Err(ReadError::Closed(shutting_down()))) })
     }

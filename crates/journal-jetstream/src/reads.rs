@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use journal::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, PATTERNS_MAX, WAIT_MAX};
 use journal::{Page, Read, ReadError, Start, Stored, StreamError, SubjectState, Until};
 use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{API, Fault, call};
@@ -67,7 +68,12 @@ pub(crate) async fn last(shared: Arc<Shared>, name: String, pattern: Pattern) ->
     leader(&shared, &name, json!({ "last_by_subj": pattern.as_str() })).await
 }
 
-pub(crate) async fn read(shared: Arc<Shared>, name: String, read: Read) -> Result<Page, ReadError> {
+pub(crate) async fn read(
+    shared: Arc<Shared>,
+    name: String,
+    read: Read,
+    gate: Option<oneshot::Sender<()>>,
+) -> Result<Page, ReadError> {
     if read.filters.len() > PATTERNS_MAX {
         return Err(ReadError::Filters);
     }
@@ -77,6 +83,8 @@ pub(crate) async fn read(shared: Arc<Shared>, name: String, read: Read) -> Resul
         ..read
     };
     let page = page(&shared, &name, &mut read).await?;
+    // Where it begins is settled.
+    drop(gate);
     let Some(wait) = read.wait.filter(|_| page.messages.is_empty() && !read.last_per_subject && read.until.is_none()) else {
         return Ok(page);
     };

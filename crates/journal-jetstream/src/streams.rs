@@ -68,6 +68,7 @@ fn refused(name: &str, fault: Fault) -> StreamError {
             10005 | 10074 => invalid("replicas", &error),
             10110 => StreamError::Denied("deny_purge"),
             10023 | 10028 | 10047 | 10077 => StreamError::Storage(error.to_string()),
+            _ if error.description.contains("seal") => invalid("sealed", &error),
             _ if error.description.contains("replica") => invalid("replicas", &error),
             _ if error.description.contains("subject") => invalid("subjects", &error),
             _ if error.code >= 500 => StreamError::Storage(error.to_string()),

@@ -1,7 +1,7 @@
 //! The command line: what can be asked of it, and where each command leads.
 //!
-//! `serve` runs a node; every other command talks to a node over its HTTP API, but `verify`, which
-//! reads a data directory while no node runs on it. Exit codes are in [`failure`].
+//! `serve` runs a node; every other command talks to a node over its HTTP API, but `verify` and `migrate`,
+//! which read a data directory while no node runs on it. Exit codes are in [`failure`].
 
 mod bench;
 mod bulk;
@@ -15,6 +15,7 @@ mod event;
 mod failure;
 mod interrupt;
 mod lines;
+mod migrate;
 mod output;
 mod record;
 mod schema;
@@ -62,6 +63,8 @@ enum Command {
     Schema(schema::SchemaCommand),
     /// Check a data directory while no node runs on it
     Verify(verify::VerifyArgs),
+    /// Copy a data directory to a NATS cluster while no node runs on it
+    Migrate(migrate::MigrateArgs),
     /// Measure how fast a node records
     Bench(bench::BenchArgs),
     /// Print the completion script of a shell
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Consumer(command) => consumer::run(command),
         Command::Schema(command) => schema::run(command),
         Command::Verify(args) => verify::run(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completion { shell } => completion(shell),
     };

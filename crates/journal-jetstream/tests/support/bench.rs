@@ -16,13 +16,16 @@ use super::support::Servers;
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
 
 /// Stories that cannot be told on JetStream, and why. docs/scale.md tells users.
-const CANNOT: [(&str, &str); 8] = [
+const CANNOT: [(&str, &str); 11] = [
     ("the_clock_may_step_back", "the servers' clock is not ours to move"),
     ("memory_storage_forgets_messages_and_keeps_the_stream", "messages in memory are in the servers', which stay up"),
     ("retention_by_bytes_keeps_the_newest", "the servers count bytes as they store them"),
     ("what_comes_again_comes_before_what_is_new", "the servers give back in the order of the refusals"),
     ("what_a_gone_worker_left_goes_to_another", "the servers give back in an order of their own"),
     ("an_ephemeral_consumer_goes_when_nobody_asks", "the servers keep it while the wait of a delivery runs"),
+    ("positions_may_be_given", "the servers give positions themselves"),
+    ("a_token_without_a_tag_must_be_of_a_delivery", "the servers do not tell what each delivery was"),
+    ("a_watcher_is_told", "the servers' notices are not handed on to watchers yet"),
     ("discard_new_refuses_when_full", "the servers count bytes as they store them, ids too"),
     ("deliveries_are_counted_on", "the servers deliver again in the order in which the waits end"),
 ];
