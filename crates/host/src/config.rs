@@ -18,6 +18,7 @@ use std::time::Duration;
 use event::Pattern;
 use event::limits::{PAYLOAD_BYTES_DEFAULT, PAYLOAD_BYTES_MAX};
 use journal::{Discard, Storage, StreamConfig};
+use journal_jetstream::{Address, AddressError};
 use serde::Deserialize;
 
 use crate::error::StartError;
@@ -54,13 +55,15 @@ pub enum Listen {
 }
 
 /// What keeps the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Engine {
     /// The data directory.
     Disk,
     /// This process: everything is gone when it ends.
     Memory,
+    /// A NATS JetStream server or cluster.
+    Nats(Address),
 }
 
 /// When a receipt is given.
@@ -125,6 +128,10 @@ pub struct Config {
     pub data: PathBuf,
     /// What keeps the journal.
     pub engine: Engine,
+    /// Copies of each stream, where the engine is a cluster.
+    pub replicas: u8,
+    /// The file that lets the node in at the engine's servers.
+    pub engine_creds: Option<PathBuf>,
     /// When a receipt is given.
     pub sync: Sync,
     /// The HTTP door.
@@ -157,6 +164,10 @@ pub struct Layer {
     pub data: Option<PathBuf>,
     /// See [`Config::engine`].
     pub engine: Option<Engine>,
+    /// See [`Config::replicas`].
+    pub replicas: Option<u8>,
+    /// See [`Config::engine_creds`].
+    pub engine_creds: Option<PathBuf>,
     /// See [`Config::sync`].
     pub sync: Option<Sync>,
     /// See [`Config::http`].
@@ -330,6 +341,8 @@ impl Layer {
             node: self.node.or(weaker.node),
             data: self.data.or(weaker.data),
             engine: self.engine.or(weaker.engine),
+            replicas: self.replicas.or(weaker.replicas),
+            engine_creds: self.engine_creds.or(weaker.engine_creds),
             sync: self.sync.or(weaker.sync),
             http: self.http.or(weaker.http),
             nats: self.nats.over(weaker.nats),
@@ -357,7 +370,7 @@ impl Layer {
     /// Makes the paths that are relative be relative to `base`: a file speaks of its own neighbours.
     pub(crate) fn rebase(&mut self, base: &Path) {
         let tls = [&mut self.tls.certificate, &mut self.tls.key];
-        let paths = [&mut self.data, &mut self.tokens, &mut self.log_file, &mut self.schemas];
+        let paths = [&mut self.engine_creds, &mut self.data, &mut self.tokens, &mut self.log_file, &mut self.schemas];
         for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()) {
             if path.is_relative() {
                 *path = base.join(&*path);
@@ -402,6 +415,8 @@ impl Config {
             node,
             data: layer.data.unwrap_or_else(|| DATA_DEFAULT.into()),
             engine: layer.engine.unwrap_or(Engine::Disk),
+            replicas: layer.replicas.unwrap_or(1),
+            engine_creds: layer.engine_creds,
             sync: layer.sync.unwrap_or(Sync::Always),
             http: layer.http.unwrap_or(Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT))),
             nats: layer.nats.complete(limits.payload_bytes_max)?,
@@ -434,6 +449,8 @@ impl Default for Config {
             node: String::from("node"),
             data: DATA_DEFAULT.into(),
             engine: Engine::Disk,
+            replicas: 1,
+            engine_creds: None,
             sync: Sync::Always,
             http: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT)),
             nats: NatsConfig::default(),
@@ -514,9 +531,9 @@ impl FromStr for Engine {
             "disk" => Ok(Engine::Disk),
             "memory" => Ok(Engine::Memory),
             other if other.starts_with("nats://") || other.starts_with("tls://") => {
-                Err(String::from("the engine on a NATS cluster is not in this version; use 'disk' or 'memory'"))
+                other.parse().map(Engine::Nats).map_err(|error: AddressError| error.to_string())
             }
-            other => Err(format!("'{}' is not an engine; use 'disk' or 'memory'", brief(other))),
+            other => Err(format!("'{}' is not an engine; use 'disk', 'memory' or nats://host:4222", brief(other))),
         }
     }
 }
@@ -585,10 +602,11 @@ impl fmt::Display for Listen {
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Engine::Disk => "disk",
-            Engine::Memory => "memory",
-        })
+        match self {
+            Engine::Disk => f.write_str("disk"),
+            Engine::Memory => f.write_str("memory"),
+            Engine::Nats(address) => address.fmt(f),
+        }
     }
 }
 
@@ -657,7 +675,8 @@ mod tests {
         check(Layer { limits, ..Layer::default() }, Some("limits.payload_max"));
         let tls = TlsLayer { certificate: Some("c".into()), key: None };
         check(Layer { tls, ..Layer::default() }, Some("tls"));
-        assert!("nats://a".parse::<Engine>().unwrap_err().contains("not in this version"));
+        assert_eq!("nats://u:secret@a,b".parse::<Engine>().unwrap().to_string(), "nats://***@a,nats://b");
+        assert!("nats://".parse::<Engine>().is_err());
         assert_eq!("10ms".parse(), Ok(Sync::Interval(Duration::from_millis(10))));
         for bad in ["0s", "61s", "never"] {
             assert!(bad.parse::<Sync>().is_err());

@@ -8,6 +8,7 @@ use journal::Journal;
 use journal::local::Local;
 use journal_disk::disk::Disk;
 use journal_disk::{DiskJournal, OpenError, Options, RealDisk};
+use journal_jetstream::{Credentials, JetStream};
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -36,7 +37,7 @@ pub(crate) fn open(config: &Config, runtime: &Runtime) -> Result<Opened, StartEr
         other => StartError::Data { path: config.data.clone(), reason: other.to_string() },
     };
     let disk = RealDisk::new(&config.data).map_err(|error| refused(error.into()))?;
-    match config.engine {
+    match &config.engine {
         Engine::Disk => {
             let journal = open_disk(config, disk).map_err(refused)?;
             Ok(Opened { journal: Arc::new(journal), hold: None })
@@ -47,6 +48,21 @@ pub(crate) fn open(config: &Config, runtime: &Runtime) -> Result<Opened, StartEr
                 _ => refused(error.into()),
             })?;
             Ok(Opened { journal: open_memory(runtime), hold: Some(Box::new(hold)) })
+        }
+        Engine::Nats(address) => {
+            let hold = disk.lock().map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => StartError::InUse(error.to_string()),
+                _ => refused(error.into()),
+            })?;
+            let options = journal_jetstream::Options {
+                credentials: config.engine_creds.clone().map(Credentials::File),
+                replicas: config.replicas,
+                name: format!("tidings {}", config.node),
+                ..journal_jetstream::Options::new(address.clone())
+            };
+            let journal = runtime.block_on(JetStream::connect(options)).map_err(StartError::Engine)?;
+            info!(%address, replicas = config.replicas, "the journal is on the cluster");
+            Ok(Opened { journal: Arc::new(journal), hold: Some(Box::new(hold)) })
         }
     }
 }

@@ -81,6 +81,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// The engine's servers cannot be used.
+    #[error(transparent)]
+    Engine(journal_jetstream::ConnectError),
     /// A stream that the node must have cannot be created.
     #[error("cannot create the stream '{stream}': {reason}")]
     Stream {

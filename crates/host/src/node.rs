@@ -163,7 +163,7 @@ impl Node {
             }
         };
 
-        let mut ports = Ports::new(&config.node, config.engine, tls.is_some());
+        let mut ports = Ports::new(&config.node, &config.engine, tls.is_some());
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();

@@ -45,7 +45,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    pub(crate) fn new(node: &str, engine: Engine, tls: bool) -> Self {
+    pub(crate) fn new(node: &str, engine: &Engine, tls: bool) -> Self {
         let (node, engine) = (node.to_owned(), engine.to_string());
         Ports { node, pid: std::process::id(), engine, tls, http: None, nats: None, websocket: None, monitor: None }
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn the_file_is_there_while_the_node_runs_and_names_only_open_doors() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports { pid: 7, ..Ports::new("n", Engine::Disk, false) };
+        let ports = Ports { pid: 7, ..Ports::new("n", &Engine::Disk, false) };
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         assert_eq!(read_ports(dir.path()).unwrap(), ports);
         let text = fs::read_to_string(dir.path().join(PORTS_FILE)).unwrap();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_file_of_a_later_process_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports { pid: 7, ..Ports::new("n", Engine::Disk, false) };
+        let ports = Ports { pid: 7, ..Ports::new("n", &Engine::Disk, false) };
         let file = PortsFile::write(dir.path(), &ports).unwrap();
         let later = PortsFile::write(dir.path(), &Ports { pid: 8, ..ports }).unwrap();
         drop(file);

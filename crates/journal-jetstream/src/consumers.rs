@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_nats::SubscribeError;
-use event::Moment;
+use event::{Moment, Pattern};
 use futures_util::StreamExt;
 use journal::rules::{check_consumer, check_consumer_update};
-use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo, Delivery, GroupState, QueueError};
+use journal::{AckPolicy, ConsumerConfig, ConsumerError, ConsumerInfo, Delivery, GroupState, QueueError, Retention};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 
 use crate::api::{Fault, call, call_noting};
 use crate::declared::{consumer_from, consumer_onto, is_internal};
@@ -18,8 +19,12 @@ use crate::engine::Shared;
 use crate::flights::Flights;
 use crate::follow::is_own;
 use crate::keeper;
+use crate::limits::RETRY_PAUSE;
 use crate::streams::is_name;
 use crate::wire::{Anything, Consumer as Wire, Consumers, Group, Object, Place, moment};
+
+/// How often a pause is looked for before what is told is told.
+const PAUSE_LOOKS: u32 = 40;
 
 const NO_STREAM: u32 = 10059;
 const NOT_FOUND: u32 = 10014;
@@ -229,29 +234,36 @@ async fn put(
     if config.deliver_max.is_some() && config.ack != AckPolicy::None {
         keeper::ensure(shared).await.map_err(|fault| refused(stream, &config.name, fault))?;
     }
+    check_queue(shared, stream, config).await?;
     let name = &config.name;
     let body = json!({ "stream_name": stream, "config": consumer_onto(config, onto), "action": action });
     let asked: Result<Wire, Fault> = call(&shared.client, &format!("CONSUMER.CREATE.{stream}.{name}"), &body).await;
-    let wire = match asked {
-        Ok(wire) => wire,
-        Err(fault) => return Err(rival(shared, stream, config, refused(stream, name, fault)).await),
-    };
+    let wire = asked.map_err(|fault| refused(stream, name, fault))?;
     let consumer = shared.desk.enter(&wire, stream);
     Ok(told(shared, &wire, &consumer).await)
 }
 
-/// Names the consumer of a work queue that takes what another wants.
-async fn rival(shared: &Arc<Shared>, stream: &str, config: &ConsumerConfig, error: ConsumerError) -> ConsumerError {
-    if !matches!(error, ConsumerError::Queue(QueueError::Overlap { .. })) {
-        return error;
+/// Holds a declaration against the other consumers of a work queue: in a cluster, the servers do not
+/// when one is changed.
+async fn check_queue(shared: &Arc<Shared>, stream: &str, config: &ConsumerConfig) -> Result<(), ConsumerError> {
+    let queue = shared.catalogue.get(stream).is_some_and(|known| known.config.retention == Retention::WorkQueue);
+    if !queue {
+        return Ok(());
     }
-    let all = list(Arc::clone(shared), stream.to_owned()).await.unwrap_or_default();
-    let overlaps = |info: &ConsumerInfo| {
-        let mut pairs = info.config.filters.iter().flat_map(|theirs| config.filters.iter().map(move |ours| (ours, theirs)));
-        info.config.name != config.name && (info.config.filters.is_empty() || pairs.any(|(ours, theirs)| ours.overlaps(theirs)))
-    };
-    let other = all.iter().find(|info| overlaps(info)).map(|info| info.config.name.clone()).unwrap_or_default();
-    ConsumerError::Queue(QueueError::Overlap { other })
+    for other in list(Arc::clone(shared), stream.to_owned()).await? {
+        let other = other.config;
+        if other.name == config.name {
+            continue;
+        }
+        if config.filters.is_empty() {
+            return Err(ConsumerError::Queue(QueueError::Unfiltered));
+        }
+        let shares = |ours: &Pattern| other.filters.iter().any(|theirs| ours.overlaps(theirs));
+        if other.filters.is_empty() || config.filters.iter().any(shares) {
+            return Err(ConsumerError::Queue(QueueError::Overlap { other: other.name }));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn create(
@@ -339,6 +351,14 @@ pub(crate) async fn pause(
     let asked: Result<Anything, Fault> =
         call(&shared.client, &format!("CONSUMER.PAUSE.{stream}.{name}"), &body).await;
     asked.map_err(|fault| refused(&stream, &name, fault))?;
+    // In a cluster the pause is agreed on first, and told a moment later.
+    for _ in 0..PAUSE_LOOKS {
+        let told = info(Arc::clone(&shared), stream.clone(), name.clone()).await?;
+        if told.config.pause_until == until {
+            return Ok(told);
+        }
+        sleep(RETRY_PAUSE.0).await;
+    }
     info(shared, stream, name).await
 }
 

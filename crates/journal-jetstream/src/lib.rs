@@ -32,6 +32,7 @@ mod flights;
 mod follow;
 mod keeper;
 pub mod limits;
+mod migrate;
 mod reads;
 mod streams;
 mod turns;
@@ -40,3 +41,4 @@ mod wire;
 
 pub use connect::{Address, AddressError, ConnectError, Credentials, Options};
 pub use engine::JetStream;
+pub use migrate::{MigrateError, Moved, Progress, migrate};

@@ -31,9 +31,15 @@ pub struct ServeArgs {
     /// Where the data is [default: ./tidings-data]
     #[arg(long, value_name = "DIR", env = "TIDINGS_DATA")]
     data: Option<PathBuf>,
-    /// What keeps the journal: disk or memory [default: disk]
+    /// What keeps the journal: disk, memory, or the servers of a NATS cluster as nats://host:4222[,host2…] [default: disk]
     #[arg(long, value_name = "ENGINE", env = "TIDINGS_ENGINE")]
     engine: Option<Engine>,
+    /// Copies of each stream, where the engine is a NATS cluster: 1, 3 or 5 [default: 1]
+    #[arg(long, value_name = "N", env = "TIDINGS_REPLICAS")]
+    replicas: Option<u8>,
+    /// What lets the node in at the engine's servers: a NATS .creds file, or a file with user:password or a token
+    #[arg(long, value_name = "FILE", env = "TIDINGS_ENGINE_CREDS")]
+    engine_creds: Option<PathBuf>,
     /// When a message counts as recorded: 'always' once it is on disk, or an interval such as 10ms at which the disk
     /// is synced [default: always]
     #[arg(long, value_name = "always|SPAN", env = "TIDINGS_SYNC")]
@@ -100,6 +106,8 @@ impl ServeArgs {
             node: self.node,
             data: self.data,
             engine: self.engine,
+            replicas: self.replicas,
+            engine_creds: self.engine_creds,
             sync: self.sync,
             http: self.http,
             nats: NatsLayer::listening(self.nats, self.monitor, self.nats_websocket),
@@ -154,7 +162,8 @@ pub fn run(mut args: ServeArgs) -> miette::Result<ExitCode> {
 fn welcome(node: &Node) -> String {
     let (config, ports) = (node.config(), node.ports());
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
-    let engine = match (config.engine, config.sync) {
+    let engine = match (&config.engine, config.sync) {
+        (Engine::Nats(address), _) => format!("{address}, {} replicas; the servers' sync_interval says when they sync", config.replicas),
         (Engine::Memory, _) => String::from("memory: everything is gone when the node stops"),
         (Engine::Disk, Sync::Always) => String::from("disk, synced before every receipt"),
         (Engine::Disk, Sync::Interval(span)) => {
