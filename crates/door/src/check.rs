@@ -5,6 +5,9 @@ use thiserror::Error;
 
 /// Judges messages on entry. Called on a door's task: must not block.
 pub trait Check: Send + Sync {
+    /// Whether messages of a subject are judged at all.
+    fn is_bound(&self, subject: &str) -> bool;
+
     /// Judges a message, and may change its headers; never its subject or payload.
     ///
     /// # Errors

@@ -108,9 +108,16 @@ impl Port {
     }
 
     /// Has every message that is published from now on judged; `None`: takes them unseen, which costs
-    /// one load for each.
+    /// one load for each. Who keeps what [`Port::is_judged`] said asks again: the catalogue's version grows.
     pub fn set_check(&self, check: Option<Arc<dyn Check>>) {
         self.0.check.store(check.map(Arc::new));
+        self.catalogue_changed();
+    }
+
+    /// Whether messages of a subject are judged on entry: for doors that deliver by themselves what no
+    /// stream captures. They call [`Port::fit`] for such a message.
+    pub fn is_judged(&self, subject: &Subject) -> bool {
+        self.0.check.load().as_ref().is_some_and(|check| check.is_bound(subject.as_str()))
     }
 
     /// Judges a message on entry, for doors that record or deliver other than by publishing here. May

@@ -98,6 +98,10 @@ pub(crate) struct Schemas {
 struct Judge(Table);
 
 impl Check for Judge {
+    fn is_bound(&self, subject: &str) -> bool {
+        self.0.bound(subject).next().is_some()
+    }
+
     fn check(&self, message: &mut Message) -> Result<(), Unfit> {
         match self.0.judge(message) {
             Verdict::Good => {}

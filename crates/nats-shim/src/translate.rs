@@ -1,7 +1,7 @@
 //! From what nats-server is told to what a Tidings node is told.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
@@ -282,7 +282,15 @@ impl Settings {
 
     /// The node's configuration. JSON, which is YAML too.
     pub fn to_yaml(&self, data: &Path) -> io::Result<String> {
-        let at = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip, port).to_string();
+        // Everywhere is everywhere: nats-server's 0.0.0.0 listens to IPv6 too, where there is any.
+        let everywhere: IpAddr = if UdpSocket::bind("[::1]:0").is_ok() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        let at = |(ip, port): (IpAddr, u16)| {
+            SocketAddr::new(if ip.is_unspecified() { everywhere } else { ip }, port).to_string()
+        };
         let off = || String::from("off");
         let mut nats = self.nats.clone();
         nats.insert("listen".into(), json!(at((self.host, self.port))));
@@ -390,7 +398,8 @@ mod tests {
     #[test]
     fn a_bare_server_listens_everywhere_without_jetstream() {
         let config = translate("", "").unwrap();
-        assert_eq!(config["nats"]["listen"], "0.0.0.0:4222");
+        let listen = config["nats"]["listen"].as_str().unwrap();
+        assert!(["0.0.0.0:4222", "[::]:4222"].contains(&listen), "{listen}");
         assert_eq!((&config["engine"], &config["nats"]["monitor"]), (&json!("memory"), &json!("off")));
         assert_eq!(config["nats"]["jetstream"]["enabled"], false);
     }

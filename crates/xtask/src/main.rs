@@ -38,7 +38,7 @@ cargo xtask COMMAND
              [--nats-server PATH] [--quick] [--noisy] [--json|--markdown]
                            our NATS door beside nats-server
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
-      [--server PATH] [--python PATH] [--jobs N] [--release]
+      [--server PATH [--label NAME]] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them
   tidy                     checks the shape of the house: edges, sizes, words, documents
   licences                 checks every dependency's licence and source

@@ -58,22 +58,24 @@ impl JetStream {
     }
 
     async fn happened(self: &Arc<Self>, event: JournalEvent) {
+        let journal = self.port.journal();
         match &event {
-            JournalEvent::StreamCreated { stream } | JournalEvent::StreamUpdated { stream } => {
-                if let Ok(info) = self.port.journal().stream_info(stream).await {
+            JournalEvent::StreamCreated { stream }
+            | JournalEvent::StreamUpdated { stream }
+            | JournalEvent::StreamDeleted { stream } => match journal.stream_info(stream).await {
+                Ok(info) => {
                     self.catalogue.note(&info.config);
                     self.relate(&info.config);
                 }
-            }
-            JournalEvent::StreamDeleted { stream } => {
-                // One of the same name may be there again already.
-                if self.port.journal().stream_info(stream).await.is_err() {
+                Err(_) => {
                     self.catalogue.forget(stream);
                     self.unrelate(stream);
                 }
-            }
+            },
             JournalEvent::ConsumerDeleted { stream, consumer } => {
-                if self.port.journal().consumer_info(stream, consumer).await.is_err() {
+                // One of the same name may be there again already.
+                let gone = journal.consumer_info(stream, consumer).await.is_err();
+                if gone {
                     self.delivering.forget(stream, consumer);
                 }
             }

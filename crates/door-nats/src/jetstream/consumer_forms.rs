@@ -10,7 +10,7 @@ use super::errors::{self as e, ApiError};
 use super::known::Known;
 use super::stream_checks::{DESCRIPTION_MAX, METADATA_MAX, is_literal, is_name, metadata_bytes};
 use super::stream_forms::{metadata_shown, metadata_with, nanos, rest_of, span, told};
-use super::wire::{AckPolicy, ConsumerForm, ConsumerRest, DeliverPolicy, Priority, ReplayPolicy, Time};
+use super::wire::{AckPolicy, ConsumerForm, ConsumerLimits, ConsumerRest, DeliverPolicy, Priority, ReplayPolicy, Time};
 
 const MILLISECOND: i64 = 1_000_000;
 /// Deliveries outstanding where nothing is said.
@@ -103,7 +103,7 @@ pub(super) fn check(form: &ConsumerForm, stream: &Known) -> Result<(), ApiError>
         return Err(ApiError::new(400, 10107, why));
     }
     if form.deliver_subject.is_empty() { check_pull(form, stream) } else { check_push(form, stream) }?;
-    check_limits(form, stream)?;
+    check_within(form, stream.rest.consumer_limits)?;
     check_filters(form)?;
     check_start(form)?;
     check_sampling(form)?;
@@ -180,8 +180,11 @@ fn check_pull(form: &ConsumerForm, stream: &Known) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_limits(form: &ConsumerForm, stream: &Known) -> Result<(), ApiError> {
-    let limits = stream.rest.consumer_limits;
+/// Judges a consumer by what its stream allows consumers.
+///
+/// # Errors
+/// What a NATS server says of it.
+pub(super) fn check_within(form: &ConsumerForm, limits: ConsumerLimits) -> Result<(), ApiError> {
     if limits.max_ack_pending > 0 && form.max_ack_pending > limits.max_ack_pending {
         let why = format!("consumer max ack pending exceeds system limit of {}", limits.max_ack_pending);
         return Err(ApiError::new(400, 10121, why));

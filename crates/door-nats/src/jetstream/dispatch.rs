@@ -147,7 +147,13 @@ impl JetStream {
             Ok(()) => self.perform(who, verb, request).await,
             Err(error) => Err(error),
         };
-        self.reply(verb.kind(), request, answered);
+        let nobody = matches!(verb, Verb::ConsumerReset(..))
+            && matches!(&answered, Err(error) if *error == e::CONSUMER_NOT_FOUND || *error == e::STREAM_NOT_FOUND);
+        match &request.reply {
+            // A NATS server listens there for each consumer that there is.
+            Some(reply) if nobody => self.nobody(reply, &request.subject),
+            _ => self.reply(verb.kind(), request, answered),
+        }
     }
 
     /// Answers a request.

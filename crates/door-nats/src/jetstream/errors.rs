@@ -116,6 +116,8 @@ errors! {
     MIRROR_WITH_SCHEDULES = 400, 10186, "stream mirrors can not also schedule messages";
     SOURCE_WITH_SCHEDULES = 400, 10187, "stream source can not also schedule messages";
     SCHEDULES_DISABLED = 400, 10188, "message schedules is disabled";
+    SCHEDULE_PATTERN = 400, 10189, "message schedules pattern is invalid";
+    SCHEDULE_TARGET = 400, 10190, "message schedules target is invalid";
     EXPECTED_SUBJECT_ALONE = 400, 10193, "missing sequence for expected last sequence per subject";
     GROUPS_WITHOUT_POLICY = 400, 10196, "consumer can not have priority groups when policy is none";
     PINNED_TTL_WITHOUT_POLICY = 400, 10197, "PinnedTTL cannot be set when PriorityPolicy is none";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use base64::Engine;
 use door::{Parcel, Principal, Refused};
@@ -98,7 +98,7 @@ impl JetStream {
     pub(super) fn direct_now(self: &Arc<Self>, who: &Principal, request: Request) -> Option<Request> {
         let (own, who) = (Arc::clone(self), who.clone());
         let mut work = Box::pin(async move { own.direct(&who, &request).await });
-        if let Poll::Pending = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.spawn(work);
         }
         None
@@ -136,7 +136,7 @@ impl JetStream {
     }
 
     /// Says what a server says where nobody answers a subject.
-    fn nobody(&self, reply: &Subject, subject: &str) {
+    pub(super) fn nobody(&self, reply: &Subject, subject: &str) {
         self.status(reply, "503", &format!("Nats-Subject: {subject}\r\n"));
     }
 
@@ -329,13 +329,9 @@ fn read_direct(payload: &[u8], key: &str) -> Result<MessageGet, Status> {
     if !(seq || last || next || time || multi) {
         return Err("408 Empty Request");
     }
-    let wrong = (seq && last)
-        || (seq && time)
-        || (time && last)
-        || (last && next)
+    let two_kinds = [(seq, last), (seq, time), (time, last), (last, next), (last, multi), (next, multi)];
+    let wrong = two_kinds.contains(&(true, true))
         || (last && asked.batch > 0)
-        || (last && multi)
-        || (next && multi)
         || (asked.up_to_seq > 0 && asked.up_to_time.is_some());
     if wrong { Err("408 Bad Request") } else { Ok(asked) }
 }

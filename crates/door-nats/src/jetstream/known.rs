@@ -61,6 +61,9 @@ impl Catalogue {
         let known =
             Arc::new(Known { rest: rest_of(&config.metadata), config: config.clone(), lasts: Mutex::default() });
         let mut streams = self.streams.write();
+        if let Some(same) = streams.get(config.name.as_str()).filter(|same| same.config == *config) {
+            return Arc::clone(same);
+        }
         streams.insert(config.name.as_str().into(), Arc::clone(&known));
         self.count(&streams, known.is_special());
         drop(streams);

@@ -60,7 +60,9 @@ pub(super) struct Asked {
     /// An increment of a counter, as text.
     pub(super) increment: Option<String>,
     pub(super) batch: Option<BatchHeaders>,
-    pub(super) scheduled: bool,
+    /// When to publish again, and to where.
+    pub(super) schedule: Option<String>,
+    pub(super) schedule_target: String,
     /// What is wrong, to be said once it is known which stream it is.
     pub(super) wrong: Option<ApiError>,
 }
@@ -89,7 +91,8 @@ pub(super) fn read_headers(message: &Message) -> Asked {
                 None => asked.wrong = Some(e::TTL_INVALID),
             },
             "Incr" => asked.increment = Some(value.to_owned()),
-            "Schedule" => asked.scheduled = true,
+            "Schedule" => asked.schedule = Some(value.to_owned()).filter(|pattern| !pattern.is_empty()),
+            "Schedule-Target" => value.clone_into(&mut asked.schedule_target),
             "Batch-Id" => asked.batch.get_or_insert_default().id = value.to_owned(),
             "Batch-Sequence" => asked.batch.get_or_insert_default().seq = value.parse().ok(),
             "Batch-Commit" => asked.batch.get_or_insert_default().commit = Some(value.to_owned()),
@@ -298,13 +301,27 @@ fn check_special(known: &Known, message: &Message, asked: &Asked) -> Option<ApiE
         () if known.rest.max_msg_size > 0 && size > usize::try_from(known.rest.max_msg_size).unwrap_or(usize::MAX) => {
             Some(e::MESSAGE_TOO_LARGE)
         }
-        () if asked.scheduled && !known.rest.allow_msg_schedules => Some(e::SCHEDULES_DISABLED),
+        () if asked.schedule.is_some() => check_schedule(known, message, asked),
         () if asked.increment.is_some() && !known.rest.allow_msg_counter => Some(e::INCR_DISABLED),
         () if asked.increment.is_some() && !message.payload.is_empty() => Some(e::INCR_PAYLOAD),
         () if asked.increment.is_some() && expects => Some(e::INCR_INVALID),
         () if asked.increment.is_none() && known.rest.allow_msg_counter => Some(e::INCR_MISSING),
         () => None,
     }
+}
+
+/// What is wrong with when a message is to be published again, and to where.
+fn check_schedule(known: &Known, message: &Message, asked: &Asked) -> Option<ApiError> {
+    let pattern = asked.schedule.as_deref()?;
+    if !known.rest.allow_msg_schedules {
+        return Some(e::SCHEDULES_DISABLED);
+    }
+    if pattern.strip_prefix("@at ").is_some_and(|time| event::Moment::parse(time.trim()).is_err()) {
+        return Some(e::SCHEDULE_PATTERN);
+    }
+    let target = asked.schedule_target.as_str();
+    let good = target != message.subject.as_str() && Subject::parse(target).is_ok() && known.config.captures(target);
+    (!good).then_some(e::SCHEDULE_TARGET)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use journal::{Republish, Source, SourceStart, StreamConfig};
 
 use super::errors::ApiError;
 use super::wire::{
-    self, Discard, RepublishForm, Retention, SourceForm, Storage, StreamForm, StreamRest, Time, TransformForm,
+    self, Discard, RepublishForm, Retention, SourceConsumerForm, SourceForm, Storage, StreamForm, StreamRest, Time,
+    TransformForm,
 };
 use crate::limits::{API_LEVEL, NATS_VERSION};
 
@@ -91,6 +92,7 @@ pub(crate) fn to_journal(form: &StreamForm) -> Result<StreamConfig, ApiError> {
         allow_msg_schedules: form.allow_msg_schedules,
         persist_mode: form.persist_mode,
         allow_batched: form.allow_batched,
+        consumers: consumers(form),
     };
     let largest = u32::try_from(form.max_msg_size).ok().filter(|size| *size > 0);
     Ok(StreamConfig {
@@ -134,6 +136,12 @@ pub(crate) fn to_journal(form: &StreamForm) -> Result<StreamConfig, ApiError> {
         metadata: metadata_with(&form.metadata, &rest),
         ..StreamConfig::new(form.name.clone(), subjects)
     })
+}
+
+/// The consumers that a mirror and sources name; empty where none does.
+fn consumers(form: &StreamForm) -> Vec<Option<SourceConsumerForm>> {
+    let named: Vec<_> = form.mirror.iter().chain(&form.sources).map(|source| source.consumer.clone()).collect();
+    if named.iter().any(Option::is_some) { named } else { Vec::new() }
 }
 
 /// Bytes of a subject at most: what the journal's size of a message has beyond the API's.
@@ -243,6 +251,9 @@ pub(crate) fn of_journal(config: &StreamConfig) -> StreamForm {
         allow_batched: rest.allow_batched,
         metadata: BTreeMap::new(),
     };
+    for (source, consumer) in form.mirror.iter_mut().chain(&mut form.sources).zip(rest.consumers) {
+        source.consumer = consumer;
+    }
     form.metadata = metadata_shown(&config.metadata, level(&form));
     form
 }

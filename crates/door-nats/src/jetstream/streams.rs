@@ -94,6 +94,9 @@ impl JetStream {
         let old = of_journal(&self.port.stream_info(who, name).await?.config);
         self.complete(who, &mut form, pedantic, Some(&old)).await?;
         check_update(&old, &mut form)?;
+        if form.consumer_limits != old.consumer_limits {
+            self.check_consumers(who, &form).await?;
+        }
         let info = self.port.stream_update(who, to_journal(&form)?).await?;
         self.catalogue.note(&info.config);
         self.relate(&info.config);
@@ -168,6 +171,16 @@ impl JetStream {
                 let memory = form.storage == Storage::Memory;
                 return Err(if memory { e::MEMORY_EXCEEDED } else { e::STORAGE_EXCEEDED });
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the consumers that there are keep within new limits for them.
+    async fn check_consumers(&self, who: &Principal, form: &StreamForm) -> Result<(), ApiError> {
+        let limits = form.consumer_limits;
+        for info in self.port.consumers(who, &form.name).await? {
+            let consumer = super::consumer_forms::of_journal(&info.config);
+            super::consumer_forms::check_within(&consumer, limits)?;
         }
         Ok(())
     }

@@ -121,7 +121,8 @@ impl Acceptor {
         let first = match self.shared.options.handshake_first {
             HandshakeFirst::Never => false,
             HandshakeFirst::Always => true,
-            HandshakeFirst::Within(span) => timeout(span, socket.readable()).await.is_ok(),
+            // Looked at, since a socket may call itself readable before anything came.
+            HandshakeFirst::Within(span) => timeout(span, socket.peek(&mut [0])).await.is_ok(),
         };
         if !first {
             socket.write_all(&info).await?;

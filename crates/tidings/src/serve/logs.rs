@@ -8,6 +8,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,17 +69,25 @@ pub fn say_where(node: &Node) {
         info!("  Store Directory: \"{}\"", data.display());
     }
     if let Some(monitor) = ports.monitor {
-        info!("Starting http monitor on {monitor}");
+        info!("Starting http monitor on {}", shown(monitor));
     }
     if let Some(websocket) = ports.websocket {
         let own = config.nats.websocket_tls.is_some() || config.nats.tls.is_some() || config.tls.is_some();
         let scheme = if own && !config.nats.websocket_plain { "wss" } else { "ws" };
-        info!("Listening for websocket clients on {scheme}://{websocket}");
+        info!("Listening for websocket clients on {scheme}://{}", shown(websocket));
     }
     if let Some(nats) = ports.nats {
-        info!("Listening for client connections on {nats}");
+        info!("Listening for client connections on {}", shown(nats));
     }
     info!("Server is ready");
+}
+
+/// An address as nats-server has it: everywhere is `0.0.0.0`.
+fn shown(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        return SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    }
+    address
 }
 
 /// Says that the node does not start.

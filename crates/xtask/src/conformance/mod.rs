@@ -34,6 +34,7 @@ pub struct Wanted {
     suites: Vec<String>,
     only: Vec<String>,
     server: Option<PathBuf>,
+    label: Option<String>,
     nats_py: Option<PathBuf>,
     nats_rs: Option<PathBuf>,
     python: Option<String>,
@@ -50,6 +51,7 @@ impl Wanted {
             suites: flags.all("suite"),
             only: flags.all("only"),
             server: path(flags, "server"),
+            label: flags.all("label").pop(),
             nats_py: path(flags, "nats-py"),
             nats_rs: path(flags, "nats-rs"),
             python: flags.all("python").pop(),
@@ -117,7 +119,7 @@ fn finish(bench: &Bench, suite: &Suite, mut outcomes: Vec<Outcome>, begun: Insta
 fn server(wanted: &Wanted) -> Result<(PathBuf, String), String> {
     if let Some(given) = &wanted.server {
         let path = given.canonicalize().map_err(|error| format!("{}: {error}", given.display()))?;
-        return Ok((path, String::from("nats-server")));
+        return Ok((path, wanted.label.clone().unwrap_or_else(|| String::from("nats-server"))));
     }
     let tidings = node::build(wanted.release)?;
     node::build_package("nats-shim", "nats-server", wanted.release)

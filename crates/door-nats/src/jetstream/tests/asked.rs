@@ -16,6 +16,9 @@ impl Table {
         Arc::clone(&self.jetstream).request(Principal::anyone(), request).await;
         let lines = inbox.taken();
         let text = lines.last().map_or("null", |line| line.trim_start_matches("asked").trim());
+        if text.starts_with("503 ") {
+            return json!({ "type": text });
+        }
         serde_json::from_str(text).unwrap()
     }
 
@@ -309,4 +312,67 @@ fn any_body_is_answered_and_nothing_panics() {
         let ask = &ask;
         ask.0(body);
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_for_others_is_told_again_and_limits_hold_for_consumers_that_there_are() {
+    let table = Table::new().await;
+    let body = r#"{"name":"T","sources":[{"name":"S","consumer":{"name":"c","deliver_subject":"t.x"}}]}"#;
+    let made = table.ask("STREAM.CREATE.T", body).await;
+    let consumer = &made["config"]["sources"][0]["consumer"];
+    assert_eq!(*consumer, json!({"name": "c", "deliver_subject": "t.x"}), "{made}");
+    table.ask("STREAM.CREATE.L", r#"{"name":"L","subjects":["l.>"],"allow_msg_schedules":true}"#).await;
+    let schedule = |target| [("Nats-Schedule", "@at 2030-01-01T00:00:00Z"), ("Nats-Schedule-Target", target)];
+    assert_eq!(table.tell("l.a", &schedule("l.a"), "").await["error"]["err_code"], 10190);
+    assert_eq!(table.tell("l.a", &schedule("l.b"), "").await["seq"], 1);
+    let body = r#"{"stream_name":"L","config":{"durable_name":"c","ack_policy":"explicit"}}"#;
+    table.ask("CONSUMER.CREATE.L.c", body).await;
+    let limits =
+        r#"{"name":"L","subjects":["l.>"],"allow_msg_schedules":true,"consumer_limits":{"max_ack_pending":10}}"#;
+    assert_eq!(table.refused("STREAM.UPDATE.L", limits).await.0, 10121);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_is_told_to_who_listens_and_republished() {
+    let table = Table::new().await;
+    let (events, _) = table.listen("$JS.EVENT.ADVISORY.>", None);
+    let (again, _) = table.listen("again.>", None);
+    let body = r#"{"name":"R","subjects":["r.>"],"republish":{"src":"r.>","dest":"again.>"}}"#;
+    table.ask("STREAM.CREATE.R", body).await;
+    table.tell("r.a", &[], "one").await;
+    table.tell("r.a", &[], "two").await;
+    table.pass(10).await;
+    let told = events.taken();
+    assert!(told.iter().any(|line| line.starts_with("$JS.EVENT.ADVISORY.STREAM.CREATED.R")), "{told:?}");
+    assert!(told.iter().any(|line| line.starts_with("$JS.EVENT.ADVISORY.API")), "{told:?}");
+    let lines = again.taken();
+    let second = lines.get(1).map(String::as_str).unwrap_or_default();
+    let place = "again.a Nats-Stream: R|Nats-Subject: r.a|Nats-Sequence: 2|Nats-Time-Stamp: ";
+    assert!(second.starts_with(place) && second.ends_with("|Nats-Last-Sequence: 1| two"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_got_directly_alone_and_many_at_a_time() {
+    let table = Table::new().await;
+    table.ask("STREAM.CREATE.K", r#"{"name":"K","subjects":["k.>"],"allow_direct":true}"#).await;
+    for (subject, body) in [("k.a", "1"), ("k.b", "2"), ("k.a", "3")] {
+        table.tell(subject, &[], body).await;
+    }
+    let (inbox, _) = table.listen("in.x", None);
+    let get = |subject: &str, body: &str| assert!(table.request(subject, "in.x", body).is_none());
+    get("$JS.API.DIRECT.GET.K.k.a", "");
+    let place = "in.x Nats-Stream: K|Nats-Subject: k.a|Nats-Sequence: 3|Nats-Time-Stamp: 1970-01-01T00:00:01Z|";
+    assert_eq!(inbox.taken(), [format!("{place} 3")]);
+    get("$JS.API.DIRECT.GET.K", r#"{"seq":9}"#);
+    get("$JS.API.DIRECT.GET.K", "");
+    get("$JS.API.DIRECT.GET.S", r#"{"seq":1}"#);
+    let nobody = "in.x 503 Nats-Subject: $JS.API.DIRECT.GET.S|";
+    assert_eq!(inbox.taken(), ["in.x 404 Message Not Found", "in.x 408 Empty Request", nobody]);
+    get("$JS.API.DIRECT.GET.K", r#"{"seq":1,"batch":2}"#);
+    let lines = inbox.taken();
+    assert_eq!((lines.len(), lines[0].contains("Nats-Num-Pending: 2")), (3, true), "{lines:?}");
+    assert_eq!(lines[2], "in.x 204 EOB Nats-Num-Pending: 1|Nats-Last-Sequence: 2|");
+    get("$JS.API.DIRECT.GET.K", r#"{"multi_last":["k.>"]}"#);
+    let lines = inbox.taken();
+    assert_eq!(lines[2], "in.x 204 EOB Nats-Num-Pending: 0|Nats-Last-Sequence: 3|Nats-UpTo-Sequence: 3|", "{lines:?}");
 }

@@ -9,17 +9,16 @@ mod requests;
 mod stream;
 
 pub(crate) use consumer::{
-    AckPolicy, Action, ConsumerForm, ConsumerInfoReply, ConsumerRest, CreateConsumer, DeliverPolicy, GroupReply, Priority,
-    ReplayPolicy, SequencePair,
+    AckPolicy, Action, ConsumerForm, ConsumerInfoReply, ConsumerRest, CreateConsumer, DeliverPolicy, GroupReply,
+    Priority, ReplayPolicy, SequencePair,
 };
 pub(crate) use requests::{
     ConsumerPause, ConsumerReset, ConsumerUnpin, MessageDelete, MessageGet, Page, StreamInfoRequest, StreamNames,
     StreamPurge,
 };
 pub(crate) use stream::{
-    ClusterReply,
-    Discard, PersistMode, RepublishForm, Retention, SourceForm, SourceReply, StateReply,
-    Storage, StreamForm, StreamInfoReply, StreamRequest, StreamRest, TransformForm,
+    ClusterReply, ConsumerLimits, Discard, PersistMode, RepublishForm, Retention, SourceConsumerForm, SourceForm,
+    SourceReply, StateReply, Storage, StreamForm, StreamInfoReply, StreamRequest, StreamRest, TransformForm,
 };
 
 use event::Moment;

@@ -267,6 +267,9 @@ pub(crate) struct StreamRest {
     pub(crate) persist_mode: PersistMode,
     #[serde(skip_serializing_if = "zero")]
     pub(crate) allow_batched: bool,
+    /// Consumers that the mirror and the sources are to use, in their order. Told again; ours need none.
+    #[serde(skip_serializing_if = "zero")]
+    pub(crate) consumers: Vec<Option<SourceConsumerForm>>,
 }
 
 /// What a stream holds.
