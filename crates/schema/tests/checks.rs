@@ -1,5 +1,7 @@
 //! Schemas held against data: the messages of a real cloud, and what is wrong with bad ones.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 mod cloud;
 
 use cloud::{descriptor, json_schema, message, protobuf};

@@ -1,5 +1,7 @@
 //! Schemas from end to end: compiled, applied, in force, decoded, over a restart, and from a folder.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 mod process;
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! The schemas that tests use.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and ends where it cannot go on")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,6 @@
 //! `tidings schema`: say what payloads must be, by subject.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use host::schemas::read_schema;
 use schema::{Resource, Schema};
@@ -121,13 +121,13 @@ struct Listed {
     schemas: Vec<Value>,
 }
 
-fn of_file(path: &PathBuf) -> Result<Schema, Failure> {
+fn of_file(path: &Path) -> Result<Schema, Failure> {
     read_schema(path).map_err(|fault| Failure::usage(fault.to_string(), "docs/schemas.md says what a schema is"))
 }
 
 fn apply(args: &ApplyArgs) -> Result<(), Failure> {
     // All are judged before any is sent.
-    let schemas = args.files.iter().map(of_file).collect::<Result<Vec<_>, _>>()?;
+    let schemas = args.files.iter().map(|file| of_file(file)).collect::<Result<Vec<_>, _>>()?;
     let client = Client::new(&args.reach)?;
     let mut out = Out::new();
     for schema in &schemas {
