@@ -16,14 +16,17 @@
 //! - Nothing that a stranger sends panics, or costs more than its limits.
 //!
 //! Source: the NATS client protocol and the JetStream API as servers of version 2.11 to 2.15 speak
-//! them. Accounts, decentralised JWT, and NATS's own clustering are not spoken.
+//! them. Users may be vouched for by JWT; accounts that keep subjects apart, and NATS's own
+//! clustering, are not spoken.
 
 pub mod codec;
 mod jetstream;
+mod jwt;
 pub mod limits;
 mod options;
 mod serve;
 mod session;
 
+pub use jwt::{Trust, TrustError};
 pub use options::{Authentication, HandshakeFirst, JetStreamOptions, NatsPermissions, NatsUser, Options, Secret, Tls};
 pub use serve::{NatsDoor, Sockets};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use event::Pattern;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::jwt::Trust;
 use crate::limits;
 
 /// When a TLS client shakes hands before it hears a word.
@@ -77,6 +78,8 @@ pub struct Authentication {
     pub users: Vec<NatsUser>,
     /// The user whom a client is that says nothing of itself.
     pub no_auth_user: Option<String>,
+    /// Accounts that vouch for users by JWT. With them, nobody else enters.
+    pub trust: Option<Trust>,
 }
 
 /// What bounds JetStream at this door.

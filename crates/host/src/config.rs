@@ -25,8 +25,8 @@ use crate::error::StartError;
 use crate::units::{Size, Span, brief};
 
 pub use nats::{
-    HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsSecret, NatsSubjects,
-    NatsTls, NatsUserConfig,
+    HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
+    NatsSubjects, NatsTls, NatsUserConfig,
 };
 
 /// Port of the HTTP door where none is said.

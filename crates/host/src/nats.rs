@@ -7,7 +7,7 @@ use std::sync::Arc;
 use door::Port;
 use door_nats::{
     Authentication, HandshakeFirst as DoorHandshake, JetStreamOptions, NatsDoor as Door, NatsPermissions, NatsUser,
-    Options, Secret, Sockets, Tls,
+    Options, Secret, Sockets, Tls, Trust,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -70,7 +70,9 @@ impl NatsParts {
             None => tls.clone(),
         };
         let users = nats.users.iter().map(user).collect::<Result<_, _>>()?;
-        let authentication = Authentication { users, no_auth_user: nats.no_auth_user.clone() };
+        let trust = nats.operator.as_ref().map(|operator| Trust::read(&operator.jwt.0, &operator.accounts));
+        let trust = trust.transpose().map_err(|error| StartError::invalid("nats.operator", error.to_string()))?;
+        let authentication = Authentication { users, no_auth_user: nats.no_auth_user.clone(), trust };
         let options = Options {
             authentication,
             tls,

@@ -3,7 +3,7 @@
 //!
 //! For suites and scripts that bring a NATS server up and down. The process that they started is the
 //! node itself (`exec`), so that its id, its signals and its output are what they expect. What a node
-//! does not speak (operators and JWT, leaf nodes, gateways) is refused with `[FTL]`; flags and fields
+//! does not speak (leaf nodes, gateways) is refused with `[FTL]`; flags and fields
 //! of clusters are taken and mean nothing: each server stands alone.
 //!
 //! The binary `tidings` is looked for beside this one; `TIDINGS_BINARY` names another.

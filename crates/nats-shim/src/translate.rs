@@ -10,7 +10,7 @@ use crate::conf::{Value, get};
 use crate::flags::Flags;
 
 /// What a node does not speak: better not started than started open to everyone.
-const REFUSED: &[&str] = &["operator", "resolver", "leafnodes", "leaf", "gateway", "mqtt"];
+const REFUSED: &[&str] = &["leafnodes", "leaf", "gateway", "mqtt"];
 
 /// What is meant.
 #[derive(Debug)]
@@ -82,6 +82,13 @@ impl Settings {
             "authorization" => self.set_authorization(value)?,
             "accounts" => self.set_accounts(value)?,
             "jetstream" => self.set_jetstream(value)?,
+            "operator" | "operators" => self.set_operator("jwt", json!(value.text()))?,
+            "resolver" if value.text().is_some_and(|text| text.eq_ignore_ascii_case("memory")) => {}
+            "resolver" => return Err(String::from("only MEMORY is spoken here")),
+            "resolver_preload" => {
+                let accounts: Vec<_> = value.fields().iter().filter_map(|(_, account)| account.text()).collect();
+                self.set_operator("accounts", json!(accounts))?;
+            }
             "no_auth_user" => self.put("no_auth_user", json!(value.text())),
             "max_payload" => self.payload_max = Some(count(value)?),
             "max_control_line" | "max_pending" => self.put(key, json!(count(value)?.to_string())),
@@ -97,6 +104,12 @@ impl Settings {
 
     fn put(&mut self, key: &str, value: Json) {
         self.nats.insert(key.to_string(), value);
+    }
+
+    fn set_operator(&mut self, key: &str, value: Json) -> Result<(), String> {
+        let operator = self.nats.entry("operator").or_insert_with(|| json!({}));
+        operator.as_object_mut().ok_or("operator twice")?.insert(key.to_string(), value);
+        Ok(())
     }
 
     fn set_tls(&mut self, place: &str, value: &Value) -> Result<(), String> {
@@ -430,8 +443,15 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_and_its_accounts_are_handed_on() {
+        let config =
+            translate("operator: a.b.c\nresolver = MEMORY\nresolver_preload = { AX : \"d.e.f\" }\n", "").unwrap();
+        assert_eq!(config["nats"]["operator"], json!({"jwt": "a.b.c", "accounts": ["d.e.f"]}));
+    }
+
+    #[test]
     fn what_is_not_spoken_is_refused() {
-        assert!(translate("operator: x", "").unwrap_err().contains("not spoken"));
+        assert!(translate("resolver: URL(x)", "").unwrap_err().contains("MEMORY"));
         assert!(translate("leafnodes { port: 1 }", "").unwrap_err().contains("not spoken"));
         assert!(translate("port: x", "").unwrap_err().contains("port"));
         assert!(translate("tls { cert_file: a }", "").unwrap_err().contains("key_file"));

@@ -163,7 +163,9 @@ fn welcome(node: &Node) -> String {
     let (config, ports) = (node.config(), node.ports());
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
     let engine = match (&config.engine, config.sync) {
-        (Engine::Nats(address), _) => format!("{address}, {} replicas; the servers' sync_interval says when they sync", config.replicas),
+        (Engine::Nats(address), _) => {
+            format!("{address}, {} replicas; the servers' sync_interval says when they sync", config.replicas)
+        }
         (Engine::Memory, _) => String::from("memory: everything is gone when the node stops"),
         (Engine::Disk, Sync::Always) => String::from("disk, synced before every receipt"),
         (Engine::Disk, Sync::Interval(span)) => {

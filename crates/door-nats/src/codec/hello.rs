@@ -51,7 +51,7 @@ pub struct Connect {
     /// The signature of the nonce, in base64.
     #[serde(default)]
     pub sig: Option<String>,
-    /// A JWT, which this door does not know.
+    /// What an account says of it.
     #[serde(default)]
     pub jwt: Option<String>,
 }

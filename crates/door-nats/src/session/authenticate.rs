@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::shared::Shared;
 use crate::codec::Connect;
+use crate::jwt::{Trust, USER, key as nkey};
 use crate::options::{NatsPermissions, NatsUser, Secret};
 
 /// Who a client is.
@@ -33,6 +34,9 @@ const REQUESTS: [&str; 4] = ["_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>"];
 /// Who `connect` says it is; `None` where it does not prove it.
 pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
     let authentication = &shared.options.authentication;
+    if let Some(trust) = &authentication.trust {
+        return vouched(shared, trust, connect, nonce);
+    }
     let silent = connect.user.is_none() && connect.auth_token.is_none() && connect.nkey.is_none();
     if let (true, Some(name)) = (silent, &authentication.no_auth_user) {
         return authentication.users.iter().find(|user| user.name == *name).map(of_user);
@@ -56,6 +60,16 @@ pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<A
     named.then(|| of_token(&principal))
 }
 
+/// Whom an account vouches for.
+fn vouched(shared: &Shared, trust: &Trust, connect: &Connect, nonce: &str) -> Option<Admitted> {
+    const NANOS_PER_SECOND: u64 = 1_000_000_000;
+    let now = shared.port.now().nanos() / NANOS_PER_SECOND;
+    let user = trust.user(connect.jwt.as_deref()?, now)?;
+    let proven = user.bearer || connect.sig.as_deref().is_some_and(|signature| signed(&user.key, nonce, signature));
+    let name = if user.name.is_empty() { &user.key } else { &user.name };
+    proven.then(|| with_rights(name, &user.permissions))
+}
+
 fn anyone() -> Admitted {
     Admitted { who: Principal::anyone(), api: Principal::anyone(), name: String::new() }
 }
@@ -65,12 +79,16 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 }
 
 fn of_user(user: &NatsUser) -> Admitted {
-    let NatsPermissions { publish_allow, publish_deny, subscribe_allow, subscribe_deny } = &user.permissions;
+    with_rights(&user.name, &user.permissions)
+}
+
+fn with_rights(name: &str, permissions: &NatsPermissions) -> Admitted {
+    let NatsPermissions { publish_allow, publish_deny, subscribe_allow, subscribe_deny } = permissions;
     let or_all = |allow: &[Pattern]| if allow.is_empty() { vec![Pattern::all()] } else { allow.to_vec() };
-    let who = Principal::new(&user.name, or_all(publish_allow), or_all(subscribe_allow), true)
+    let who = Principal::new(name, or_all(publish_allow), or_all(subscribe_allow), true)
         .denied(publish_deny.clone(), subscribe_deny.clone());
-    let api = Principal::new(&user.name, vec![Pattern::all()], vec![Pattern::all()], true);
-    Admitted { who, api, name: user.name.clone() }
+    let api = Principal::new(name, vec![Pattern::all()], vec![Pattern::all()], true);
+    Admitted { who, api, name: name.to_owned() }
 }
 
 fn of_token(principal: &Principal) -> Admitted {
@@ -106,57 +124,6 @@ fn signed(key: &str, nonce: &str, signature: &str) -> bool {
     let Some(signature) = engines.iter().find_map(|engine| engine.decode(signature).ok()) else {
         return false;
     };
-    public_key(key)
+    nkey(key, USER)
         .is_some_and(|key| UnparsedPublicKey::new(&ED25519, key).verify(nonce.as_bytes(), &signature).is_ok())
-}
-
-/// The 32 bytes of a user's public NKEY: base32 of a prefix byte, the key, and a CRC-16.
-/// Source: the NKEYS specification.
-pub(crate) fn public_key(text: &str) -> Option<[u8; 32]> {
-    /// What the prefix of a user's key is.
-    const USER: u8 = 20 << 3;
-    let (mut bits, mut have, mut bytes) = (0_u32, 0_u32, Vec::with_capacity(35));
-    for letter in text.bytes() {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'2'..=b'7' => letter - b'2' + 26,
-            _ => return None,
-        };
-        bits = (bits << 5) | u32::from(value);
-        have += 5;
-        if have >= 8 {
-            have -= 8;
-            bytes.push(u8::try_from((bits >> have) & 0xff).unwrap_or_default());
-        }
-    }
-    let (body, check) = bytes.split_at_checked(33)?;
-    let check = u16::from_le_bytes(<[u8; 2]>::try_from(check).ok()?);
-    let (prefix, key) = body.split_first()?;
-    (*prefix == USER && crc16(body) == check).then(|| <[u8; 32]>::try_from(key).ok()).flatten()
-}
-
-/// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(
-            crc ^ (u16::from(*byte) << 8),
-            |crc, _| {
-                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-            },
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_users_public_key_is_told_from_anything_else() {
-        let key = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
-        assert!(public_key(key).is_some());
-        for bad in ["", "U", "SDXU", &key.replace('4', "5"), &key.to_lowercase()] {
-            assert!(public_key(bad).is_none(), "{bad}");
-        }
-    }
 }

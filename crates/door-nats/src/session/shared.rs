@@ -116,7 +116,8 @@ impl Shared {
     /// Whether a client must say who it is.
     pub(crate) fn wants_authentication(&self) -> bool {
         let authentication = &self.options.authentication;
-        authentication.no_auth_user.is_none() && (!authentication.users.is_empty() || !self.port.is_open())
+        authentication.trust.is_some()
+            || authentication.no_auth_user.is_none() && (!authentication.users.is_empty() || !self.port.is_open())
     }
 
     /// Adds a connection, unless there are as many as may be.

@@ -44,6 +44,8 @@ pub struct NatsConfig {
     pub users: Vec<NatsUserConfig>,
     /// The user whom a client is that says nothing of itself.
     pub no_auth_user: Option<String>,
+    /// Who vouches for users by JWT; nobody else enters then.
+    pub operator: Option<NatsOperator>,
     /// TLS of its own; where there is none, the node's.
     pub tls: Option<NatsTls>,
     /// TLS of the WebSocket listener; where there is none, that of the door.
@@ -87,6 +89,16 @@ pub struct NatsUserConfig {
     pub publish: NatsSubjects,
     /// What it may subscribe to.
     pub subscribe: NatsSubjects,
+}
+
+/// An operator, and the accounts whose users are let in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsOperator {
+    /// The operator's JWT.
+    pub jwt: Hidden,
+    /// Those of the accounts.
+    pub accounts: Vec<String>,
 }
 
 /// How a user proves who it is.
@@ -173,6 +185,7 @@ impl Default for NatsConfig {
             name: None,
             users: Vec::new(),
             no_auth_user: None,
+            operator: None,
             tls: None,
             websocket_tls: None,
             websocket_plain: false,
@@ -208,6 +221,7 @@ pub(crate) struct Fields {
     token: Option<Hidden>,
     token_file: Option<PathBuf>,
     no_auth_user: Option<String>,
+    operator: Option<NatsOperator>,
     tls: Option<TlsFields>,
     websocket_tls: Option<TlsFields>,
     websocket_plain: Option<bool>,
@@ -317,6 +331,7 @@ impl NatsLayer {
             token: ours.token.or(theirs.token),
             token_file: ours.token_file.or(theirs.token_file),
             no_auth_user: ours.no_auth_user.or(theirs.no_auth_user),
+            operator: ours.operator.or(theirs.operator),
             tls: ours.tls.or(theirs.tls),
             websocket_tls: ours.websocket_tls.or(theirs.websocket_tls),
             websocket_plain: ours.websocket_plain.or(theirs.websocket_plain),
@@ -376,6 +391,7 @@ impl NatsLayer {
             name: fields.name,
             users,
             no_auth_user: fields.no_auth_user,
+            operator: fields.operator,
             tls: fields.tls.map(NatsTls::from),
             websocket_tls: fields.websocket_tls.map(NatsTls::from),
             websocket_plain: fields.websocket_plain.unwrap_or(false),
@@ -479,7 +495,8 @@ impl TryFrom<String> for HandshakeFirst {
 /// loopback it must be said to be open.
 pub(super) fn check_exposure(config: &Config) -> Result<(), StartError> {
     let nats = &config.nats;
-    let guarded = config.tokens.is_some() || (!nats.users.is_empty() && nats.no_auth_user.is_none());
+    let guarded =
+        config.tokens.is_some() || nats.operator.is_some() || (!nats.users.is_empty() && nats.no_auth_user.is_none());
     let doors =
         [("nats", nats.listen, guarded), ("nats-websocket", nats.websocket, guarded), ("monitor", nats.monitor, false)];
     for (door, listen, guarded) in doors {
