@@ -24,9 +24,8 @@ struct Run {
 }
 
 impl Batch {
-    /// An empty batch with room for so many bytes.
-    pub fn new(room: usize) -> Self {
-        let mut frame = Vec::with_capacity(room + wal::FRAME_HEADER + 8);
+    /// An empty batch in the room of a frame that is not needed any more.
+    pub fn new(mut frame: Vec<u8>) -> Self {
         wal::begin_frame(&mut frame);
         Batch { frame, memory: Vec::new(), runs: BTreeMap::new() }
     }
@@ -57,12 +56,16 @@ impl Batch {
         self.frame.len() - wal::FRAME_HEADER
     }
 
-    /// Each stream's bytes, by stream.
-    pub fn into_runs(self) -> impl Iterator<Item = (u32, Vec<Bytes>)> {
-        let (frame, memory) = (Bytes::from(self.frame), Bytes::from(self.memory));
-        self.runs.into_iter().map(move |(stream, run)| {
-            let buffer = if run.memory { &memory } else { &frame };
-            (stream, run.parts.iter().map(|(start, end)| buffer.slice(*start..*end)).collect())
+    /// Each stream's bytes, by stream, each in a buffer of its own: what waits to be moved into the
+    /// segments holds no more than itself.
+    pub fn take_runs(&mut self) -> impl Iterator<Item = (u32, Bytes)> + use<'_> {
+        let runs = std::mem::take(&mut self.runs);
+        runs.into_iter().map(|(stream, run)| {
+            let buffer = if run.memory { &self.memory } else { &self.frame };
+            let parts = run.parts.iter().filter_map(|(start, end)| buffer.get(*start..*end));
+            let mut bytes = Vec::with_capacity(parts.clone().map(<[u8]>::len).sum());
+            parts.for_each(|part| bytes.extend_from_slice(part));
+            (stream, Bytes::from(bytes))
         })
     }
 }

@@ -68,7 +68,7 @@ impl Standing {
 pub struct Checkpoint {
     number: u64,
     lsn: u64,
-    catalog: Vec<u8>,
+    catalog: Catalog,
     streams: Vec<Arc<Shared>>,
     snapshots: Vec<(u32, Vec<u8>, Snapped)>,
     condemned: Vec<u32>,
@@ -136,7 +136,7 @@ impl Core {
         Ok(Some(Checkpoint {
             number,
             lsn: catalog.lsn,
-            catalog: catalog.encode().map_err(io::Error::other)?,
+            catalog,
             streams: self.streams.values().map(|stream| stream.shared.clone()).collect(),
             snapshots,
             condemned: self.standing.condemned.clone(),
@@ -251,7 +251,8 @@ impl Checkpoint {
             self.disk.make_dir(&segment::dir(*id))?;
             snapshot::write(self.disk.as_ref(), *id, self.number, bytes)?;
         }
-        Catalog::write(self.disk.as_ref(), self.number, &self.catalog)?;
+        let catalog = self.catalog.encode().map_err(io::Error::other)?;
+        Catalog::write(self.disk.as_ref(), self.number, &catalog)?;
         self.clean()
     }
 

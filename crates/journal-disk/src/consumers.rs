@@ -120,6 +120,8 @@ struct Counter {
     sinks: BTreeMap<Request, Box<dyn Sink>>,
     watchers: Vec<Watcher>,
     streams: Streams,
+    /// Streams whose number of consumers may have changed.
+    recount: BTreeSet<Arc<str>>,
     next: u64,
     saved: usize,
     asked_held: (Instant, Moment),
@@ -148,6 +150,7 @@ impl Consumers {
             sinks: BTreeMap::new(),
             watchers: Vec::new(),
             streams: Streams::default(),
+            recount: BTreeSet::new(),
             next: 0,
             saved: kept.iter().map(Vec::len).sum(),
             asked_held: (Instant::now(), now),
@@ -322,6 +325,7 @@ impl Counter {
         for shared in self.parts.directory.all() {
             if self.desk.count(&shared.name) > 0 {
                 shared.watched.store(true, Ordering::SeqCst);
+                self.recount.insert(shared.name.clone());
             }
             self.tell_stream(now, &shared.name);
             let _there = self.streams.stated(&shared.live.read().config);
@@ -409,6 +413,7 @@ impl Counter {
             }
             Event::Stream(info) => {
                 self.tell_stream(now, &info.config.name);
+                self.recount.insert(Arc::from(info.config.name.as_str()));
                 let news = self.streams.stated(&info.config);
                 self.happened(news);
             }
@@ -497,13 +502,15 @@ impl Counter {
     fn watch(&mut self, now: Moment, stream: &str) {
         if let Some(shared) = self.parts.directory.get(stream) {
             shared.watched.store(true, Ordering::SeqCst);
+            self.recount.insert(shared.name.clone());
             self.tell_stream(now, stream);
         }
     }
 
-    /// Brings up to date how many consumers each stream has.
-    fn count(&self) {
-        for shared in self.parts.directory.all() {
+    /// Brings up to date how many consumers each stream has, of those where that may have changed.
+    fn count(&mut self) {
+        for stream in std::mem::take(&mut self.recount) {
+            let Some(shared) = self.parts.directory.get(&stream) else { continue };
             let count = self.desk.count(&shared.name);
             shared.consumers.store(count, Ordering::Relaxed);
             if count == 0 && shared.live.read().config.retention != Retention::Interest {
@@ -582,8 +589,11 @@ impl Counter {
         self.parts.inbox.submit(Op::DeskWhole(bytes));
     }
 
-    fn happened(&self, event: Option<JournalEvent>) {
+    fn happened(&mut self, event: Option<JournalEvent>) {
         if let Some(event) = event {
+            if let JournalEvent::ConsumerCreated { stream, .. } | JournalEvent::ConsumerDeleted { stream, .. } = &event {
+                self.recount.insert(stream.clone());
+            }
             self.watchers.iter().for_each(|watcher| watcher(event.clone()));
         }
     }

@@ -73,6 +73,8 @@ impl Default for Options {
 const COMMIT_OPS_MAX: usize = 8192;
 /// Most bytes of one commit, save that it takes at least one request: half a file of the log.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a frame whose room is kept for the next.
+const FRAME_KEPT: usize = 1024 * 1024;
 /// Bytes kept free in each commit for messages that expire in it.
 const EFFECTS_BYTES: usize = 64 * 1024;
 /// Messages that expire in one commit at most; the others follow in the next.
@@ -123,6 +125,8 @@ pub struct Core {
     /// Streams that the commit at hand touches.
     pub(crate) touched: BTreeSet<u32>,
     pub(crate) batch: Batch,
+    /// The frame of the commit before, whose room is used again.
+    pub(crate) frame: Vec<u8>,
     pub(crate) open: Open,
     pub(crate) refusing: Option<String>,
     /// Room in the log that could not be made when `refusing` was set, in bytes.
@@ -132,8 +136,8 @@ pub struct Core {
     pub(crate) refusing_told: Option<RefusingTold>,
     /// Called when a commit is durable, before anything is answered.
     pub(crate) durable: Option<Box<dyn Fn() + Send>>,
-    /// When the next message expires, or earlier.
-    pub(crate) wake: Option<Moment>,
+    /// When each stream's next message expires, or earlier: those of them where one does.
+    pub(crate) dues: BTreeSet<(Moment, u32)>,
     pub(crate) synced_at: Moment,
     /// Answers that wait for a later sync.
     pub(crate) unsynced: Vec<Reply>,
@@ -211,12 +215,12 @@ impl Core {
     /// One commit.
     pub fn commit_once(&mut self, now: Moment) {
         self.prepare(now);
-        let expiring = self.wake.is_some_and(|wake| wake <= now);
+        let expiring = self.wake().is_some_and(|wake| wake <= now);
         if self.open.ops == 0 {
             if !expiring || self.make_room(EFFECTS_BYTES).is_err() {
                 return;
             }
-            self.batch = Batch::new(EFFECTS_BYTES);
+            self.batch = Batch::new(std::mem::take(&mut self.frame));
         }
         let mut open = std::mem::take(&mut self.open);
         if expiring && self.closed.is_none() {
@@ -241,7 +245,7 @@ impl Core {
                 continue;
             }
             if self.open.ops == 0 {
-                self.batch = Batch::new(bytes);
+                self.batch = Batch::new(std::mem::take(&mut self.frame));
             }
             self.open.ops += ops.len();
             self.open.bytes = bytes;
@@ -359,7 +363,7 @@ impl Core {
         Ok(())
     }
 
-    fn publish(&mut self, batch: Batch) {
+    fn publish(&mut self, mut batch: Batch) {
         let mut acts = std::mem::take(&mut self.acts);
         for act in &acts {
             if let Act::Put(id) = act
@@ -368,9 +372,9 @@ impl Core {
                 self.directory.put(&stream.shared);
             }
         }
-        for (id, bytes) in batch.into_runs() {
+        for (id, bytes) in batch.take_runs() {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let added = stream.publish(bytes, None, self.options.segment_bytes);
+            let added = stream.publish(vec![bytes], None, self.options.segment_bytes);
             if let Some(observer) = &self.observer
                 && !added.is_empty()
                 // Where interest decides what is kept, the desk judges messages that nobody wants, too.
@@ -379,6 +383,9 @@ impl Core {
                 let told = added.into_iter().map(|each| (each.seq, each.subject)).collect();
                 observer(&stream.shared.name, told);
             }
+        }
+        if batch.frame.capacity() <= FRAME_KEPT {
+            self.frame = batch.frame;
         }
         for act in acts.drain(..) {
             match act {
@@ -430,10 +437,10 @@ impl Core {
             // The cause may be gone; it is told by whether there is room now for what was refused.
             let _noted = self.make_room(self.refused_bytes.max(EFFECTS_BYTES));
         }
-        while self.closed.is_none() && self.wake.is_some_and(|wake| wake <= now) {
-            let before = self.wake;
+        while self.closed.is_none() && self.wake().is_some_and(|wake| wake <= now) {
+            let before = self.wake();
             self.commit_once(now);
-            if self.wake == before {
+            if self.wake() == before {
                 break;
             }
         }
@@ -468,15 +475,29 @@ impl Core {
     /// When [`Core::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Moment> {
         let sync = self.wal.dirty().then(|| self.synced_at.after(self.sync_interval()));
-        match (sync, self.wake) {
+        match (sync, self.wake()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
     }
 
-    /// Notes that something expires then.
-    pub(crate) fn wake_by(&mut self, moment: Moment) {
-        self.wake = Some(self.wake.map_or(moment, |wake| wake.min(moment)));
+    /// When the next message expires, or earlier.
+    fn wake(&self) -> Option<Moment> {
+        self.dues.first().map(|(moment, _)| *moment)
+    }
+
+    /// Notes when something of a stream expires, if that is earlier than was noted. What is later is
+    /// found out at the moment that was.
+    pub(crate) fn note_due(&mut self, id: u32) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(due) = stream.due() else { return };
+        if stream.due_noted.is_some_and(|noted| noted <= due) {
+            return;
+        }
+        if let Some(before) = stream.due_noted.replace(due) {
+            self.dues.remove(&(before, id));
+        }
+        self.dues.insert((due, id));
     }
 
     /// Whether a file of the log should be made ahead.

@@ -3,6 +3,7 @@
 //!
 //! Paths are relative to the data directory, with `/` between their parts.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -45,4 +46,35 @@ pub trait File: Send + Sync {
     /// Returns when all written bytes, and the length, are durable. After a failure nothing that was
     /// written since the last success may be trusted.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+thread_local! {
+    /// Whether this thread reads only what needs no waiting, and whether it met what does.
+    static HURRY: Cell<Hurry> = const { Cell::new(Hurry { hurried: false, met: false }) };
+}
+
+#[derive(Clone, Copy)]
+struct Hurry {
+    hurried: bool,
+    met: bool,
+}
+
+/// Does work whose reads do not wait for the disk: `None` where one would have to. What files do not
+/// know whether they wait, they do.
+pub fn at_once<T>(work: impl FnOnce() -> T) -> Option<T> {
+    HURRY.set(Hurry { hurried: true, met: false });
+    let done = work();
+    let Hurry { met, .. } = HURRY.replace(Hurry { hurried: false, met: false });
+    (!met).then_some(done)
+}
+
+/// For a file: whether a read must not wait now.
+pub fn is_hurried() -> bool {
+    HURRY.get().hurried
+}
+
+/// For a file: a read would have to wait, and was not made.
+pub fn would_wait() -> io::Error {
+    HURRY.set(Hurry { hurried: true, met: true });
+    io::ErrorKind::WouldBlock.into()
 }

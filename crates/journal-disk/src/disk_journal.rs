@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::Clock;
 use crate::consumers::{self, Consumers};
 use crate::core::{Core, Options};
-use crate::disk::Disk;
+use crate::disk::{Disk, at_once};
 use crate::open::{OpenError, Recovered};
 use crate::ops::Op;
 use crate::pool::Pool;
@@ -227,11 +227,20 @@ impl Journal for DiskJournal {
     }
 
     fn get(&self, stream: &str, seq: u64) -> Answer<Result<Stored, ReadError>> {
+        if let Some(found) = at_once(|| self.reader.get(stream, seq)) {
+            return ready(found);
+        }
         let stream = stream.to_owned();
         self.pool.ask(move |reader| reader.get(&stream, seq))
     }
 
     fn last(&self, stream: &str, pattern: &Pattern) -> Answer<Result<Stored, ReadError>> {
+        // A pattern without wildcards costs one look; others may look through all subjects.
+        if pattern.literal().is_some()
+            && let Some(found) = at_once(|| self.reader.last(stream, pattern))
+        {
+            return ready(found);
+        }
         let (stream, pattern) = (stream.to_owned(), pattern.clone());
         self.pool.ask(move |reader| reader.last(&stream, &pattern))
     }

@@ -156,9 +156,7 @@ impl Core {
         stream.trim(now)?;
         self.touched.insert(id);
         self.expire_apart(id, now, usize::MAX)?;
-        if let Some(due) = self.streams.get(&id).and_then(Stream::due) {
-            self.wake_by(due);
-        }
+        self.note_due(id);
         Ok(Ok(id))
     }
 
@@ -212,6 +210,9 @@ impl Core {
     /// Takes a stream out by its names and subjects.
     pub(crate) fn forget(&mut self, id: u32) -> Option<Stream> {
         let stream = self.streams.remove(&id)?;
+        if let Some(due) = stream.due_noted {
+            self.dues.remove(&(due, id));
+        }
         self.names.remove(&stream.shared.name);
         for pattern in &stream.config.subjects {
             self.captures.remove(pattern, &id);

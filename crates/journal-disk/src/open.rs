@@ -101,13 +101,14 @@ impl Core {
             acts: Vec::new(),
             touched: BTreeSet::new(),
             batch: Batch::default(),
+            frame: Vec::new(),
             open: crate::core::Open::default(),
             refusing: None,
             refused_bytes: 0,
             observer: None,
             refusing_told: None,
             durable: None,
-            wake: None,
+            dues: BTreeSet::new(),
             synced_at: now,
             unsynced: Vec::new(),
             recovered,
@@ -124,8 +125,8 @@ impl Core {
         for stream in core.streams.values() {
             core.directory.put(&stream.shared);
         }
-        let due = core.streams.values().filter_map(Stream::due).min();
-        core.wake = due;
+        let ids: Vec<u32> = core.streams.keys().copied().collect();
+        ids.into_iter().for_each(|id| core.note_due(id));
         for damage in &core.recovered.damage {
             tracing::warn!(damage, "damage was found and passed over");
         }

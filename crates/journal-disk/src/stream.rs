@@ -70,6 +70,8 @@ pub struct Stream {
     pub last_id: Option<Bytes>,
     /// Of a stream in memory: the log says that positions up to this one may have been used.
     pub reserved: u64,
+    /// When [`Stream::due`] was noted to be.
+    pub due_noted: Option<Moment>,
     /// When messages with a lifetime expire. May name messages that are gone.
     pub expiries: BinaryHeap<Reverse<(Moment, u64)>>,
     /// Messages that do not go by age.
@@ -106,6 +108,7 @@ impl Stream {
             window,
             last_id: None,
             reserved: 0,
+            due_noted: None,
             expiries: BinaryHeap::new(),
             eternal: BTreeSet::new(),
             aged: 0,

@@ -127,9 +127,7 @@ impl Core {
         let Some(stream) = self.streams.get(&id) else { return Ok(None) };
         let proof = if stream.config.storage == Storage::Memory { Proof::Memory } else { self.proof() };
         let receipt = Receipt { stream: stream.shared.name.clone(), seq, duplicate, proof };
-        if let Some(due) = stream.due() {
-            self.wake_by(due);
-        }
+        self.note_due(id);
         Ok(Some(receipt))
     }
 }

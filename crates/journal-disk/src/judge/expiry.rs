@@ -11,38 +11,43 @@ use crate::record::{Draft, Kind};
 use crate::stream::{Known, Stream};
 
 impl Core {
-    /// Removes what is too old, in all streams, and finds out when to do so again.
+    /// Removes what is too old, in the streams where something is, and finds out when to do so again.
     pub(crate) fn expire(&mut self, now: Moment) -> io::Result<()> {
-        let mut wake = None;
         let mut left = EXPIRED_MAX;
-        let ids: Vec<u32> = self.streams.keys().copied().collect();
-        for id in ids {
+        let due: Vec<(Moment, u32)> = self.dues.iter().copied().take_while(|(moment, _)| *moment <= now).collect();
+        for noted in due {
+            let id = noted.1;
+            self.dues.remove(&noted);
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            if stream.due().is_none_or(|due| due > now) {
-                wake = earlier(wake, stream.due());
-                continue;
+            stream.due_noted = None;
+            if stream.due().is_some_and(|due| due <= now) {
+                left -= self.expire_in(id, now, left)?;
             }
-            self.touched.insert(id);
-            if stream.ages_apart() {
-                left -= self.expire_apart(id, now, left)?;
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.rest();
-                    wake = earlier(wake, stream.due());
-                }
-                continue;
-            }
-            stream.trim(now)?;
-            stream.rest();
-            let expired = stream.take_expired(now, left);
-            left -= expired.len();
-            self.remove_all(id, &expired, now)?;
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.trim(now)?;
-                wake = earlier(wake, stream.due());
-            }
+            self.note_due(id);
         }
-        self.wake = wake;
         Ok(())
+    }
+
+    /// Removes what is too old in a stream, of what has a lifetime of its own at most so many.
+    /// Answers how many of those went.
+    fn expire_in(&mut self, id: u32, now: Moment, left: usize) -> io::Result<usize> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(0) };
+        self.touched.insert(id);
+        if stream.ages_apart() {
+            let count = self.expire_apart(id, now, left)?;
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.rest();
+            }
+            return Ok(count);
+        }
+        stream.trim(now)?;
+        stream.rest();
+        let expired = stream.take_expired(now, left);
+        self.remove_all(id, &expired, now)?;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.trim(now)?;
+        }
+        Ok(expired.len())
     }
 
     /// Does what is due in a stream whose messages age one by one, at most so many of them: by age in
@@ -107,12 +112,5 @@ impl Core {
         stream.note_message(seq, time, &known.subject, size, at, None, expires);
         stream.note_marker();
         stream.note_removed(known)
-    }
-}
-
-fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
