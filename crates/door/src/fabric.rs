@@ -148,13 +148,16 @@ pub struct Way {
     pub groups: Vec<Vec<Hop>>,
     /// What the fabric tells currency by.
     pub stamp: [u64; 3],
+    /// Whether every subject that differs in its last token alone has the same way. Inboxes mostly
+    /// do, so that the way to one answer leads to the next.
+    pub alike: bool,
     turn: AtomicUsize,
 }
 
 impl Way {
     /// A way to these.
     pub fn new(direct: Vec<Hop>, groups: Vec<Vec<Hop>>, stamp: [u64; 3]) -> Self {
-        Way { direct, groups, stamp, turn: AtomicUsize::new(0) }
+        Way { direct, groups, stamp, alike: false, turn: AtomicUsize::new(0) }
     }
 
     /// Whether it leads nowhere.

@@ -61,6 +61,9 @@ struct Shared {
     catalogue: AtomicU64,
 }
 
+/// Bytes that an append in flight takes besides its message, about.
+const APPEND_BYTES_BESIDES: usize = 128;
+
 /// A share of the bytes in flight, given back when dropped.
 pub(crate) struct Room {
     in_flight: Arc<AtomicUsize>,
@@ -242,6 +245,11 @@ impl Port {
         self.in_flight_bytes() >= self.0.limits.in_flight_bytes_max / 2
     }
 
+    /// Whether there is room for what one connection may bring at a time, far below the limit.
+    pub fn has_room(&self) -> bool {
+        self.in_flight_bytes() < self.0.limits.in_flight_bytes_max / 8
+    }
+
     /// Where messages of a subject go live.
     pub fn fabric(&self) -> &Arc<dyn Fabric> {
         &self.0.fabric
@@ -296,7 +304,7 @@ impl Port {
         if size > max {
             return Err(PublishError::PayloadTooLarge { size, max });
         }
-        let room = self.room(message.size()).ok_or(PublishError::Journal(AppendError::Busy))?;
+        let room = self.room(message.size() + APPEND_BYTES_BESIDES).ok_or(PublishError::Journal(AppendError::Busy))?;
         self.fit(message)?;
         Ok(room)
     }

@@ -35,10 +35,13 @@ pub trait Street {
 /// A fabric that asks every listener about every message: for doors' tests, and the oracle of
 /// better ones.
 #[derive(Default)]
-pub struct Plain(Mutex<(u64, Vec<(ListenerId, Listener)>)>, Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
+pub struct Plain(Mutex<Members>, Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
+
+/// The number of the last change, and who listens.
+type Members = (u64, BTreeMap<ListenerId, Listener>);
 
 impl Plain {
-    fn with<T>(&self, work: impl FnOnce(&mut (u64, Vec<(ListenerId, Listener)>)) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut Members) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
@@ -51,7 +54,7 @@ impl Fabric for Plain {
     fn way(&self, subject: &str) -> Arc<Way> {
         self.with(|(version, all)| {
             let (mut direct, mut groups) = (Vec::new(), BTreeMap::<Arc<str>, Vec<Hop>>::new());
-            for (_, listener) in all.iter() {
+            for listener in all.values() {
                 if !listener.patterns.iter().any(|pattern| pattern.matches(subject)) {
                     continue;
                 }
@@ -74,7 +77,7 @@ impl Fabric for Plain {
     fn join(&self, listener: Listener) -> ListenerId {
         let id = self.with(|(version, all)| {
             *version += 1;
-            all.push((*version, listener));
+            all.insert(*version, listener);
             *version
         });
         let watchers = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -89,7 +92,7 @@ impl Fabric for Plain {
     fn leave(&self, id: ListenerId) {
         self.with(|(version, all)| {
             *version += 1;
-            all.retain(|(each, _)| *each != id);
+            all.remove(&id);
         });
     }
 }

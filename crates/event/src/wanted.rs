@@ -103,6 +103,12 @@ impl<T: Clone + PartialEq> Wanted<T> {
         self.root.each_overlapping(&tokens, found);
     }
 
+    /// As [`Wanted::each`]; whether every subject that differs in its last token alone is wanted by the
+    /// same: no pattern names that token.
+    pub fn each_alike(&self, subject: &str, found: &mut impl FnMut(&T)) -> bool {
+        self.root.each_alike(subject, found)
+    }
+
     /// Whether any pattern matches.
     pub fn any(&self, subject: &str) -> bool {
         let mut any = false;
@@ -169,6 +175,22 @@ impl<T: Clone + PartialEq> Node<T> {
         }
     }
 
+    fn each_alike(&self, rest: &str, found: &mut impl FnMut(&T)) -> bool {
+        let Some((token, rest)) = rest.split_once('.') else {
+            self.each(Some(rest), found);
+            return self.literal.is_empty();
+        };
+        self.tail.iter().for_each(&mut *found);
+        let mut alike = true;
+        if let Some(node) = self.literal.get(token) {
+            alike &= node.each_alike(rest, found);
+        }
+        if let Some(node) = &self.one {
+            alike &= node.each_alike(rest, found);
+        }
+        alike
+    }
+
     fn each(&self, rest: Option<&str>, found: &mut impl FnMut(&T)) {
         let Some(rest) = rest else {
             self.here.iter().for_each(found);
@@ -228,10 +250,21 @@ mod tests {
             wanted.each_overlapping(&other, &mut |value| over.push(*value));
             over.sort_unstable();
             prop_assert_eq!(over, expected_over);
-            let mut found = Vec::new();
-            wanted.each(&subject, &mut |value| found.push(*value));
-            found.sort_unstable();
-            prop_assert_eq!(found, expected);
+            let found = |subject: &str| {
+                let mut found = Vec::new();
+                let alike = wanted.each_alike(subject, &mut |value| found.push(*value));
+                found.sort_unstable();
+                (found, alike)
+            };
+            let (values, alike) = found(&subject);
+            prop_assert_eq!(&values, &expected);
+            if alike {
+                let before = subject.rsplit_once('.').map_or("", |(before, _)| before);
+                for last in ["a", "b", "c"] {
+                    let other = [before, last].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
+                    prop_assert_eq!(found(&other.join(".")).0, values.clone());
+                }
+            }
             for (value, text) in patterns.iter().enumerate() {
                 prop_assert!(wanted.remove(&Pattern::parse(text).unwrap(), &value));
             }

@@ -117,7 +117,9 @@ impl Fabric for Live {
         drop(members);
         let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
         let groups = route.groups.iter().map(|group| group.iter().map(hop).collect()).collect();
-        Arc::new(Way::new(route.direct.iter().map(hop).collect(), groups, stamp))
+        let mut way = Way::new(route.direct.iter().map(hop).collect(), groups, stamp);
+        way.alike = route.alike && subject.contains('.');
+        Arc::new(way)
     }
 
     fn is_current(&self, way: &Way) -> bool {

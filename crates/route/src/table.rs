@@ -93,10 +93,10 @@ impl<T> Interests<T> {
     /// Where a message goes that came from a connection of a class.
     pub fn route(&self, subject: &str, from: Class) -> Route<T> {
         let mut numbers = Vec::new();
-        self.wanted.each(subject, &mut |number: &u64| numbers.push(*number));
+        let alike = self.wanted.each_alike(subject, &mut |number: &u64| numbers.push(*number));
         numbers.sort_unstable();
         numbers.dedup();
-        let mut route = Route { direct: Vec::new(), groups: Vec::new() };
+        let mut route = Route { direct: Vec::new(), groups: Vec::new(), alike };
         let mut groups: BTreeMap<(Class, Option<&str>), Vec<Arc<Leg<T>>>> = BTreeMap::new();
         for wish in numbers.iter().filter_map(|number| self.wishes.get(number)) {
             let leg = &wish.leg;
@@ -119,6 +119,8 @@ pub struct Route<T> {
     pub direct: Vec<Arc<Leg<T>>>,
     /// Of each of these, one gets a copy: the members of a queue group, or all repeaters.
     pub groups: Vec<Vec<Arc<Leg<T>>>>,
+    /// Whether every subject that differs in its last token alone has the same route.
+    pub alike: bool,
 }
 
 impl<T> Route<T> {

@@ -35,7 +35,7 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use door::{ConnectionId, Parcel, Port, Principal, Way};
+use door::{ConnectionId, NOBODY, Parcel, Port, Principal, Way};
 use event::{Headers, Message, Subject};
 use journal::{Append, ConsumerInfo};
 use ring::rand::SecureRandom;
@@ -158,16 +158,29 @@ impl JetStream {
     }
 
     /// Records a message whose subject a stream captures, and answers on its reply subject. `way`
-    /// leads to those who hear the subject live; `without` is the connection that is not to.
+    /// leads to those who hear the subject live, `answer` to those who await the acknowledgement;
+    /// `without` is the connection that is not to hear it.
     pub(crate) fn publish(
         self: &Arc<Self>,
         who: &Principal,
         way: &Arc<Way>,
         without: ConnectionId,
         message: Message,
+        answer: Option<Arc<Way>>,
     ) {
         let append = Append::new(message);
-        self.take(Publish { who: who.clone(), way: Arc::clone(way), without, append });
+        self.take(Publish { who: who.clone(), way: Arc::clone(way), without, append, answer });
+    }
+
+    /// Sends an answer along a way that leads to `to`, or to where it leads now.
+    pub(crate) fn answer_along(&self, way: Option<&Way>, to: &Subject, payload: &[u8]) {
+        let fabric = self.port.fabric();
+        let Some(way) = way.filter(|way| fabric.is_current(way)) else {
+            return self.answer(to, payload);
+        };
+        let parcel = Parcel::new(to.as_str(), payload);
+        let (taken, refused) = way.offer(&parcel, NOBODY, &mut |taker| taker.wake());
+        fabric.count(taken, refused);
     }
 
     /// Sends an answer.

@@ -37,6 +37,8 @@ pub(super) struct Publish {
     pub(super) way: Arc<Way>,
     pub(super) without: ConnectionId,
     pub(super) append: Append,
+    /// The way of the acknowledgement, as it was when the message came.
+    pub(super) answer: Option<Arc<Way>>,
 }
 
 /// What waits for room.
@@ -197,11 +199,35 @@ impl JetStream {
     }
 
     fn append(self: &Arc<Self>, publish: Publish, ticket: Option<u64>) {
+        if publish.append.message.reply.is_some() && ticket.is_none() && self.port.has_room() {
+            return self.append_once(publish);
+        }
         let (again, own) = (publish.clone(), Arc::clone(self));
-        let Publish { who, way, without, append } = publish;
+        let Publish { who, way, without, append, answer } = publish;
         self.port.publish_from(&who, without, Some(&way), append, move |outcome| match outcome {
             Err(PublishError::Journal(AppendError::Busy)) => own.hold(again, ticket),
-            outcome => own.recorded(&again.append.message, outcome),
+            outcome => own.recorded(&again.append.message, answer.as_deref(), outcome),
+        });
+    }
+
+    /// The same for a publisher that is told: while there is room, no copy is kept to try again. Where
+    /// another took the room meanwhile, the publisher hears that the journal is busy.
+    fn append_once(self: &Arc<Self>, publish: Publish) {
+        let own = Arc::clone(self);
+        let Publish { who, way, without, append, answer } = publish;
+        let told = self.catalogue.some_special().then(|| append.message.clone());
+        let named = match &told {
+            Some(_) => None,
+            None => Some((append.message.subject.clone(), append.message.reply.clone())),
+        };
+        self.port.publish_from(&who, without, Some(&way), append, move |outcome| {
+            let message = told.or_else(|| {
+                let (subject, reply) = named?;
+                Some(Message { reply, ..Message::new(subject, Bytes::new()) })
+            });
+            if let Some(message) = message {
+                own.recorded(&message, answer.as_deref(), outcome);
+            }
         });
     }
 
@@ -245,7 +271,7 @@ impl JetStream {
     }
 
     /// Answers, and tells on, what became of a message.
-    fn recorded(self: &Arc<Self>, message: &Message, outcome: Result<Published, PublishError>) {
+    fn recorded(self: &Arc<Self>, message: &Message, answer: Option<&Way>, outcome: Result<Published, PublishError>) {
         let reply = message.reply.as_ref();
         match outcome {
             Ok(Published::Recorded(receipt)) => {
@@ -254,7 +280,10 @@ impl JetStream {
                     self.republish(known, message, receipt.seq, receipt.duplicate);
                 }
                 if !known.is_some_and(|known| known.rest.no_ack) {
-                    self.acknowledge_publish(reply, &receipt, &Extra::default());
+                    if let Some(reply) = reply {
+                        let text = acknowledgement(&receipt, &Extra::default());
+                        self.answer_along(answer, reply, text.as_bytes());
+                    }
                 }
             }
             Ok(Published::Delivered(_)) => {}

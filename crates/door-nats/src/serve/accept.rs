@@ -96,16 +96,17 @@ impl Acceptor {
     }
 
     async fn plain(self, socket: TcpStream, address: SocketAddr) {
-        let socket = Arc::new(socket);
-        let out = Arc::new(Outbound::new(Some(Arc::clone(&socket)), self.shared.options.max_pending));
+        let (reader, writer) = socket.into_split();
+        let writer = Arc::new(writer);
+        let out = Arc::new(Outbound::new(Some(Arc::clone(&writer)), self.shared.options.max_pending));
         let (connection, nonce) = self.connection(out, address, "nats", false);
         connection.out.say(&self.shared.info(&connection, Some(nonce.clone())).line());
         let Some(session) = self.enter(&connection, nonce) else {
-            plain::send(socket, Arc::clone(&connection.out)).await;
+            plain::send(writer, Arc::clone(&connection.out)).await;
             return;
         };
-        self.tasks.spawn(plain::send(Arc::clone(&socket), Arc::clone(&connection.out)));
-        plain::receive(socket, session, connection).await;
+        self.tasks.spawn(plain::send(writer, Arc::clone(&connection.out)));
+        plain::receive(reader, session, connection).await;
     }
 
     /// Says INFO and shakes hands, in the order that the options want.

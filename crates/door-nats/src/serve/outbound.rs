@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use door::Took;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use crate::limits::PRESSED_BYTES;
@@ -43,7 +43,6 @@ pub(crate) enum Closed {
     Payload,
     ControlLine,
     Connections,
-    Tls,
     Shutdown,
     Write,
 }
@@ -62,7 +61,6 @@ impl Closed {
             Closed::Payload => "Maximum Message Payload Exceeded",
             Closed::ControlLine => "Maximum Control Line Exceeded",
             Closed::Connections => "Maximum Connections Exceeded",
-            Closed::Tls => "TLS Handshake Failure",
             Closed::Shutdown => "Server Shutdown",
             Closed::Write => "Write Error",
         }
@@ -96,14 +94,14 @@ pub(crate) struct Outbound {
     writer: Notify,
     ended: Notify,
     /// The socket, where bytes can be written to it from any thread.
-    direct: Option<Arc<TcpStream>>,
+    direct: Option<Arc<OwnedWriteHalf>>,
     max_pending: usize,
     pub(crate) messages: AtomicU64,
     pub(crate) message_bytes: AtomicU64,
 }
 
 impl Outbound {
-    pub(crate) fn new(direct: Option<Arc<TcpStream>>, max_pending: usize) -> Self {
+    pub(crate) fn new(direct: Option<Arc<OwnedWriteHalf>>, max_pending: usize) -> Self {
         Outbound {
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),

@@ -3,10 +3,13 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{Closed, Outbound};
 use crate::limits::{PRESSED_PAUSE, READ_BYTES};
@@ -21,58 +24,37 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What one read came to.
-enum Came {
-    /// The socket has nothing now.
-    Nothing,
-    /// The session took what it could, and waits.
-    Processed(Wait),
-    /// The other side is gone.
-    Gone,
-}
-
 /// Reads, and hands what comes to the session, until the connection ends.
-pub(super) async fn receive(socket: Arc<TcpStream>, mut session: Session, connection: Arc<Connection>) {
+pub(super) async fn receive(mut socket: OwnedReadHalf, mut session: Session, connection: Arc<Connection>) {
     let mut left: Vec<u8> = Vec::new();
     let mut wait = Wait::Bytes(1);
     let mut reads = 0;
     loop {
         let came = match wait {
-            Wait::Bytes(needed) => read(&socket, &mut session, &mut left, needed),
-            Wait::Closed => break,
-            Wait::Journal | Wait::Requests => {
-                if wait == Wait::Requests {
-                    session.requests_have_room().await;
-                } else {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+            Wait::Bytes(needed) => {
+                tokio::select! {
+                    biased;
+                    came = read(&mut socket, &mut session, &mut left, needed) => came,
+                    () = connection.out.ended() => None,
                 }
-                if connection.out.closed().is_some() {
-                    break;
+            }
+            Wait::Closed => None,
+            Wait::Journal | Wait::Requests => {
+                match wait {
+                    Wait::Requests => session.requests_have_room().await,
+                    _ => tokio::time::sleep(LOOK_AGAIN).await,
                 }
                 let (used, wait) = session.process(&left);
                 left.drain(..used);
-                Came::Processed(wait)
+                Some(wait).filter(|_| connection.out.closed().is_none())
             }
         };
-        match came {
-            Came::Processed(next) => {
-                wait = next;
-                if session.flush() {
-                    pause(&mut session).await;
-                }
-            }
-            Came::Nothing => {
-                wait = match wait {
-                    Wait::Bytes(needed) => Wait::Bytes(needed),
-                    other => other,
-                };
-                reads = 0;
-                tokio::select! {
-                    ready = socket.readable() => if ready.is_err() { break },
-                    () = connection.out.ended() => break,
-                }
-            }
-            Came::Gone => break,
+        let Some(next) = came else {
+            break;
+        };
+        wait = next;
+        if session.flush() {
+            pause(&mut session).await;
         }
         reads += 1;
         if reads == TURN_READS {
@@ -95,58 +77,62 @@ pub(super) async fn pause(session: &mut Session) {
     }
 }
 
-fn read(socket: &TcpStream, session: &mut Session, left: &mut Vec<u8>, needed: usize) -> Came {
+/// Reads once, waiting for it, and hands what came to the session; `None` where the other side is gone.
+async fn read(socket: &mut OwnedReadHalf, session: &mut Session, left: &mut Vec<u8>, needed: usize) -> Option<Wait> {
     if needed > READ_BYTES {
-        return read_long(socket, session, left, needed);
+        return read_long(socket, session, left, needed).await;
     }
-    BUFFER.with_borrow_mut(|buffer| {
-        buffer.resize(2 * READ_BYTES, 0);
-        let held = left.len().min(READ_BYTES);
-        if let (Some(place), Some(bytes)) = (buffer.get_mut(..held), left.get(..held)) {
-            place.copy_from_slice(bytes);
-        }
-        let room = buffer.get_mut(held..held + READ_BYTES).unwrap_or_default();
-        let count = match socket.try_read(room) {
-            Ok(0) => return Came::Gone,
-            Ok(count) => count,
-            Err(error) => return failed(&error),
-        };
-        let bytes = buffer.get(..held + count).unwrap_or_default();
-        let (used, wait) = session.process(bytes);
-        left.clear();
-        left.extend_from_slice(bytes.get(used..).unwrap_or_default());
-        if left.is_empty() && left.capacity() > READ_BYTES {
-            *left = Vec::new();
-        }
-        Came::Processed(wait)
+    std::future::poll_fn(|context| {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(2 * READ_BYTES, 0);
+            let held = left.len().min(READ_BYTES);
+            if let (Some(place), Some(bytes)) = (buffer.get_mut(..held), left.get(..held)) {
+                place.copy_from_slice(bytes);
+            }
+            let mut room = ReadBuf::new(buffer.get_mut(held..held + READ_BYTES).unwrap_or_default());
+            let count = match Pin::new(&mut *socket).poll_read(context, &mut room) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => room.filled().len(),
+            };
+            if count == 0 {
+                return Poll::Ready(None);
+            }
+            let bytes = buffer.get(..held + count).unwrap_or_default();
+            let (used, wait) = session.process(bytes);
+            left.clear();
+            left.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            if left.is_empty() && left.capacity() > READ_BYTES {
+                *left = Vec::new();
+            }
+            Poll::Ready(Some(wait))
+        })
     })
+    .await
 }
 
 /// Reads an operation that is longer than the thread's buffer into one of its own.
-fn read_long(socket: &TcpStream, session: &mut Session, left: &mut Vec<u8>, needed: usize) -> Came {
+async fn read_long(
+    socket: &mut OwnedReadHalf,
+    session: &mut Session,
+    left: &mut Vec<u8>,
+    needed: usize,
+) -> Option<Wait> {
     left.reserve(needed.saturating_sub(left.len()));
-    match socket.try_read_buf(left) {
-        Ok(0) => return Came::Gone,
+    match socket.read_buf(left).await {
+        Ok(0) | Err(_) => return None,
         Ok(_) => {}
-        Err(error) => return failed(&error),
     }
     if left.len() < needed {
-        return Came::Processed(Wait::Bytes(needed));
+        return Some(Wait::Bytes(needed));
     }
     let (used, wait) = session.process(left);
     left.drain(..used);
-    Came::Processed(wait)
-}
-
-fn failed(error: &io::Error) -> Came {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Came::Nothing,
-        _ => Came::Gone,
-    }
+    Some(wait)
 }
 
 /// Sends what others could not, until the connection has ended and all was said.
-pub(super) async fn send(socket: Arc<TcpStream>, out: Arc<Outbound>) {
+pub(super) async fn send(socket: Arc<OwnedWriteHalf>, out: Arc<Outbound>) {
     while let Some((bytes, mut sent)) = out.next().await {
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             if matches!(out.closed(), Some(Closed::Write | Closed::SlowPending | Closed::SlowDeadline)) {
@@ -178,8 +164,8 @@ pub(super) async fn send(socket: Arc<TcpStream>, out: Arc<Outbound>) {
 }
 
 /// Tells the other side that nothing follows.
-fn finish(socket: &TcpStream) {
-    let shut = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+fn finish(socket: &OwnedWriteHalf) {
+    let shut = rustix::net::shutdown(socket.as_ref(), rustix::net::Shutdown::Both);
     if let Err(error) = shut {
         tracing::debug!(%error, "the other side was gone");
     }

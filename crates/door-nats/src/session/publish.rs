@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use door::{NOBODY, Parcel, Way};
+use door::{ConnectionId, NOBODY, Parcel, Way};
 use event::{Headers, Message, Subject};
 
 use super::{Session, Wait};
 use crate::codec::{Publish, split_block};
 use crate::jetstream::{ACK, API, FLOW, Request};
 use crate::limits::WAYS_KEPT_MAX;
+
+/// What the subjects of inboxes begin with.
+const INBOX: &[u8] = b"_INBOX.";
 
 /// What is known of a subject that the connection published to.
 pub(super) struct Kept {
@@ -20,6 +23,8 @@ pub(super) struct Kept {
     allowed: bool,
     /// Whether a stream captures it, as of a version of the catalogue.
     captured: bool,
+    /// Whether a schema is bound to it.
+    judged: bool,
     catalogue: u64,
     /// What JetStream does with it.
     kind: Kind,
@@ -37,6 +42,8 @@ enum Kind {
 pub(super) struct Ways {
     kept: HashMap<Box<[u8]>, Arc<Kept>>,
     last: Option<Arc<Kept>>,
+    /// The way of all subjects that begin so and have one token more.
+    near: Option<(Box<str>, Arc<Way>)>,
 }
 
 impl Ways {
@@ -162,9 +169,14 @@ impl Session {
                 self.complain("Invalid Headers");
                 return Ok(());
             };
-            jetstream.publish(&admitted.who, &kept.way, without, message);
+            let (jetstream, who) = (Arc::clone(jetstream), admitted.who.clone());
+            let answer = (!parcel.reply.is_empty()).then(|| self.near(parcel.reply));
+            jetstream.publish(&who, &kept.way, without, message, answer);
             self.agree();
             return Ok(());
+        }
+        if kept.judged {
+            return self.carry_judged(kept, parcel, without);
         }
         let mut request = None;
         match kept.kind {
@@ -187,6 +199,28 @@ impl Session {
             // Where there is no room it is kept, and nothing more is taken until there is.
             self.hand(request);
         }
+        Ok(())
+    }
+
+    /// A message that no stream captures and a schema is bound to.
+    fn carry_judged(&mut self, kept: &Arc<Kept>, parcel: &Parcel<'_>, without: ConnectionId) -> Result<(), Wait> {
+        let Some(mut message) = message(kept, parcel) else {
+            self.complain("Invalid Headers");
+            return Ok(());
+        };
+        if let Err(unfit) = self.shared.port.fit(&mut message) {
+            // The text stands between quotes.
+            self.complain(&unfit.to_string().replace('\'', "\""));
+            return Ok(());
+        }
+        let first = &mut self.first;
+        let (taken, refused) =
+            kept.way.offer(&Parcel::of(&message), without, &mut |taker| first.push(Arc::clone(taker)));
+        self.shared.port.fabric().count(taken, refused);
+        if taken + refused == 0 && !parcel.reply.is_empty() && self.connect.no_responders {
+            self.nobody(parcel);
+        }
+        self.agree();
         Ok(())
     }
 
@@ -215,7 +249,7 @@ impl Session {
         }
         let kept = Arc::new(self.find(subject)?);
         // Subjects that are used once, such as inboxes and acknowledgements, are not worth keeping.
-        if kept.kind == Kind::Plain && !subject.starts_with(b"_INBOX.") {
+        if kept.kind == Kind::Plain && !subject.starts_with(INBOX) {
             if self.ways.kept.len() >= WAYS_KEPT_MAX {
                 self.ways.kept.clear();
             }
@@ -225,22 +259,41 @@ impl Session {
         Some(kept)
     }
 
+    /// The way of an inbox: asked for anew only where the last one led elsewhere.
+    fn near(&mut self, subject: &str) -> Arc<Way> {
+        let fabric = self.shared.port.fabric();
+        let before = subject.rsplit_once('.').map_or("", |(before, _)| before);
+        if let Some((prefix, way)) = &self.ways.near
+            && **prefix == *before
+            && fabric.is_current(way)
+        {
+            return Arc::clone(way);
+        }
+        let way = fabric.way(subject);
+        self.ways.near = way.alike.then(|| (before.into(), Arc::clone(&way)));
+        way
+    }
+
     fn is_current(&self, kept: &Kept) -> bool {
         self.shared.port.catalogue_version() == kept.catalogue && self.shared.port.fabric().is_current(&kept.way)
     }
 
-    fn find(&self, subject: &[u8]) -> Option<Kept> {
+    fn find(&mut self, subject: &[u8]) -> Option<Kept> {
         let subject = Subject::new(Bytes::copy_from_slice(subject)).ok()?;
+        let way = match subject.as_bytes().starts_with(INBOX) {
+            true => self.near(subject.as_str()),
+            false => self.shared.port.fabric().way(subject.as_str()),
+        };
         let port = &self.shared.port;
         // Versions are read before what they stand for, so that a change meanwhile is noticed.
         let catalogue = port.catalogue_version();
         let kind = kind(subject.as_str());
         let streams = self.shared.options.jetstream.enabled;
         let captured = streams && kind == Kind::Plain && port.captured_by(&subject).is_some();
-        let way = port.fabric().way(subject.as_str());
+        let judged = port.is_judged(&subject);
         let allowed = self.admitted.as_ref().is_some_and(|admitted| admitted.who.may_publish(subject.as_str()));
         let kind = if streams { kind } else { Kind::Plain };
-        Some(Kept { subject, way, allowed, captured, catalogue, kind })
+        Some(Kept { subject, way, allowed, captured, judged, catalogue, kind })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use door::{ConnectionId, Port};
 use parking_lot::Mutex;
+use tracing::debug;
 
 use crate::codec::Info;
 use crate::jetstream::JetStream;
@@ -136,12 +137,14 @@ impl Shared {
         if self.connections.lock().remove(&connection.id).is_none() {
             return;
         }
+        let why = connection.out.closed();
+        debug!(connection = connection.id, address = %connection.address, why = why.map_or("", Closed::text), "ended");
         let add = |total: &AtomicU64, own: &AtomicU64| total.fetch_add(own.load(Ordering::Relaxed), Ordering::Relaxed);
         add(&self.totals.in_messages, &connection.messages);
         add(&self.totals.in_bytes, &connection.bytes);
         add(&self.totals.out_messages, &connection.out.messages);
         add(&self.totals.out_bytes, &connection.out.message_bytes);
-        let counter = match connection.out.closed() {
+        let counter = match why {
             Some(Closed::SlowPending | Closed::SlowDeadline) => &self.totals.slow,
             Some(Closed::Stale) => &self.totals.stale,
             Some(Closed::Authentication | Closed::AuthenticationTimeout) => &self.totals.refused,

@@ -12,7 +12,7 @@ fn user(name: &str, secret: Secret, permissions: NatsPermissions) -> NatsUser {
 }
 
 async fn with_users(users: Vec<NatsUser>) -> Served {
-    let authentication = Authentication { users, no_auth_user: None };
+    let authentication = Authentication { users, ..Authentication::default() };
     let options = Options { authentication, auth_timeout: Duration::from_millis(300), ..Options::default() };
     serve(options).await
 }

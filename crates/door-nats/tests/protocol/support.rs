@@ -69,8 +69,8 @@ impl Client {
         let connect = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}"#;
         let mut client = Client::silent(served).await;
         client.say(&format!("CONNECT {connect}\r\nPING\r\n")).await;
-        assert!(client.line().await.contains("\"connect_info\":true"));
         assert_eq!(client.line().await, "PONG");
+        assert!(client.line().await.contains("\"connect_info\":true"));
         client
     }
 

@@ -39,7 +39,7 @@ impl Table {
             payload: Bytes::copy_from_slice(body.as_bytes()),
         };
         let way = self.jetstream.port.fabric().way(subject);
-        self.jetstream.publish(&Principal::anyone(), &way, door::NOBODY, message);
+        self.jetstream.publish(&Principal::anyone(), &way, door::NOBODY, message, None);
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }
