@@ -6,11 +6,11 @@
 //!
 //! Written beside its place, synced, and renamed into it, so a crash leaves the old or the new.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use bytes::Buf;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::sealed::FileReader;
 
 const HEADER: usize = 24;
@@ -18,27 +18,68 @@ const HEADER: usize = 24;
 const WINDOW: usize = 256 * 1024;
 const TEMPORARY: &str = "new.tmp";
 
-/// Replaces `dir/name`. Durable when it returns.
+/// Replaces `dir/name` with what `fill` writes: no more of it is held than a window. Durable when it
+/// returns.
 ///
 /// # Errors
-/// What the disk says. What stood there before still stands.
-pub fn write(disk: &dyn Disk, dir: &str, name: &str, magic: &[u8; 8], version: u32, bytes: &[u8]) -> io::Result<()> {
+/// What the disk says, or `fill`. What stood there before still stands.
+pub fn write(
+    disk: &dyn Disk,
+    dir: &str,
+    name: &str,
+    magic: &[u8; 8],
+    version: u32,
+    fill: &dyn Fn(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = join(dir, TEMPORARY);
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = disk.create(&temporary)?;
+    let mut body = Body { file: file.as_ref(), held: Vec::new(), len: 0, crc: 0 };
+    fill(&mut body)?;
+    body.flush()?;
+    let len = body.len;
+    let crc =
+        crc32c::crc32c_combine(checksum(version, len, &[]), body.crc, usize::try_from(len).map_err(io::Error::other)?);
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(magic);
     header.extend_from_slice(&version.to_le_bytes());
-    header.extend_from_slice(&checksum(version, bytes.len() as u64, bytes).to_le_bytes());
-    header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    header.extend_from_slice(&crc.to_le_bytes());
+    header.extend_from_slice(&len.to_le_bytes());
     file.write_at(&header, 0)?;
-    file.write_at(bytes, HEADER as u64)?;
     file.sync_data()?;
     disk.rename(&temporary, &join(dir, name))?;
     disk.sync_dir(dir)
+}
+
+/// The bytes behind the header, as they are written.
+struct Body<'a> {
+    file: &'a dyn File,
+    /// Not written yet.
+    held: Vec<u8>,
+    /// Bytes so far, those held included.
+    len: u64,
+    crc: u32,
+}
+
+impl Write for Body<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.held.len() + bytes.len() > WINDOW {
+            self.flush()?;
+        }
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        self.held.extend_from_slice(bytes);
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(&self.held, HEADER as u64 + self.len - self.held.len() as u64)?;
+        self.held.clear();
+        Ok(())
+    }
 }
 
 /// Reads `dir/name`: its version and bytes.

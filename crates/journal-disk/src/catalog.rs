@@ -129,7 +129,7 @@ impl Catalog {
     /// # Errors
     /// What the disk says.
     pub fn write(disk: &dyn Disk, number: u64, bytes: &[u8]) -> io::Result<()> {
-        blob::write(disk, "", &format!("{PREFIX}.{number}"), MAGIC, VERSION, bytes)
+        blob::write(disk, "", &format!("{PREFIX}.{number}"), MAGIC, VERSION, &|out| out.write_all(bytes))
     }
 
     /// Reads the one under a number.

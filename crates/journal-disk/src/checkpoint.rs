@@ -70,7 +70,7 @@ pub struct Checkpoint {
     lsn: u64,
     catalog: Catalog,
     streams: Vec<Arc<Shared>>,
-    snapshots: Vec<(u32, Vec<u8>, Snapped)>,
+    snapshots: Vec<(u32, snapshot::Taken, Snapped)>,
     condemned: Vec<u32>,
     disk: Arc<dyn Disk>,
     /// Whether a segment could not be synced: what it then reads back may not be on the disk.
@@ -118,9 +118,9 @@ impl Core {
             let due = recorded >= SNAPSHOT_EVERY.max(before.bytes / 2) || dead || (all && place != before.place);
             let mut snapped = before;
             if file && due && place.0 > 0 {
-                let bytes = snapshot::encode(stream)?;
-                snapped = Snapped { number, bytes: bytes.len() as u64, first, place };
-                snapshots.push((*id, bytes, snapped));
+                let taken = snapshot::take(stream)?;
+                snapped = Snapped { number, bytes: taken.bytes(), first, place };
+                snapshots.push((*id, taken, snapped));
             }
             catalog.streams.push(Listed {
                 id: *id,
@@ -247,9 +247,9 @@ impl Checkpoint {
             sync(shared).inspect_err(|_| self.distrusted.store(true, Ordering::Relaxed))?;
             write_indexes(shared)?;
         }
-        for (id, bytes, _) in &self.snapshots {
+        for (id, taken, _) in &self.snapshots {
             self.disk.make_dir(&segment::dir(*id))?;
-            snapshot::write(self.disk.as_ref(), *id, self.number, bytes)?;
+            snapshot::write(self.disk.as_ref(), *id, self.number, taken)?;
         }
         let catalog = self.catalog.encode().map_err(io::Error::other)?;
         Catalog::write(self.disk.as_ref(), self.number, &catalog)?;
@@ -304,11 +304,11 @@ fn remove_dead(shared: &Shared, first: u64) -> io::Result<()> {
 /// What the disk says. What was not moved stays where it was.
 pub fn flush(shared: &Shared) -> io::Result<()> {
     while let Some(job) = next_flush(shared) {
-        let file = match job.file.open(shared.disk.as_ref()) {
+        let file = match shared.open(&job.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && job.at == segment::HEADER => {
                 shared.disk.make_dir(&segment::dir(shared.id))?;
                 let file = shared.disk.create(&job.file.path)?;
-                job.file.opened(file.clone());
+                job.file.opened(file.clone(), &shared.handles);
                 file
             }
             other => other?,
@@ -364,7 +364,7 @@ fn sync(shared: &Shared) -> io::Result<()> {
     let files: Vec<_> = shared.live.read().segments.iter().filter_map(|segment| segment.file.clone()).collect();
     for file in &files {
         if file.dirty.swap(false, Ordering::Relaxed) {
-            file.open(shared.disk.as_ref()).and_then(|file| file.sync_data()).inspect_err(|_| {
+            shared.open(file).and_then(|file| file.sync_data()).inspect_err(|_| {
                 file.dirty.store(true, Ordering::Relaxed);
             })?;
         }

@@ -591,7 +591,8 @@ impl Counter {
 
     fn happened(&mut self, event: Option<JournalEvent>) {
         if let Some(event) = event {
-            if let JournalEvent::ConsumerCreated { stream, .. } | JournalEvent::ConsumerDeleted { stream, .. } = &event {
+            if let JournalEvent::ConsumerCreated { stream, .. } | JournalEvent::ConsumerDeleted { stream, .. } = &event
+            {
                 self.recount.insert(stream.clone());
             }
             self.watchers.iter().for_each(|watcher| watcher(event.clone()));

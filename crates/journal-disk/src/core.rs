@@ -22,11 +22,12 @@ use crate::batch::Batch;
 use crate::checkpoint::Standing;
 use crate::directory::Directory;
 use crate::disk::Disk;
+use crate::live::Handles;
 #[cfg(doc)]
 use crate::live::Shared;
 use crate::ops::{Op, Refusal, Reply};
 use crate::record::{Draft, Kind};
-use crate::stream::Stream;
+use crate::stream::{Files, Stream};
 use crate::wal::Wal;
 
 /// When what was written is synced.
@@ -110,6 +111,7 @@ type RefusingTold = Box<dyn Fn(Option<&str>) + Send>;
 /// See the module.
 pub struct Core {
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) handles: Arc<Handles>,
     pub(crate) options: Options,
     pub(crate) wal: Wal,
     pub(crate) streams: BTreeMap<u32, Stream>,
@@ -192,6 +194,11 @@ impl Core {
     /// Sets who is told of new messages.
     pub fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
+    }
+
+    /// Where streams have their files.
+    pub(crate) fn files(&self) -> Files<'_> {
+        Files { disk: &self.disk, handles: &self.handles }
     }
 
     /// What receipts prove.

@@ -255,7 +255,7 @@ impl Cursor {
         let file = segment.file.clone();
         drop(live);
         match file {
-            Some(file) => Ok(Source::File { file: file.open(shared.disk.as_ref())?, len }),
+            Some(file) => Ok(Source::File { file: shared.open(&file)?, len }),
             None => Ok(Source::End),
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use event::Moment;
 use parking_lot::Mutex;
 
-use crate::live::Shared;
+use crate::live::{Reopened, SegmentFile, Shared};
 use crate::postings::{Builder, Index};
 use crate::record::{self, Kind};
 use crate::segment;
@@ -68,8 +68,9 @@ impl Sealed {
             return Ok(loaded.clone());
         }
         let path = segment::index_path(shared.id, self.base);
-        let opened = shared.disk.open(&path).map_err(|error| error.to_string());
-        let opened = opened.and_then(|file| Index::open(file).map_err(|error| error.to_string()));
+        let (disk, handles) = (shared.disk.clone(), shared.handles.clone());
+        let file = Reopened { file: Arc::new(SegmentFile::new(path.clone())), disk, handles };
+        let opened = Index::open(Arc::new(file)).map_err(|error| error.to_string());
         let loaded = Arc::new(match opened {
             Ok(index) => Loaded::File(index),
             Err(why) => {
@@ -139,7 +140,7 @@ fn build(shared: &Shared, base: u64) -> io::Result<Builder> {
     drop(live);
     let mut builder = Builder::new();
     let Some((file, end)) = place else { return Ok(builder) };
-    let file = file.open(shared.disk.as_ref())?;
+    let file = shared.open(&file)?;
     scan(file.as_ref(), segment::HEADER, end, &mut |offset, bytes| {
         let Ok(head) = record::Head::read(&bytes) else { return Ok(()) };
         if head.kind == Kind::Message && head.stream == shared.id {

@@ -123,7 +123,7 @@ impl Core {
 
     /// Takes a new stream in.
     pub(crate) fn add_stream(&mut self, id: u32, config: StreamConfig, created: Moment) {
-        let stream = Stream::empty(&self.disk, &self.options, id, config, created);
+        let stream = Stream::empty(self.files(), &self.options, id, config, created);
         self.adopt(stream);
     }
 

@@ -12,8 +12,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use event::Moment;
@@ -39,6 +39,8 @@ pub struct Shared {
     pub waiters: Mutex<Waiters>,
     /// The disk that its files are on.
     pub disk: Arc<dyn Disk>,
+    /// Which files of the engine are open.
+    pub handles: Arc<Handles>,
     /// Positions found damaged since the engine was opened, at most [`DAMAGED_MAX`].
     pub damaged: Mutex<BTreeSet<u64>>,
     /// Whether somebody wants to be told of its messages.
@@ -50,7 +52,85 @@ pub struct Shared {
 /// Damaged positions that are remembered, so that each is counted once.
 const DAMAGED_MAX: usize = 100_000;
 
+/// Files of segments and their indexes that stay open, save those with something that is not synced.
+/// A process may often have 1,024 files open, and a connection is one, too.
+const HANDLES_MAX: usize = 256;
+/// How many are looked at to close one, when one is opened.
+const HANDLES_TRIED: usize = 8;
+
+/// The files of segments that are open, the longest open first.
+#[derive(Default)]
+pub struct Handles {
+    open: Mutex<VecDeque<Weak<SegmentFile>>>,
+}
+
+impl Handles {
+    /// Notes that a file was opened, and closes another where too many are.
+    fn note(&self, file: &Arc<SegmentFile>) {
+        let mut open = self.open.lock();
+        open.push_back(Arc::downgrade(file));
+        for _ in 0..HANDLES_TRIED.min(open.len().saturating_sub(HANDLES_MAX)) {
+            let Some(oldest) = open.pop_front().and_then(|oldest| oldest.upgrade()) else { continue };
+            if oldest.dirty.load(Ordering::Relaxed) {
+                open.push_back(Arc::downgrade(&oldest));
+            } else {
+                *oldest.handle.lock() = None;
+            }
+        }
+    }
+}
+
+/// A file that is opened again where it was closed meanwhile.
+pub struct Reopened {
+    /// The file.
+    pub file: Arc<SegmentFile>,
+    /// The disk that it is on.
+    pub disk: Arc<dyn Disk>,
+    /// Which are open.
+    pub handles: Arc<Handles>,
+}
+
+impl Reopened {
+    fn open(&self) -> io::Result<Arc<dyn File>> {
+        self.file.open(self.disk.as_ref(), &self.handles)
+    }
+}
+
+impl File for Reopened {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.open()?.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.open()?.write_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.open()?.len()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.open()?.allocate(len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.open()?.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.open()?.sync_data()
+    }
+}
+
 impl Shared {
+    /// The handle of one of its files.
+    ///
+    /// # Errors
+    /// What the disk says of opening it.
+    pub fn open(&self, file: &Arc<SegmentFile>) -> io::Result<Arc<dyn File>> {
+        file.open(self.disk.as_ref(), &self.handles)
+    }
+
     /// Remembers that the record at a position is damaged.
     pub fn note_damaged(&self, seq: u64) {
         let mut damaged = self.damaged.lock();
@@ -107,7 +187,7 @@ pub struct Chunk {
     pub bytes: Bytes,
 }
 
-/// A segment's file, opened when it is first needed.
+/// A segment's file, opened when it is needed.
 pub struct SegmentFile {
     /// Its path.
     pub path: String,
@@ -128,19 +208,22 @@ impl SegmentFile {
     ///
     /// # Errors
     /// What the disk says of opening it.
-    pub fn open(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+    fn open(self: &Arc<Self>, disk: &dyn Disk, handles: &Handles) -> io::Result<Arc<dyn File>> {
         let mut handle = self.handle.lock();
         if let Some(file) = handle.as_ref() {
             return Ok(file.clone());
         }
         let file = disk.open(&self.path)?;
         *handle = Some(file.clone());
+        drop(handle);
+        handles.note(self);
         Ok(file)
     }
 
     /// Takes the handle of a file just made.
-    pub fn opened(&self, file: Arc<dyn File>) {
+    pub fn opened(self: &Arc<Self>, file: Arc<dyn File>, handles: &Handles) {
         *self.handle.lock() = Some(file);
+        handles.note(self);
     }
 }
 

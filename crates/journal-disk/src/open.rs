@@ -99,6 +99,7 @@ impl Core {
             closed: None,
             desk: catalog.desk,
             acts: Vec::new(),
+            handles: Arc::default(),
             touched: BTreeSet::new(),
             batch: Batch::default(),
             frame: Vec::new(),
@@ -136,7 +137,7 @@ impl Core {
     /// A stream as its snapshot and segments have it.
     fn load(&mut self, listed: Listed, covered: bool) -> io::Result<Stream> {
         let config = StreamConfig::clone(&listed.config);
-        let mut stream = Stream::empty(&self.disk, &self.options, listed.id, config, listed.created);
+        let mut stream = Stream::empty(self.files(), &self.options, listed.id, config, listed.created);
         if listed.config.storage == Storage::Memory {
             stream.pass_reserved(listed.last);
             return Ok(stream);

@@ -56,11 +56,25 @@ pub struct Snapshot {
     pub window: Window,
 }
 
-/// A stream's snapshot, as of what is committed.
+/// What a stream's snapshot will say, taken down without copying what is large.
+pub struct Taken {
+    head: Vec<u8>,
+    table: SubjectTable,
+    window: Window,
+}
+
+impl Taken {
+    /// Bytes that it will have, about.
+    pub fn bytes(&self) -> u64 {
+        (self.head.len() + self.table.memory_bytes() + self.window.memory_bytes()) as u64
+    }
+}
+
+/// Takes down a stream, as of what is committed.
 ///
 /// # Errors
 /// Never, in memory.
-pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
+pub fn take(stream: &Stream) -> io::Result<Taken> {
     let live = stream.shared.live.read();
     let (base, len) = live.segments.back().map_or((0, 0), |segment| (segment.base, segment.len));
     let state = live.state;
@@ -103,9 +117,7 @@ pub fn encode(stream: &Stream) -> io::Result<Vec<u8>> {
     if let Some(place) = out.first_chunk_mut::<HEAD_LEN>() {
         *place = head.to_le_bytes();
     }
-    live.table.encode(&mut out)?;
-    stream.window.encode(&mut out)?;
-    Ok(out)
+    Ok(Taken { head: out, table: live.table.clone(), window: stream.window.clone() })
 }
 
 fn decode(reader: &mut dyn io::Read) -> Option<Snapshot> {
@@ -155,8 +167,12 @@ fn decode(reader: &mut dyn io::Read) -> Option<Snapshot> {
 ///
 /// # Errors
 /// What the disk says.
-pub fn write(disk: &dyn Disk, stream: u32, number: u64, bytes: &[u8]) -> io::Result<()> {
-    blob::write(disk, &segment::dir(stream), &format!("{PREFIX}.{number}"), MAGIC, VERSION, bytes)
+pub fn write(disk: &dyn Disk, stream: u32, number: u64, taken: &Taken) -> io::Result<()> {
+    blob::write(disk, &segment::dir(stream), &format!("{PREFIX}.{number}"), MAGIC, VERSION, &|out| {
+        out.write_all(&taken.head)?;
+        taken.table.encode(out)?;
+        taken.window.encode(out)
+    })
 }
 
 /// Reads the one under a number.

@@ -26,7 +26,7 @@ use crate::core::Options;
 use crate::cursor::Cursor;
 use crate::disk::Disk;
 use crate::gone::Gone;
-use crate::live::{Added, Changes, Live, Shared};
+use crate::live::{Added, Changes, Handles, Live, Shared};
 use crate::record::{Kind, Record};
 use crate::snapshot::Snapshot;
 use crate::subjects::{Entry, SubjectTable};
@@ -50,6 +50,15 @@ pub struct Known {
     pub size: u32,
     /// Whether no marker follows it; known only where the stream leaves markers.
     pub marker: bool,
+}
+
+/// Where a stream's files are, and which are open.
+#[derive(Clone, Copy)]
+pub struct Files<'a> {
+    /// The disk.
+    pub disk: &'a Arc<dyn Disk>,
+    /// Those open.
+    pub handles: &'a Arc<Handles>,
 }
 
 /// See the module.
@@ -125,7 +134,7 @@ impl Stream {
     }
 
     /// A stream that nothing was recorded in.
-    pub fn empty(disk: &Arc<dyn Disk>, options: &Options, id: u32, config: StreamConfig, created: Moment) -> Self {
+    pub fn empty(files: Files<'_>, options: &Options, id: u32, config: StreamConfig, created: Moment) -> Self {
         let key = options.seed;
         let window = Window::new(key, config.duplicate_window);
         // What nobody wants goes at once: that is found out where consumers are known.
@@ -145,7 +154,8 @@ impl Stream {
                 deleted: false,
             }),
             waiters: Mutex::default(),
-            disk: disk.clone(),
+            disk: files.disk.clone(),
+            handles: files.handles.clone(),
             damaged: Mutex::default(),
             watched: AtomicBool::new(retires),
             consumers: AtomicU64::new(0),

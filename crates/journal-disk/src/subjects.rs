@@ -10,7 +10,8 @@
 //!
 //! # Cost
 //! Per subject: its text, 36 bytes of row, and 10 to 20 bytes of slot, about 75 bytes at 20 bytes of
-//! text. A shard holds at most 8,192 slots and is then split, so that no insertion
+//! text. A clone costs a pointer for each chunk and shard; who changes one afterwards copies that one.
+//! A shard holds at most 8,192 slots and is then split, so that no insertion
 //! moves more than that, and no growth holds the table twice. Rows and texts are in chunks.
 //! Finding a subject: one hash, one slot, one row, one text. Decoding is copying.
 
@@ -20,6 +21,7 @@ mod slots;
 
 use std::collections::BinaryHeap;
 use std::io;
+use std::sync::Arc;
 
 use event::Pattern;
 use event::limits::SUBJECT_BYTES_MAX;
@@ -55,6 +57,7 @@ pub struct Entry {
 }
 
 /// The table. See the module.
+#[derive(Clone)]
 pub struct SubjectTable {
     key: [u64; 2],
     rows: Rows,
@@ -241,14 +244,14 @@ impl SubjectTable {
         ] {
             out.write(&word.to_le_bytes())?;
         }
-        let shard_head = |shard: &Shard| [shard.depth, shard.used, shard.slots.len() as u32];
+        let shard_head = |shard: &Arc<Shard>| [shard.depth, shard.used, shard.slots.len() as u32];
         let heads = texts.iter().map(|chunk| chunk.len() as u32);
         let heads = heads.chain(self.slots.shards.iter().flat_map(shard_head));
         let heads: Vec<u8> = heads.chain(self.slots.directory.iter().copied()).flat_map(u32::to_le_bytes).collect();
         out.write(&heads)?;
         out.seal()?;
         for chunk in texts.iter().chain(&self.rows.chunks.0) {
-            out.write(chunk)?;
+            out.write(chunk.as_slice())?;
         }
         let mut bytes = Vec::new();
         for shard in &self.slots.shards {
@@ -274,7 +277,7 @@ impl SubjectTable {
 
         let text_chunks =
             text_lens.iter().map(|len| chunk(&mut input, *len as usize)).collect::<Result<Vec<_>, _>>()?;
-        let used = text_chunks.iter().map(Vec::len).sum();
+        let used = text_chunks.iter().map(|chunk| chunk.len()).sum();
         let texts = Texts { chunks: Chunks(text_chunks), used, dead: dead as usize };
         let mut row_chunks = Vec::with_capacity((rows as usize).div_ceil(CHUNK_ROWS));
         for first in (0..rows as usize).step_by(CHUNK_ROWS) {
@@ -306,25 +309,25 @@ fn words(input: &mut Opener<'_>, count: usize) -> Result<Vec<u32>, DecodeError> 
     Ok(words)
 }
 
-fn chunk(input: &mut Opener<'_>, len: usize) -> Result<Vec<u8>, DecodeError> {
+fn chunk(input: &mut Opener<'_>, len: usize) -> Result<Arc<Vec<u8>>, DecodeError> {
     let mut chunk = vec![0; len];
     input.fill(&mut chunk)?;
-    Ok(chunk)
+    Ok(Arc::new(chunk))
 }
 
 /// Bytes in chunks. The first grows by an eighth at a time, the others have their room at once.
-#[derive(Default)]
-struct Chunks(Vec<Vec<u8>>);
+#[derive(Clone, Default)]
+struct Chunks(Vec<Arc<Vec<u8>>>);
 
 impl Chunks {
     /// Appends bytes that stay together, in chunks of at most `size` bytes; says chunk and offset.
     fn push(&mut self, bytes: &[u8], size: usize) -> (usize, usize) {
         if self.0.last().is_none_or(|last| last.len() + bytes.len() > size) {
             let room = if self.0.is_empty() { bytes.len() } else { size };
-            self.0.push(Vec::with_capacity(room));
+            self.0.push(Arc::new(Vec::with_capacity(room)));
         }
         let place = self.0.len() - 1;
-        let chunk = &mut self.0[place];
+        let chunk = Arc::make_mut(&mut self.0[place]);
         let offset = chunk.len();
         if chunk.capacity() - offset < bytes.len() {
             chunk.reserve_exact((bytes.len() + offset / 8).min(size - offset));
@@ -334,7 +337,8 @@ impl Chunks {
     }
 
     fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Vec<u8>>() + self.0.iter().map(Vec::capacity).sum::<usize>()
+        self.0.capacity() * size_of::<Arc<Vec<u8>>>()
+            + self.0.iter().map(|chunk| size_of::<Vec<u8>>() + chunk.capacity()).sum::<usize>()
     }
 }
 
@@ -364,7 +368,7 @@ impl Row {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Rows {
     chunks: Chunks,
     len: u32,
@@ -385,9 +389,8 @@ impl Rows {
     fn set(&mut self, id: u32, row: Row) {
         let id = id as usize;
         let offset = id % CHUNK_ROWS * ROW_BYTES;
-        if let Some(bytes) =
-            self.chunks.0.get_mut(id / CHUNK_ROWS).and_then(|chunk| chunk.get_mut(offset..offset + ROW_BYTES))
-        {
+        let chunk = self.chunks.0.get_mut(id / CHUNK_ROWS).map(Arc::make_mut);
+        if let Some(bytes) = chunk.and_then(|chunk| chunk.get_mut(offset..offset + ROW_BYTES)) {
             bytes.copy_from_slice(&row.bytes());
         }
     }
@@ -412,7 +415,7 @@ impl Row {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Texts {
     chunks: Chunks,
     /// Bytes pushed.

@@ -291,3 +291,30 @@ fn subjects_overwritten_again_and_again_take_up_a_few_segments() {
     assert!(bytes < 100_000, "{bytes}");
     assert_eq!(all(&core, "S").len(), 50);
 }
+
+#[test]
+fn many_streams_keep_few_files_open() {
+    const STREAMS: usize = 400;
+    const OPEN_MAX: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let now = Moment::from_nanos(1_000_000_000);
+    let mut core = open(dir.path(), now);
+    for number in 0..STREAMS {
+        let subjects = [Pattern::parse(&format!("many.s{number}.>")).unwrap()];
+        let config = StreamConfig::new(format!("S{number}"), subjects);
+        run(&mut core, now, |done| Op::Create(config, done)).unwrap();
+        append(&mut core, now, message(&format!("many.s{number}.a"), "x")).unwrap();
+    }
+    core.checkpoint(now).unwrap();
+    for number in 0..STREAMS {
+        append(&mut core, now, message(&format!("many.s{number}.b"), "y")).unwrap();
+    }
+    core.checkpoint(now).unwrap();
+    let links = std::fs::read_dir("/proc/self/fd").unwrap();
+    let files = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+    let ours = files.filter(|file| file.starts_with(dir.path().canonicalize().unwrap().join("streams"))).count();
+    assert!(ours <= OPEN_MAX, "{ours} files are open");
+    for number in 0..STREAMS {
+        assert_eq!(all(&core, &format!("S{number}")).len(), 2);
+    }
+}

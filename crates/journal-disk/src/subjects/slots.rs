@@ -2,6 +2,8 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "a slot packs hash and id")]
 
+use std::sync::Arc;
+
 use crate::sealed::{DecodeError, Opener};
 
 /// Slots with which a shard begins.
@@ -19,13 +21,14 @@ const _: () = assert!(SHARD_SLOTS_MAX.is_power_of_two() && SHARD_SLOTS_MIN.is_po
 
 /// Slots, in shards chosen by the upper bits of the hash (extendible hashing). A slot is the hash
 /// in the upper half and the id in the lower.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Slots {
     /// By the upper bits of the hash; as many places as a power of two, or none yet.
     pub directory: Vec<u32>,
-    pub shards: Vec<Shard>,
+    pub shards: Vec<Arc<Shard>>,
 }
 
+#[derive(Clone)]
 pub struct Shard {
     /// How many upper bits of the hash all its slots share.
     pub depth: u32,
@@ -109,13 +112,13 @@ impl Slots {
     pub fn insert(&mut self, hash: u32, id: u32) {
         if self.directory.is_empty() {
             self.directory.push(0);
-            self.shards.push(Shard::new(0, SHARD_SLOTS_MIN));
+            self.shards.push(Arc::new(Shard::new(0, SHARD_SLOTS_MIN)));
         }
         while self.shards[self.shard_of(hash)].is_full() {
             self.grow(self.shard_of(hash));
         }
         let shard = self.shard_of(hash);
-        self.shards[shard].insert(u64::from(hash) << 32 | u64::from(id));
+        Arc::make_mut(&mut self.shards[shard]).insert(u64::from(hash) << 32 | u64::from(id));
     }
 
     pub fn remove(&mut self, hash: u32, id: u32) {
@@ -125,15 +128,16 @@ impl Slots {
         let shard = self.shard_of(hash);
         let shard = &mut self.shards[shard];
         if let Some(place) = shard.place(hash, |slot| slot as u32 == id) {
-            shard.remove(place);
+            Arc::make_mut(shard).remove(place);
         }
     }
 
     fn grow(&mut self, index: usize) {
         let (depth, slots) = (self.shards[index].depth, self.shards[index].slots.len());
         if slots < SHARD_SLOTS_MAX || depth == DEPTH_MAX {
-            let old = std::mem::replace(&mut self.shards[index], Shard::new(depth, slots * 2));
-            old.slots.into_iter().filter(|slot| *slot != EMPTY).for_each(|slot| self.shards[index].insert(slot));
+            let mut grown = Shard::new(depth, slots * 2);
+            self.shards[index].slots.iter().filter(|slot| **slot != EMPTY).for_each(|slot| grown.insert(*slot));
+            self.shards[index] = Arc::new(grown);
             return;
         }
         if depth == self.depth() {
@@ -141,11 +145,12 @@ impl Slots {
         }
         let upper = self.shards.len();
         let bit = 1u64 << (63 - depth);
-        let old = std::mem::replace(&mut self.shards[index], Shard::new(depth + 1, slots));
-        self.shards.push(Shard::new(depth + 1, slots));
-        for slot in old.slots.into_iter().filter(|slot| *slot != EMPTY) {
-            self.shards[if slot & bit == 0 { index } else { upper }].insert(slot);
+        let (mut low, mut high) = (Shard::new(depth + 1, slots), Shard::new(depth + 1, slots));
+        for slot in self.shards[index].slots.iter().filter(|slot| **slot != EMPTY) {
+            if slot & bit == 0 { low.insert(*slot) } else { high.insert(*slot) }
         }
+        self.shards[index] = Arc::new(low);
+        self.shards.push(Arc::new(high));
         let step = self.depth() - depth - 1;
         for (place, shard) in self.directory.iter_mut().enumerate() {
             if *shard as usize == index && place >> step & 1 == 1 {
@@ -156,8 +161,8 @@ impl Slots {
 
     pub fn bytes(&self) -> usize {
         self.directory.capacity() * 4
-            + self.shards.capacity() * size_of::<Shard>()
-            + self.shards.iter().map(|shard| shard.slots.capacity() * 8).sum::<usize>()
+            + self.shards.capacity() * size_of::<Arc<Shard>>()
+            + self.shards.iter().map(|shard| size_of::<Shard>() + shard.slots.capacity() * 8).sum::<usize>()
     }
 
     pub fn decode(input: &mut Opener<'_>, heads: &[u32], directory: Vec<u32>) -> Result<Self, DecodeError> {
@@ -170,16 +175,16 @@ impl Slots {
             bytes.resize(*len as usize * 8, 0);
             input.fill(&mut bytes)?;
             let slots = bytes.as_chunks().0.iter().map(|slot| u64::from_le_bytes(*slot)).collect();
-            shards.push(Shard { depth: *depth, used: *used, slots });
+            shards.push(Arc::new(Shard { depth: *depth, used: *used, slots }));
         }
         Ok(Slots { directory, shards })
     }
 
     /// Whether every walk ends and every id has a row.
     pub fn makes_sense(&self, rows: u32, live: u32) -> bool {
-        let ids_in = |shard: &Shard| shard.slots.iter().all(|slot| *slot == EMPTY || (*slot as u32) < rows);
-        let used = |shard: &Shard| shard.slots.iter().filter(|slot| **slot != EMPTY).count() as u64;
-        let deep = |shard: &Shard| shard.depth <= self.depth();
+        let ids_in = |shard: &Arc<Shard>| shard.slots.iter().all(|slot| *slot == EMPTY || (*slot as u32) < rows);
+        let used = |shard: &Arc<Shard>| shard.slots.iter().filter(|slot| **slot != EMPTY).count() as u64;
+        let deep = |shard: &Arc<Shard>| shard.depth <= self.depth();
         (self.directory.len().is_power_of_two() || self.directory.is_empty() && self.shards.is_empty())
             && self.directory.len() <= 1 << DEPTH_MAX
             && self.directory.iter().all(|shard| (*shard as usize) < self.shards.len())

@@ -2,6 +2,8 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "a place keeps its lower half; lengths are bounded by the shards")]
 
+use std::sync::Arc;
+
 use super::{IdHash, Ring};
 use crate::sealed::{DecodeError, Opener};
 
@@ -17,15 +19,16 @@ const LOAD: (usize, usize) = (7, 8);
 const EMPTY: u16 = 0;
 
 /// Slots, in shards chosen by the upper bits of the hash (extendible hashing).
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Slots {
     pub directory: Vec<u32>,
-    pub shards: Vec<Shard>,
+    pub shards: Vec<Arc<Shard>>,
     pub used: usize,
 }
 
 /// A tag is 16 bits of the hash; the home of a slot is its tag's lower bits. 0 marks an empty slot,
 /// so that a hash of 0 takes another tag of the same home.
+#[derive(Clone)]
 pub struct Shard {
     pub depth: u32,
     pub used: u32,
@@ -75,6 +78,12 @@ impl Shard {
             at = (at + 1) & mask;
         }
         None
+    }
+
+    /// Gives all slots that are full.
+    fn each(&self, mut give: impl FnMut(u16, u32)) {
+        let full = self.tags.iter().zip(&self.places).filter(|(tag, _)| **tag != EMPTY);
+        full.for_each(|(tag, place)| give(*tag, *place));
     }
 
     fn insert(&mut self, mut tag: u16, mut place: u32) {
@@ -155,20 +164,20 @@ impl Slots {
         let shard = self.shard_of(hash);
         let shard = &mut self.shards[shard];
         if let Some(at) = shard.find(tag_of(hash), |place| place == old as u32) {
-            shard.places[at] = new as u32;
+            Arc::make_mut(shard).places[at] = new as u32;
         }
     }
 
     pub fn insert(&mut self, hash: &IdHash, at: usize, ring: &Ring) {
         if self.directory.is_empty() {
             self.directory.push(0);
-            self.shards.push(Shard::new(0, SHARD_SLOTS_MIN));
+            self.shards.push(Arc::new(Shard::new(0, SHARD_SLOTS_MIN)));
         }
         while self.shards[self.shard_of(hash)].is_full() {
             self.grow(self.shard_of(hash), ring);
         }
         let shard = self.shard_of(hash);
-        self.shards[shard].insert(tag_of(hash), at as u32);
+        Arc::make_mut(&mut self.shards[shard]).insert(tag_of(hash), at as u32);
         self.used += 1;
     }
 
@@ -179,7 +188,7 @@ impl Slots {
         let shard = self.shard_of(hash);
         let shard = &mut self.shards[shard];
         if let Some(at) = shard.find(tag_of(hash), |place| place == at as u32) {
-            shard.remove(at);
+            Arc::make_mut(shard).remove(at);
             self.used -= 1;
         }
         if self.used == 0 {
@@ -190,10 +199,9 @@ impl Slots {
     fn grow(&mut self, index: usize, ring: &Ring) {
         let (depth, slots) = (self.shards[index].depth, self.shards[index].tags.len());
         if slots < SHARD_SLOTS_MAX {
-            let old = std::mem::replace(&mut self.shards[index], Shard::new(depth, slots * 2));
-            for (tag, place) in old.tags.into_iter().zip(old.places).filter(|(tag, _)| *tag != EMPTY) {
-                self.shards[index].insert(tag, place);
-            }
+            let mut grown = Shard::new(depth, slots * 2);
+            self.shards[index].each(|tag, place| grown.insert(tag, place));
+            self.shards[index] = Arc::new(grown);
             return;
         }
         if depth == self.depth() {
@@ -201,12 +209,13 @@ impl Slots {
         }
         let upper = self.shards.len();
         let bit = 1u32 << (31 - depth);
-        let old = std::mem::replace(&mut self.shards[index], Shard::new(depth + 1, slots));
-        self.shards.push(Shard::new(depth + 1, slots));
-        for (tag, place) in old.tags.into_iter().zip(old.places).filter(|(tag, _)| *tag != EMPTY) {
+        let (mut low, mut high) = (Shard::new(depth + 1, slots), Shard::new(depth + 1, slots));
+        self.shards[index].each(|tag, place| {
             let is_upper = ring.hash_at(place).is_some_and(|hash| chooser(&hash) & bit != 0);
-            self.shards[if is_upper { upper } else { index }].insert(tag, place);
-        }
+            if is_upper { high.insert(tag, place) } else { low.insert(tag, place) }
+        });
+        self.shards[index] = Arc::new(low);
+        self.shards.push(Arc::new(high));
         let step = self.depth() - depth - 1;
         for (place, shard) in self.directory.iter_mut().enumerate() {
             if *shard as usize == index && place >> step & 1 == 1 {
@@ -216,9 +225,9 @@ impl Slots {
     }
 
     pub fn bytes(&self) -> usize {
-        let of = |shard: &Shard| shard.tags.capacity() * 2 + shard.places.capacity() * 4;
+        let of = |shard: &Arc<Shard>| size_of::<Shard>() + shard.tags.capacity() * 2 + shard.places.capacity() * 4;
         self.directory.capacity() * 4
-            + self.shards.capacity() * size_of::<Shard>()
+            + self.shards.capacity() * size_of::<Arc<Shard>>()
             + self.shards.iter().map(of).sum::<usize>()
     }
 
@@ -234,7 +243,7 @@ impl Slots {
             let (tags, places) = bytes.split_at(*len as usize * 2);
             let tags = tags.as_chunks().0.iter().map(|tag| u16::from_le_bytes(*tag)).collect();
             let places = places.as_chunks().0.iter().map(|place| u32::from_le_bytes(*place)).collect();
-            slots.shards.push(Shard { depth: *depth, used: *used, tags, places });
+            slots.shards.push(Arc::new(Shard { depth: *depth, used: *used, tags, places }));
             slots.used += *used as usize;
         }
         Ok(slots)
@@ -244,7 +253,7 @@ impl Slots {
     pub fn makes_sense(&self, ring: &Ring) -> bool {
         let entries = ring.end() - ring.head;
         let inside = |place: u32| ring.whole(place) - ring.head < entries;
-        let shard_does = |shard: &Shard| {
+        let shard_does = |shard: &Arc<Shard>| {
             let used = shard.tags.iter().zip(&shard.places).filter(|(tag, _)| **tag != EMPTY);
             let sound = used.clone().all(|(_, place)| inside(*place));
             sound && used.count() == shard.used as usize && (shard.used as usize) < shard.tags.len()

@@ -10,10 +10,14 @@ fn at(millis: u64) -> Moment {
     Moment::from_nanos(millis * NANOS_PER_MILLI)
 }
 
-fn reopened(window: &Window) -> Window {
+fn encoded(window: &Window) -> Vec<u8> {
     let mut bytes = Vec::new();
     window.encode(&mut bytes).unwrap();
-    Window::decode(&mut bytes.as_slice()).unwrap()
+    bytes
+}
+
+fn reopened(window: &Window) -> Window {
+    Window::decode(&mut encoded(window).as_slice()).unwrap()
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +49,7 @@ fn check(steps: &[Step]) {
     let mut window = Window::new(KEY, Duration::from_millis(length));
     let mut model: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
     let (mut now, mut seq, mut exact) = (1_000_000u64, 0u64, true);
+    let mut taken = (window.clone(), encoded(&window));
     for step in steps {
         match step {
             Step::Insert(id, wait) => {
@@ -63,7 +68,12 @@ fn check(steps: &[Step]) {
                 exact = false;
             }
             Step::Expire => while window.expire(at(now)) {},
-            Step::Reopen => window = reopened(&window),
+            Step::Reopen => {
+                // What was taken down earlier stays as it was.
+                assert_eq!(encoded(&taken.0), taken.1);
+                taken = (window.clone(), encoded(&window));
+                window = if seq % 2 == 0 { reopened(&window) } else { window };
+            }
             Step::Length(new) => {
                 length = *new;
                 exact = false;
@@ -74,6 +84,7 @@ fn check(steps: &[Step]) {
         }
         model.retain(|_, (_, time)| now < *time + length);
     }
+    assert_eq!(encoded(&taken.0), taken.1);
     for id in 0..900u16 {
         let found = window.get(&window.hash(&id.to_le_bytes()), at(now));
         match model.get(&id) {
