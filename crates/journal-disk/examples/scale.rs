@@ -3,6 +3,7 @@
 //! ```text
 //! scale DIR streams COUNT          creates so many streams, each awaited
 //! scale DIR subjects COUNT         so many messages of 128 bytes, each on a subject of its own
+//! scale DIR spread COUNT           so many on 10,000 subjects in turn
 //! scale DIR ids COUNT              so many on one subject, each with an id
 //! scale DIR plain COUNT            so many on one subject
 //! scale DIR open                   opens it
@@ -106,7 +107,7 @@ impl File for CountingFile {
 fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (Some(folder), Some(verb)) = (words.first(), words.get(1)) else {
-        return Err("scale DIR streams|subjects|ids|plain COUNT [rest] [kill], or scale DIR open".into());
+        return Err("scale DIR streams|subjects|spread|ids|plain COUNT [rest] [kill], or scale DIR open".into());
     };
     let count: u64 = words.get(2).and_then(|word| word.parse().ok()).unwrap_or(1);
     let syncs = Arc::new(AtomicU64::new(0));
@@ -156,7 +157,11 @@ fn append(journal: &DiskJournal, kind: &str, count: u64) -> Outcome<()> {
         if number >= OUTSTANDING {
             answers.recv()??;
         }
-        let own = if kind == "subjects" { number } else { 0 };
+        let own = match kind {
+            "subjects" => number,
+            "spread" => number * 7919 % 10_000,
+            _ => 0,
+        };
         let message = Message::new(Subject::parse(&format!("events.f{own:08}"))?, payload.clone());
         let mut append = Append::new(message);
         append.id = (kind == "ids").then(|| Bytes::from(format!("the-id-of-{number:012}")));

@@ -236,6 +236,8 @@ pub struct Added {
     pub time: Moment,
     /// Its subject.
     pub subject: Bytes,
+    /// Where its subject is in [`Changes::subjects`], unless the commit cleared all behind it.
+    pub place: usize,
     /// Its size, as [`event::Message::size`].
     pub size: u32,
     /// Where its record starts, counted from the first byte that is published with it.
@@ -244,13 +246,24 @@ pub struct Added {
     pub marker: bool,
 }
 
+/// A subject that a commit touches.
+#[derive(Debug)]
+pub struct Touched {
+    /// The subject.
+    pub subject: Bytes,
+    /// What there is of it then; of a subject that has no message any more a count of 0.
+    pub entry: Entry,
+    /// Its id, where it was held before. Ids change only when a commit is published.
+    pub id: Option<u32>,
+}
+
 /// What one commit changes in one stream.
 #[derive(Default)]
 pub struct Changes {
     /// New messages, in order.
     pub added: Vec<Added>,
-    /// Subjects whose entries changed, in the order they were first touched; no entry: none left.
-    pub subjects: Vec<(Bytes, Entry)>,
+    /// Subjects whose entries changed, in the order they were first touched.
+    pub subjects: Vec<Touched>,
     /// Positions that hold nothing any more.
     pub gone: Vec<u64>,
     /// The records' bytes, in order.
@@ -275,15 +288,18 @@ impl Live {
         if changes.cleared {
             (0..self.table.ids()).for_each(|id| self.table.release(id));
         }
-        self.append(shared, changes, segment_bytes);
-        for (subject, entry) in &changes.subjects {
-            let text = std::str::from_utf8(subject).unwrap_or_default();
+        let mut ids = Vec::new();
+        if !changes.cleared {
+            ids.extend(
+                changes.subjects.iter().map(|each| each.id.unwrap_or_else(|| intern(&mut self.table, &each.subject))),
+            );
+        }
+        self.append(shared, changes, &ids, segment_bytes);
+        for (place, Touched { subject, entry, .. }) in changes.subjects.iter().enumerate() {
+            let id = ids.get(place).copied().unwrap_or_else(|| intern(&mut self.table, subject));
             if entry.count == 0 {
-                if let Some(id) = self.table.find(text) {
-                    self.table.release(id);
-                }
+                self.table.release(id);
             } else {
-                let id = self.table.intern(text);
                 self.table.set(id, *entry);
             }
         }
@@ -303,11 +319,15 @@ impl Live {
         (self.state, self.first_timed) = (state, first_timed);
     }
 
-    fn append(&mut self, shared: &Shared, changes: &Changes, segment_bytes: u64) {
+    /// `ids`: by place in the changes' subjects; none where they cleared what was there.
+    fn append(&mut self, shared: &Shared, changes: &Changes, ids: &[u32], segment_bytes: u64) {
+        let id_of = |table: &mut SubjectTable, added: &Added| {
+            ids.get(added.place).copied().unwrap_or_else(|| intern(table, &added.subject))
+        };
         if let Some(base) = changes.placed {
             let at = self.segments.partition_point(|segment| segment.base < base);
             for added in &changes.added {
-                let id = self.table.intern(std::str::from_utf8(&added.subject).unwrap_or_default());
+                let id = id_of(&mut self.table, added);
                 if let Some(segment) = self.segments.get_mut(at) {
                     segment.index.push(id, added.seq, added.at, added.time, added.size);
                 }
@@ -334,7 +354,7 @@ impl Live {
             segment.len += bytes.len() as u64;
         }
         for added in &changes.added {
-            let id = self.table.intern(std::str::from_utf8(&added.subject).unwrap_or_default());
+            let id = id_of(&mut self.table, added);
             segment.index.push(id, added.seq, start + added.at, added.time, added.size);
         }
     }
@@ -402,4 +422,8 @@ impl Live {
     pub fn unflushed(&self) -> u64 {
         self.segments.iter().filter(|segment| segment.file.is_some()).map(|segment| segment.len - segment.flushed).sum()
     }
+}
+
+fn intern(table: &mut SubjectTable, subject: &[u8]) -> u32 {
+    table.intern(std::str::from_utf8(subject).unwrap_or_default())
 }

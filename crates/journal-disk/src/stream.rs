@@ -26,7 +26,7 @@ use crate::core::Options;
 use crate::cursor::Cursor;
 use crate::disk::Disk;
 use crate::gone::Gone;
-use crate::live::{Added, Changes, Handles, Live, Shared};
+use crate::live::{Added, Changes, Handles, Live, Shared, Touched};
 use crate::record::{Kind, Record};
 use crate::snapshot::Snapshot;
 use crate::subjects::{Entry, SubjectTable};
@@ -90,8 +90,9 @@ pub struct Stream {
     /// The message there, as far as it was looked at.
     ageing_at: Option<(u64, Moment)>,
     /// Subjects touched, in order.
-    touched: Vec<Bytes>,
-    ahead: HashMap<Bytes, Entry>,
+    touched: Vec<Touched>,
+    /// Places in `touched`.
+    ahead: HashMap<Bytes, usize>,
     added: Vec<Added>,
     gone: BTreeSet<u64>,
     /// Whether the commit removed all that was committed.
@@ -366,32 +367,44 @@ impl Stream {
 
     /// What is known of a subject, the commit at hand included.
     pub fn entry(&self, subject: &[u8]) -> Entry {
-        if let Some(entry) = self.ahead.get(subject) {
-            return *entry;
+        match self.ahead.get(subject).and_then(|place| self.touched.get(*place)) {
+            Some(touched) => touched.entry,
+            None => self.committed(subject).1,
         }
+    }
+
+    /// A subject's id and what is committed of it, if what is committed stays.
+    fn committed(&self, subject: &[u8]) -> (Option<u32>, Entry) {
         if self.cleared {
-            return Entry::default();
+            return (None, Entry::default());
         }
         let live = self.shared.live.read();
         let id = live.table.find(std::str::from_utf8(subject).unwrap_or_default());
-        id.map(|id| live.table.entry(id)).unwrap_or_default()
+        (id, id.map(|id| live.table.entry(id)).unwrap_or_default())
     }
 
-    fn set_entry(&mut self, subject: &Bytes, entry: Entry) {
-        if self.ahead.insert(subject.clone(), entry).is_none() {
-            self.touched.push(subject.clone());
+    /// Notes that a subject is touched; says its place in `touched`.
+    fn touch(&mut self, subject: &Bytes) -> usize {
+        if let Some(place) = self.ahead.get(subject) {
+            return *place;
         }
+        let (id, entry) = self.committed(subject);
+        let place = self.touched.len();
+        self.touched.push(Touched { subject: subject.clone(), entry, id });
+        self.ahead.insert(subject.clone(), place);
+        place
     }
 
     /// Notes a new message. `at` is where its record starts in the bytes of this commit.
     pub fn note_added(&mut self, seq: u64, time: Moment, subject: &Bytes, size: u32, at: u64) {
-        let mut entry = self.entry(subject);
-        if entry.count == 0 {
-            entry.first = seq;
-            self.state.subjects += 1;
+        let place = self.touch(subject);
+        if let Some(Touched { entry, .. }) = self.touched.get_mut(place) {
+            if entry.count == 0 {
+                entry.first = seq;
+                self.state.subjects += 1;
+            }
+            (entry.last, entry.count, entry.last_size) = (seq, entry.count + 1, size);
         }
-        (entry.last, entry.count, entry.last_size) = (seq, entry.count + 1, size);
-        self.set_entry(subject, entry);
         if self.state.messages == 0 {
             // Positions that replay finds missing, behind an empty head, are passed.
             (self.state.first, self.state.first_time, self.first_timed) = (seq, time, true);
@@ -404,7 +417,7 @@ impl Stream {
         self.state.messages += 1;
         self.state.bytes += u64::from(size);
         (self.state.last, self.state.last_time) = (seq, time);
-        self.added.push(Added { seq, time, subject: subject.clone(), size, at, marker: false });
+        self.added.push(Added { seq, time, subject: subject.clone(), place, size, at, marker: false });
     }
 
     /// Notes that the message that was noted last is a marker.
@@ -443,8 +456,10 @@ impl Stream {
             if entry.count == 1 {
                 entry.first = entry.last;
             }
-            let subject = known.subject.clone();
-            self.set_entry(&subject, entry);
+            let place = self.touch(&known.subject);
+            if let Some(touched) = self.touched.get_mut(place) {
+                touched.entry = entry;
+            }
         }
         self.state.messages -= 1;
         self.state.bytes = self.state.bytes.saturating_sub(u64::from(known.size));
@@ -646,14 +661,7 @@ impl Stream {
     /// Makes the commit visible. `bytes` are the records of this stream, in order.
     /// Returns the new messages.
     pub fn publish(&mut self, bytes: Vec<Bytes>, placed: Option<u64>, segment_bytes: u64) -> Vec<Added> {
-        let subjects = self
-            .touched
-            .drain(..)
-            .map(|subject| {
-                let entry = self.ahead.get(&subject).copied().unwrap_or_default();
-                (subject, entry)
-            })
-            .collect();
+        let subjects = std::mem::take(&mut self.touched);
         let changes = Changes {
             added: std::mem::take(&mut self.added),
             subjects,

@@ -25,7 +25,7 @@ impl Contents for Stream {
     fn last_matching(&self, pattern: &Pattern) -> u64 {
         let live = self.shared.live.read();
         let matches = |subject: &Bytes| pattern.matches(std::str::from_utf8(subject).unwrap_or_default());
-        let ahead = self.ahead.iter().filter(|(subject, _)| matches(subject)).map(|(_, entry)| entry.last).max();
+        let ahead = self.touched.iter().filter(|each| matches(&each.subject)).map(|each| each.entry.last).max();
         let recorded = live
             .table
             .matching(pattern)
