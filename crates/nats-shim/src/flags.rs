@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn flags_have_one_dash_or_two_and_several_names() {
-        let flags = read("-p 4222 --addr=127.0.0.1 -js -sd=/tmp/x --tlsverify -DV --cluster_listen nats://a").unwrap();
+        let flags = read("-p 4222 --addr=127.0.0.1 -js -sd=/data/x --tlsverify -DV --cluster_listen nats://a").unwrap();
         assert_eq!((flags.get("port"), flags.get("addr")), (Some("4222"), Some("127.0.0.1")));
-        assert_eq!(flags.get("store_dir"), Some("/tmp/x"));
+        assert_eq!(flags.get("store_dir"), Some("/data/x"));
         assert!(flags.has("jetstream") && flags.has("tlsverify") && flags.has("trace") && !flags.has("tls"));
         assert_eq!(read("--port -1").unwrap().get("port"), Some("-1"));
         assert!(!read("-js=false").unwrap().has("jetstream"));

@@ -28,6 +28,9 @@ pub struct Leg<T> {
     pub hand: T,
 }
 
+/// Members of one group.
+type Legs<T> = Vec<Arc<Leg<T>>>;
+
 #[derive(Debug)]
 struct Wish<T> {
     leg: Arc<Leg<T>>,
@@ -97,7 +100,7 @@ impl<T> Interests<T> {
         numbers.sort_unstable();
         numbers.dedup();
         let mut route = Route { direct: Vec::new(), groups: Vec::new(), alike };
-        let mut groups: BTreeMap<(Class, Option<&str>), Vec<Arc<Leg<T>>>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Class, Option<&str>), Legs<T>> = BTreeMap::new();
         for wish in numbers.iter().filter_map(|number| self.wishes.get(number)) {
             let leg = &wish.leg;
             match (&leg.queue, leg.class) {

@@ -124,7 +124,7 @@ fn unended(bytes: &[u8], line_max: usize) -> Next<'_> {
         [b"PUB", b"HPUB", b"SUB", b"UNSUB", b"PING", b"PONG", b"CONNECT", b"+OK", b"-ERR", b"INFO"];
     let verb = verb.strip_suffix(b"\r").unwrap_or(verb);
     let begins = |known: &&[u8]| known.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
-    if !known.iter().any(|known| begins(&known)) {
+    if !known.iter().any(begins) {
         return Next::Fault(Fault::Unknown);
     }
     let most = if verb.eq_ignore_ascii_case(b"CONNECT") { CONNECT_BYTES_MAX } else { line_max };

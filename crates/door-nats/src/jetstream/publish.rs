@@ -279,11 +279,9 @@ impl JetStream {
                 if let Some(known) = &known {
                     self.republish(known, message, receipt.seq, receipt.duplicate);
                 }
-                if !known.is_some_and(|known| known.rest.no_ack) {
-                    if let Some(reply) = reply {
-                        let text = acknowledgement(&receipt, &Extra::default());
-                        self.answer_along(answer, reply, text.as_bytes());
-                    }
+                if let Some(reply) = reply.filter(|_| !known.is_some_and(|known| known.rest.no_ack)) {
+                    let text = acknowledgement(&receipt, &Extra::default());
+                    self.answer_along(answer, reply, text.as_bytes());
                 }
             }
             Ok(Published::Delivered(_)) => {}

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use door::Parcel;
-use event::{Message, Pattern};
+use bytes::Bytes;
+use door::{NOBODY, Parcel, Principal};
+use event::{Headers, Message, Pattern};
 use journal::limits::PAGE_MESSAGES_MAX;
 use journal::{Append, AppendError, Read, ReadError, Source, SourceStart, Start, Stored, StreamConfig, StreamError};
 use parking_lot::Mutex;
@@ -239,8 +240,9 @@ impl JetStream {
         Ok(None)
     }
 
-    /// Publishes a recorded message again, where its stream says so.
-    pub(super) fn republish(&self, known: &Known, message: &Message, seq: u64, duplicate: bool) {
+    /// Publishes a recorded message again, where its stream says so: into the stream that captures it then,
+    /// if one does.
+    pub(super) fn republish(self: &Arc<Self>, known: &Known, message: &Message, seq: u64, duplicate: bool) {
         let Some(republish) = known.config.republish.as_ref().filter(|_| !duplicate) else {
             return;
         };
@@ -260,6 +262,15 @@ impl JetStream {
         );
         if republish.headers_only {
             let _ = write!(headers, "Nats-Msg-Size: {}\r\n", message.payload.len());
+        }
+        if self.port.captured_by(&subject).is_some() {
+            let payload = if republish.headers_only { Bytes::new() } else { message.payload.clone() };
+            let way = self.port.fabric().way(subject.as_str());
+            if let Ok(headers) = Headers::from_block(Bytes::from(headers)) {
+                let message = Message { headers, payload, ..Message::new(subject, Bytes::new()) };
+                self.publish(&Principal::anyone(), &way, NOBODY, message, None);
+            }
+            return;
         }
         let payload: &[u8] = if republish.headers_only { b"" } else { &message.payload };
         let parcel = Parcel { headers: headers.as_bytes(), ..Parcel::new(subject.as_str(), payload) };

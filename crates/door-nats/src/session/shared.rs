@@ -25,6 +25,9 @@ pub(crate) struct About {
     pub(crate) user: String,
 }
 
+/// What a connection subscribed to: subject and queue, by sid.
+pub(crate) type Wishes = BTreeMap<Box<[u8]>, (String, String)>;
+
 /// One connection, as others see it.
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
@@ -48,7 +51,7 @@ pub(crate) struct Connection {
     pub(crate) admitted: AtomicBool,
     pub(crate) about: Mutex<About>,
     /// What it subscribed to, for tools: subject, queue, sid.
-    pub(crate) wishes: Mutex<BTreeMap<Box<[u8]>, (String, String)>>,
+    pub(crate) wishes: Mutex<Wishes>,
 }
 
 impl Connection {

@@ -45,7 +45,7 @@ struct Known {
 /// What a request to the desk waits for.
 #[derive(Debug)]
 enum Asked {
-    Create(String, ConsumerConfig),
+    Create(String, Box<ConsumerConfig>),
     Delete(String, String),
     Say(AckToken, Ack, bool),
     Other,
@@ -176,7 +176,7 @@ impl Counter {
             Step::Hire { stream, consumer, shape } => {
                 let config = step::consumer_config(*stream, *consumer, *shape);
                 let name = step::stream_name(*stream);
-                let ticket = self.ticket(Asked::Create(name.clone(), config.clone()));
+                let ticket = self.ticket(Asked::Create(name.clone(), Box::new(config.clone())));
                 self.desk.handle(now, Input::Create { ticket, stream: &name, config });
             }
             Step::Retrain { stream, consumer, shape } => {
