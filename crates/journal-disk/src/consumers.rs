@@ -17,7 +17,8 @@ use event::{Moment, Pattern};
 use journal::desk::{Desk, Input, Output, Removed, Reply, Request, Ticket, What, dead_stream};
 use journal::{
     Ack, AckError, AckToken, Answer, Append, AppendError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    FetchEnd, FetchError, JournalEvent, Page, ReadError, Retention, Sink, StreamInfo, Streams, Want, Watcher, answer,
+    FetchEnd, FetchError, JournalEvent, Page, ReadError, Retention, Sink, StreamConfig, StreamInfo, Streams, Want,
+    Watcher, answer,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -411,17 +412,8 @@ impl Counter {
                     self.desk.handle(now, Input::Appended { stream: &stream, seq, subject });
                 }
             }
-            Event::Stream(info) => {
-                self.tell_stream(now, &info.config.name);
-                self.recount.insert(Arc::from(info.config.name.as_str()));
-                let news = self.streams.stated(&info.config);
-                self.happened(news);
-            }
-            Event::StreamDeleted(stream) => {
-                self.desk.handle(now, Input::StreamDeleted { stream: &stream });
-                let news = self.streams.deleted(&stream);
-                self.happened(news);
-            }
+            Event::Stream(info) => self.declared(now, &info.config),
+            Event::StreamDeleted(stream) => self.deleted(now, &stream),
             Event::Removed(stream, seq) => self.removed(now, &stream, seq),
             Event::Page(key, result) => self.desk.handle(now, Input::Page { key, result }),
             Event::Counted(key, result) => self.desk.handle(now, Input::Counted { key, result }),
@@ -477,6 +469,19 @@ impl Counter {
                 self.closing = Some(done);
             }
         }
+    }
+
+    fn declared(&mut self, now: Moment, config: &StreamConfig) {
+        self.tell_stream(now, &config.name);
+        self.recount.insert(Arc::from(config.name.as_str()));
+        let news = self.streams.stated(config);
+        self.happened(news);
+    }
+
+    fn deleted(&mut self, now: Moment, stream: &str) {
+        self.desk.handle(now, Input::StreamDeleted { stream });
+        let news = self.streams.deleted(stream);
+        self.happened(news);
     }
 
     fn removed(&mut self, now: Moment, stream: &str, seq: Option<u64>) {

@@ -53,7 +53,11 @@ fn check(steps: &[Step]) {
                 // What was taken down earlier stays as it was.
                 assert_eq!(encoded(&taken.0), taken.1);
                 taken = (table.clone(), bytes.clone());
-                table = if bytes.len() % 2 == 0 { SubjectTable::decode(&mut bytes.as_slice()).unwrap() } else { table };
+                table = if bytes.len().is_multiple_of(2) {
+                    SubjectTable::decode(&mut bytes.as_slice()).unwrap()
+                } else {
+                    table
+                };
             }
         }
     }

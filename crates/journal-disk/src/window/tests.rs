@@ -72,7 +72,7 @@ fn check(steps: &[Step]) {
                 // What was taken down earlier stays as it was.
                 assert_eq!(encoded(&taken.0), taken.1);
                 taken = (window.clone(), encoded(&window));
-                window = if seq % 2 == 0 { reopened(&window) } else { window };
+                window = if seq.is_multiple_of(2) { reopened(&window) } else { window };
             }
             Step::Length(new) => {
                 length = *new;
