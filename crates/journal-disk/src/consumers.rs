@@ -419,14 +419,7 @@ impl Counter {
             Event::Counted(key, result) => self.desk.handle(now, Input::Counted { key, result }),
             Event::DeadLettered(key, result) => self.desk.handle(now, Input::DeadLettered { key, result }),
             Event::Saved(key, result) => self.desk.handle(now, Input::Saved { key, result }),
-            Event::Create(stream, config, done) => {
-                if let Some(error) = self.full(&stream, &config.name) {
-                    return done(Err(error));
-                }
-                self.watch(now, &stream);
-                let ticket = self.ticket(Waiting::Consumer(done));
-                self.desk.handle(now, Input::Create { ticket, stream: &stream, config });
-            }
+            Event::Create(stream, config, done) => self.create(now, &stream, config, done),
             Event::Update(stream, config, done) => {
                 let ticket = self.ticket(Waiting::Consumer(done));
                 self.desk.handle(now, Input::Update { ticket, stream: &stream, config });
@@ -482,6 +475,15 @@ impl Counter {
         self.desk.handle(now, Input::StreamDeleted { stream });
         let news = self.streams.deleted(stream);
         self.happened(news);
+    }
+
+    fn create(&mut self, now: Moment, stream: &str, config: ConsumerConfig, done: Told<ConsumerInfo>) {
+        if let Some(error) = self.full(stream, &config.name) {
+            return done(Err(error));
+        }
+        self.watch(now, stream);
+        let ticket = self.ticket(Waiting::Consumer(done));
+        self.desk.handle(now, Input::Create { ticket, stream, config });
     }
 
     fn removed(&mut self, now: Moment, stream: &str, seq: Option<u64>) {
