@@ -99,8 +99,7 @@ async fn check(shared: &Shared, consumer: &Consumer, token: &AckToken) -> Result
         let made = token.attempt <= flight.attempt && token.order <= flight.order;
         return if made { Ok(()) } else { Err(AckError::Unknown(token.seq)) };
     }
-    let (wire, now) =
-        ask(shared, &token.stream, &token.consumer).await.map_err(|error| failure(token, error))?;
+    let (wire, now) = ask(shared, &token.stream, &token.consumer).await.map_err(|error| failure(token, error))?;
     if token.tag != 0 && now.tag() != token.tag {
         return Err(missing(token));
     }

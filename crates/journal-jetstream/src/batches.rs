@@ -4,6 +4,7 @@
 //! stream's leader holds them, and forgets them if the commit does not come. A commit that is not
 //! answered is not sent again: whether it took place is unknown, and the publisher is told so.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -78,12 +79,19 @@ async fn judge(shared: &Shared, appends: &[Append]) -> Result<Arc<Known>, BatchE
     if !stream.config.allow_atomic {
         return Err(whole(AppendError::BatchNotAllowed));
     }
+    let mut ids = HashSet::new();
     for (index, append) in appends.iter().enumerate() {
+        let repeated = append.id.as_ref().is_some_and(|id| !ids.insert(id));
+        if repeated {
+            return Err(BatchError { index, error: AppendError::BatchDuplicate });
+        }
         let subject = append.message.subject.as_str();
         if !stream.config.captures(subject) {
             let found = shared.catalogue.capturing(subject);
             let error = match found {
-                Some(found) => AppendError::OtherStream { expected: stream.name.to_string(), found: found.name.to_string() },
+                Some(found) => {
+                    AppendError::OtherStream { expected: stream.name.to_string(), found: found.name.to_string() }
+                }
                 None => AppendError::NoStream(subject.to_owned()),
             };
             return Err(BatchError { index, error });
@@ -94,8 +102,7 @@ async fn judge(shared: &Shared, appends: &[Append]) -> Result<Arc<Known>, BatchE
 }
 
 fn answered(stream: &Known, append: &Append, payload: &[u8]) -> Result<Receipt, BatchError> {
-    let ack: PubAck =
-        serde_json::from_slice(payload).map_err(|error| whole(AppendError::Closed(error.to_string())))?;
+    let ack: PubAck = serde_json::from_slice(payload).map_err(|error| whole(AppendError::Closed(error.to_string())))?;
     if let Some(error) = ack.error {
         let refused = match error.err_code {
             10174 => AppendError::BatchNotAllowed,

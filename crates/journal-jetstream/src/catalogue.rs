@@ -62,7 +62,14 @@ impl Catalogue {
         let (changed, _) = watch::channel(0);
         let notices = AtomicBool::new(false);
         let streams = RwLock::default();
-        let catalogue = Arc::new(Catalogue { client, streams, notices, version: AtomicU64::new(0), wanted: Notify::new(), changed });
+        let catalogue = Arc::new(Catalogue {
+            client,
+            streams,
+            notices,
+            version: AtomicU64::new(0),
+            wanted: Notify::new(),
+            changed,
+        });
         catalogue.refresh().await?;
         for notice in NOTICES {
             let weak = Arc::downgrade(&catalogue);

@@ -168,7 +168,8 @@ pub(crate) fn direct(wire: Wire) -> Option<Direct> {
         value
     });
     let _stream = taken.next();
-    let [subject, seq, time, pending] = [taken.next()??, taken.next()??, taken.next()??, taken.next()?.unwrap_or_default()];
+    let [subject, seq, time, pending] =
+        [taken.next()??, taken.next()??, taken.next()??, taken.next()?.unwrap_or_default()];
     let _last = taken.next();
     drop(taken);
     let subject = Subject::parse(&subject).ok()?;
@@ -222,7 +223,8 @@ type Table = BTreeMap<String, Vec<String>>;
 
 fn table_of(headers: Option<&HeaderMap>) -> Table {
     let all = headers.into_iter().flat_map(HeaderMap::iter);
-    all.map(|(name, values)| (name.to_string(), values.iter().map(|value| value.as_str().to_owned()).collect())).collect()
+    all.map(|(name, values)| (name.to_string(), values.iter().map(|value| value.as_str().to_owned()).collect()))
+        .collect()
 }
 
 /// The message's own headers, as they were.
@@ -294,18 +296,16 @@ mod tests {
         let kept = [("Tidings-Kept-Nats-Rollup", "all"), ("Tidings-Kept-Tidings-Own", "e")];
         check(&[("Nats-Rollup", "all"), ("Tidings-Own", "e")], None, &kept);
         let order = ("Tidings-Own", "i;x,a,x");
-        check(&[("x", "1"), ("a", "2"), ("x", "3")], Some("i"), &[
-            ("Nats-Msg-Id", "i"),
-            order,
-            ("a", "2"),
-            ("x", "1"),
-            ("x", "3"),
-        ]);
-        check(&[("Nats-Msg-Id", "other")], Some("one"), &[
-            ("Nats-Msg-Id", "one"),
-            ("Tidings-Own", "i"),
-            ("Tidings-Kept-Nats-Msg-Id", "other"),
-        ]);
+        check(
+            &[("x", "1"), ("a", "2"), ("x", "3")],
+            Some("i"),
+            &[("Nats-Msg-Id", "i"), order, ("a", "2"), ("x", "1"), ("x", "3")],
+        );
+        check(
+            &[("Nats-Msg-Id", "other")],
+            Some("one"),
+            &[("Nats-Msg-Id", "one"), ("Tidings-Own", "i"), ("Tidings-Kept-Nats-Msg-Id", "other")],
+        );
     }
 
     #[test]

@@ -141,7 +141,9 @@ pub enum ConnectError {
         found: String,
     },
     /// The server keeps nothing.
-    #[error("JetStream is not on at {address}: {reason}; start nats-server with -js, or set 'jetstream' in its configuration and for the account")]
+    #[error(
+        "JetStream is not on at {address}: {reason}; start nats-server with -js, or set 'jetstream' in its configuration and for the account"
+    )]
     NoJetStream {
         /// Which server.
         address: String,
@@ -149,7 +151,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// More copies than a single server can keep.
-    #[error("{replicas} replicas need a cluster, and the NATS server at {address} is not part of one; use --replicas 1, or name the cluster")]
+    #[error(
+        "{replicas} replicas need a cluster, and the NATS server at {address} is not part of one; use --replicas 1, or name the cluster"
+    )]
     NoCluster {
         /// Which server.
         address: String,
@@ -223,7 +227,6 @@ fn connect_options(options: &Options) -> Result<ConnectOptions, ConnectError> {
         None => Ok(base.token(line.to_owned())),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -356,8 +356,7 @@ pub(crate) async fn pause(
 ) -> Result<ConsumerInfo, ConsumerError> {
     ask(&shared, &stream, &name).await?;
     let body = until.map_or(json!({}), |until| json!({ "pause_until": until.to_string() }));
-    let asked: Result<Anything, Fault> =
-        call(&shared.client, &format!("CONSUMER.PAUSE.{stream}.{name}"), &body).await;
+    let asked: Result<Anything, Fault> = call(&shared.client, &format!("CONSUMER.PAUSE.{stream}.{name}"), &body).await;
     asked.map_err(|fault| refused(&stream, &name, fault))?;
     // In a cluster the pause is agreed on first, and told a moment later.
     for _ in 0..PAUSE_LOOKS {

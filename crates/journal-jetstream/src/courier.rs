@@ -100,8 +100,7 @@ impl Courier {
     ) -> Result<Courier, async_nats::SubscribeError> {
         let (sender, orders) = mpsc::unbounded_channel();
         let gauge = Arc::<Gauge>::default();
-        let judge =
-            Judge { client: client.clone(), catalogue, again: sender.downgrade(), gauge: Arc::clone(&gauge) };
+        let judge = Judge { client: client.clone(), catalogue, again: sender.downgrade(), gauge: Arc::clone(&gauge) };
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await?;
         // What other clients of the servers cannot guess serves as this run's name too.
@@ -243,7 +242,16 @@ impl Work {
         let headers = headers_of(&append, internal.as_deref());
         let guarded = append.id.is_some() || internal.is_some();
         let now = Instant::now();
-        let item = Item { append, headers, stream: job.stream, done: job.done, tries: job.tries, guarded, since: now, sent: now };
+        let item = Item {
+            append,
+            headers,
+            stream: job.stream,
+            done: job.done,
+            tries: job.tries,
+            guarded,
+            since: now,
+            sent: now,
+        };
         let lane = self.lanes.entry(Arc::clone(&item.stream.name)).or_default();
         if lane.is_held() {
             lane.behind.push_back((number, item));

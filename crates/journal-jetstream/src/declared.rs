@@ -39,7 +39,8 @@ const ORIGINAL: &str = "tidings.replay_original";
 fn metadata(given: &BTreeMap<String, String>, ours: Vec<(&str, String)>) -> Value {
     let given = given.iter().filter(|(key, _)| !key.starts_with(OURS) && !key.starts_with(OF_THE_SERVER));
     let all = given.map(|(key, value)| (key.clone(), value.clone()));
-    let all: BTreeMap<String, String> = all.chain(ours.into_iter().map(|(key, value)| (key.to_owned(), value))).collect();
+    let all: BTreeMap<String, String> =
+        all.chain(ours.into_iter().map(|(key, value)| (key.to_owned(), value))).collect();
     json!(all)
 }
 
@@ -137,14 +138,17 @@ pub(crate) fn stream_onto(config: &StreamConfig, mut onto: Object) -> Object {
             onto.insert(field.to_owned(), value);
         }
     };
-    put("allow_atomic", config.allow_atomic.then(|| json!(true)));
+    put("allow_atomic", config.allow_atomic.then_some(json!(true)));
     put("first_seq", (config.first > 1).then(|| json!(config.first)));
     put("subject_delete_marker_ttl", config.marker_ttl.map(|ttl| json!(nanos(ttl))));
     put("subject_transform", config.transform.as_ref().map(transform));
-    put("republish", config.republish.as_ref().map(|republish| {
-        let Republish { transform, headers_only } = republish;
-        json!({ "src": transform.source(), "dest": transform.destination(), "headers_only": headers_only })
-    }));
+    put(
+        "republish",
+        config.republish.as_ref().map(|republish| {
+            let Republish { transform, headers_only } = republish;
+            json!({ "src": transform.source(), "dest": transform.destination(), "headers_only": headers_only })
+        }),
+    );
     put("mirror", config.mirror.as_ref().map(source));
     let sources: Vec<Value> = config.sources.iter().map(source).collect();
     put("sources", (!sources.is_empty()).then(|| json!(sources)));
@@ -237,10 +241,19 @@ pub(crate) fn stream_from(config: &Object) -> Option<StreamConfig> {
         transform: transform_from(config.get("subject_transform")),
         republish: transform_from(config.get("republish")).map(|transform| Republish {
             transform,
-            headers_only: config.get("republish").and_then(Value::as_object).is_some_and(|wire| flag(wire, "headers_only")),
+            headers_only: config
+                .get("republish")
+                .and_then(Value::as_object)
+                .is_some_and(|wire| flag(wire, "headers_only")),
         }),
         mirror: config.get("mirror").and_then(source_from),
-        sources: config.get("sources").and_then(Value::as_array).into_iter().flatten().filter_map(source_from).collect(),
+        sources: config
+            .get("sources")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(source_from)
+            .collect(),
         metadata: of_users(all),
     })
 }

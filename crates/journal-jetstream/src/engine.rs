@@ -8,9 +8,9 @@ use async_nats::Client;
 use async_nats::connection::State;
 use event::{Moment, Pattern, Subject};
 use journal::{
-    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo, Done, Fetch,
-    Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Start, Stored, StreamConfig, StreamError, StreamInfo,
-    SubjectState, ready,
+    Ack, AckError, AckToken, Answer, Append, AppendError, BatchError, ConsumerConfig, ConsumerError, ConsumerInfo,
+    Done, Fetch, Health, Journal, Page, Purge, Read, ReadError, Receipt, Sink, Start, Stored, StreamConfig,
+    StreamError, StreamInfo, SubjectState, ready,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -360,14 +360,18 @@ impl Journal for JetStream {
         if Handle::try_current().is_err() && shared.client.connection_state() == State::Pending {
             return ready(());
         }
-        self.look("", || (), |_| async move {
-            if let Some(fence) = shared.courier.fence() {
-                // Whoever has no answer by then is told that its fate is unknown.
-                let _late = timeout(CLOSE_DEADLINE, fence).await;
-            }
-            if let Err(error) = shared.client.flush().await {
-                debug!(%error, "the last words to the servers may be lost");
-            }
-        })
+        self.look(
+            "",
+            || (),
+            |_| async move {
+                if let Some(fence) = shared.courier.fence() {
+                    // Whoever has no answer by then is told that its fate is unknown.
+                    let _late = timeout(CLOSE_DEADLINE, fence).await;
+                }
+                if let Err(error) = shared.client.flush().await {
+                    debug!(%error, "the last words to the servers may be lost");
+                }
+            },
+        )
     }
 }

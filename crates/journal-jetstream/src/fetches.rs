@@ -20,7 +20,8 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use journal::limits::WAIT_MAX;
 use journal::{
-    AckPolicy, AckToken, ConsumerConfig, ConsumerError, Delivery, Fetch, FetchEnd, FetchError, PriorityPolicy, Sink, Want,
+    AckPolicy, AckToken, ConsumerConfig, ConsumerError, Delivery, Fetch, FetchEnd, FetchError, PriorityPolicy, Sink,
+    Want,
 };
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -135,7 +136,9 @@ fn checked(config: &ConsumerConfig, fetch: &Fetch, push: bool) -> Result<(), Fet
     if let Some(max) = config.bytes_max.filter(|max| fetch.bytes.is_some_and(|bytes| bytes > *max)) {
         return Err(FetchError::BytesMax { max });
     }
-    if let Some(max) = config.expires_max.filter(|max| fetch.wait.is_some_and(|wait| wait > *max && wait != Duration::MAX)) {
+    if let Some(max) =
+        config.expires_max.filter(|max| fetch.wait.is_some_and(|wait| wait > *max && wait != Duration::MAX))
+    {
         return Err(FetchError::ExpiresMax { max });
     }
     if (fetch.min_pending > 0 || fetch.min_ack_pending > 0) && policy != Some(PriorityPolicy::Overflow) {
@@ -362,7 +365,9 @@ impl Pull {
             404 | 408 if self.is_endless() || self.asked > 0 => None,
             404 | 408 => self.lying.is_empty().then_some(FetchEnd::Expired).or_else(|| self.expire_after_lying()),
             409 if why.contains("Consumer Deleted") => Some(FetchEnd::ConsumerDeleted),
-            409 if why.contains("MaxWaiting") => Some(FetchEnd::Failed(FetchError::Waiting { max: self.consumer.config.waiting_max })),
+            409 if why.contains("MaxWaiting") => {
+                Some(FetchEnd::Failed(FetchError::Waiting { max: self.consumer.config.waiting_max }))
+            }
             409 if why.contains("Exceeds MaxBytes") => {
                 (self.asked, self.one) = (0, true);
                 None
@@ -481,15 +486,15 @@ impl Pull {
 
     /// Gives back what was not taken, and tells the sink.
     async fn finish(mut self, end: FetchEnd) {
-        if let Some(mut answers) = self.answers.take() {
-            if self.asked > 0 {
-                // First no more is wanted, then what came meanwhile goes back.
-                let _lost = answers.unsubscribe().await;
-                let _lost = self.shared.client.flush().await;
-                while let Some(Some(wire)) = answers.next().now_or_never() {
-                    if wire.status.is_none() {
-                        self.arrived(wire);
-                    }
+        if let Some(mut answers) = self.answers.take()
+            && self.asked > 0
+        {
+            // First no more is wanted, then what came meanwhile goes back.
+            let _lost = answers.unsubscribe().await;
+            let _lost = self.shared.client.flush().await;
+            while let Some(Some(wire)) = answers.next().now_or_never() {
+                if wire.status.is_none() {
+                    self.arrived(wire);
                 }
             }
         }

@@ -195,9 +195,10 @@ async fn follow(shared: &Arc<Shared>, stream: &str, follower: &Arc<Follower>, be
     let mut from: Option<u64> = None;
     loop {
         let name = own_name(shared);
-        let start = from.map_or(json!({ "deliver_policy": "new" }), |from| {
-            json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": from })
-        });
+        let start = from.map_or(
+            json!({ "deliver_policy": "new" }),
+            |from| json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": from }),
+        );
         let mut config = json!({
             "name": name, "ack_policy": "none", "max_deliver": -1, "headers_only": true, "mem_storage": true,
             "num_replicas": 1, "inactive_threshold": nanos(INACTIVE), "replay_policy": "instant",
@@ -224,7 +225,13 @@ async fn follow(shared: &Arc<Shared>, stream: &str, follower: &Arc<Follower>, be
 }
 
 /// Hands on what comes. Says whether it is over, for the stream is gone or nobody waits.
-async fn listen(shared: &Arc<Shared>, stream: &str, name: &str, follower: &Arc<Follower>, from: &mut Option<u64>) -> bool {
+async fn listen(
+    shared: &Arc<Shared>,
+    stream: &str,
+    name: &str,
+    follower: &Arc<Follower>,
+    from: &mut Option<u64>,
+) -> bool {
     let mut changes = shared.catalogue.watch();
     let known = shared.catalogue.get(stream);
     let mut alone = 0;

@@ -69,7 +69,8 @@ pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), Fault> {
         "ack_wait": nanos(Duration::from_secs(30)), "max_deliver": -1, "replay_policy": "instant",
     });
     let body = json!({ "stream_name": NOTICES, "config": consumer, "action": "" });
-    let made: Result<Anything, Fault> = call(&shared.client, &format!("CONSUMER.CREATE.{NOTICES}.{KEEPER}"), &body).await;
+    let made: Result<Anything, Fault> =
+        call(&shared.client, &format!("CONSUMER.CREATE.{NOTICES}.{KEEPER}"), &body).await;
     made?;
     shared.catalogue.note_notices();
     Ok(())
@@ -250,9 +251,8 @@ impl Letter {
         history.extend(self.last.map(|time| ("Tidings-Dead-Last-Delivered", time.to_string())));
         let history = || history.iter().map(|(name, value)| (*name, value.as_str()));
         let all = Headers::from_pairs(message.headers.iter().chain(history()));
-        let headers = all.or_else(|_| {
-            Headers::from_pairs(history().chain(std::iter::once(("Tidings-Dead-Headers", "dropped"))))
-        });
+        let headers =
+            all.or_else(|_| Headers::from_pairs(history().chain(std::iter::once(("Tidings-Dead-Headers", "dropped")))));
         let subject = Subject::parse(&letters(stream, name)).unwrap_or_else(|_| message.subject.clone());
         let id = format!("{stream}/{name}/{}/{}", self.consumer.tag(), self.seq);
         let headers = headers.unwrap_or_default();

@@ -68,7 +68,9 @@ pub enum MigrateError {
     #[error("the consumer '{1}' of the stream '{0}': {2}")]
     Consumer(String, String, ConsumerError),
     /// The target has another count of messages than the source.
-    #[error("the stream '{stream}' has {found} messages in the target and {expected} in the source; nothing was deleted")]
+    #[error(
+        "the stream '{stream}' has {found} messages in the target and {expected} in the source; nothing was deleted"
+    )]
     Count {
         /// The stream.
         stream: String,
@@ -244,9 +246,11 @@ impl Copy<'_> {
             return Ok(());
         }
         let Ok(info) = self.to.stream_info(self.name).await else { return Ok(()) };
-        let literal = info.config.subjects.iter().find_map(|pattern| {
-            event::Subject::parse(&pattern.as_str().replace('*', "_").replace('>', "_")).ok()
-        });
+        let literal = info
+            .config
+            .subjects
+            .iter()
+            .find_map(|pattern| event::Subject::parse(&pattern.as_str().replace(['*', '>'], "_")).ok());
         let Some(subject) = literal else { return Ok(()) };
         let message = event::Message::new(subject, bytes::Bytes::new());
         self.fill(&Stored { seq: end, time: event::Moment::EPOCH, message }).await

@@ -77,15 +77,13 @@ pub(crate) async fn read(
     if read.filters.len() > PATTERNS_MAX {
         return Err(ReadError::Filters);
     }
-    let mut read = Read {
-        limit: read.limit.clamp(1, PAGE_MESSAGES_MAX),
-        bytes: read.bytes.clamp(1, PAGE_BYTES_MAX),
-        ..read
-    };
+    let mut read =
+        Read { limit: read.limit.clamp(1, PAGE_MESSAGES_MAX), bytes: read.bytes.clamp(1, PAGE_BYTES_MAX), ..read };
     let page = page(&shared, &name, &mut read).await?;
     // Where it begins is settled.
     drop(gate);
-    let Some(wait) = read.wait.filter(|_| page.messages.is_empty() && !read.last_per_subject && read.until.is_none()) else {
+    let Some(wait) = read.wait.filter(|_| page.messages.is_empty() && !read.last_per_subject && read.until.is_none())
+    else {
         return Ok(page);
     };
     let deadline = Instant::now() + wait.min(WAIT_MAX);
@@ -195,7 +193,8 @@ async fn matching(
     }
     let each = (read.limit / read.filters.len()).max(EACH_MIN).min(read.limit);
     let limit = if read.filters.len() == 1 { read.limit } else { each };
-    let asked = read.filters.iter().map(|filter| one_filter(shared, name, Some(filter), limit, read.bytes, from, since, last));
+    let asked =
+        read.filters.iter().map(|filter| one_filter(shared, name, Some(filter), limit, read.bytes, from, since, last));
     let all: Vec<Result<Found, ReadError>> = join_all(asked.collect::<Vec<_>>()).await;
     let (mut messages, mut horizon) = (Vec::new(), u64::MAX);
     for found in all {
@@ -247,7 +246,9 @@ async fn one_filter(
     let mut next = reached.max(from - 1) + 1;
     while found.messages.len() < limit {
         let what = match since {
-            Some(time) if reached == 0 && next == from => json!({ "start_time": time.to_string(), "next_by_subj": filter }),
+            Some(time) if reached == 0 && next == from => {
+                json!({ "start_time": time.to_string(), "next_by_subj": filter })
+            }
             _ => json!({ "seq": next, "next_by_subj": filter }),
         };
         match leader(shared, name, what).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::Moment;
 use journal::rules::{check_delete, check_purge, check_stream, check_stream_update, overlap};
-use journal::{Append, AppendError, Purge, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
+use journal::{Append, AppendError, Discard, Purge, Storage, StreamConfig, StreamError, StreamInfo, StreamState};
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
@@ -28,7 +28,9 @@ pub(crate) fn is_name(name: &str) -> bool {
 pub(crate) fn admit(config: &StreamConfig, append: &Append) -> Result<(), AppendError> {
     let size = append.message.size() as u64;
     if let Some(into) = append.into.as_ref().filter(|into| **into != config.name || append.at.is_some()) {
-        return Err(AppendError::Storage(format!("the servers themselves fill '{into}' from other streams, not its node")));
+        return Err(AppendError::Storage(format!(
+            "the servers themselves fill '{into}' from other streams, not its node"
+        )));
     }
     if append.at.is_some() {
         return Err(AppendError::Storage(String::from("the servers give positions and moments themselves")));
@@ -156,6 +158,15 @@ async fn put(shared: &Shared, verb: &str, config: &StreamConfig, body: Value) ->
     }
 }
 
+/// A sealed declaration in the words that the servers keep it in: sealing it they set these themselves.
+fn sealed_as_kept(mut config: StreamConfig) -> StreamConfig {
+    if config.sealed {
+        (config.deny_delete, config.deny_purge, config.allow_rollup) = (true, true, false);
+        (config.discard, config.age_max) = (Discard::New, None);
+    }
+    config
+}
+
 pub(crate) async fn create(shared: Arc<Shared>, mut config: StreamConfig) -> Result<StreamInfo, StreamError> {
     check_stream(&config)?;
     if is_internal(&config.name) {
@@ -179,6 +190,10 @@ pub(crate) async fn update(shared: Arc<Shared>, mut config: StreamConfig) -> Res
     config.replicas = config.replicas.max(shared.replicas);
     let there = ask(&shared, &config.name).await?;
     let old = told(&config.name, &there)?.config;
+    if old.sealed && !config.sealed {
+        return Err(StreamError::Invalid { field: "sealed", reason: String::from("a sealed stream stays sealed") });
+    }
+    let config = sealed_as_kept(config);
     check_stream_update(&old, &config)?;
     if old.subjects != config.subjects {
         check_overlaps(&shared, &config).await?;
@@ -214,7 +229,8 @@ pub(crate) async fn info(shared: Arc<Shared>, name: String) -> Result<StreamInfo
 pub(crate) async fn list(shared: Arc<Shared>) -> Vec<StreamInfo> {
     match all(&shared.client).await {
         Ok(streams) => {
-            let mut infos: Vec<StreamInfo> = streams.iter().filter_map(info_of).filter(|info| !is_internal(&info.config.name)).collect();
+            let mut infos: Vec<StreamInfo> =
+                streams.iter().filter_map(info_of).filter(|info| !is_internal(&info.config.name)).collect();
             infos.sort_by(|a, b| a.config.name.cmp(&b.config.name));
             infos
         }
@@ -261,7 +277,9 @@ pub(crate) async fn delete_message(shared: Arc<Shared>, name: String, seq: u64) 
     let asked = call_noting::<Anything>(&shared.client, &format!("STREAM.MSG.DELETE.{name}"), &body).await;
     let missing = |fault: &Fault| match fault {
         Fault::Refused(error) => {
-            error.err_code == 10037 || error.err_code == 10043 || error.description.contains("not found")
+            error.err_code == 10037
+                || error.err_code == 10043
+                || error.description.contains("not found")
                 || error.description.contains("deleted")
         }
         Fault::Unreachable(_) => false,
@@ -270,7 +288,11 @@ pub(crate) async fn delete_message(shared: Arc<Shared>, name: String, seq: u64) 
         Ok(_) => Ok(()),
         // A second sending finds what the first did.
         Err((fault, again)) if fault.number() != NOT_FOUND && missing(&fault) => {
-            if again { Ok(()) } else { Err(StreamError::NoMessage(seq)) }
+            if again {
+                Ok(())
+            } else {
+                Err(StreamError::NoMessage(seq))
+            }
         }
         Err((fault, _)) => Err(refused(&name, fault)),
     }

@@ -36,10 +36,9 @@ pub(crate) fn plain(append: &Append, stream: &Known, error: &ApiError) -> Option
             expected: append.expect.stream.clone().unwrap_or_default(),
             found: stream.name.to_string(),
         },
-        10070 => AppendError::LastId {
-            expected: append.expect.last_id.clone().unwrap_or_default(),
-            found: found_id(text),
-        },
+        10070 => {
+            AppendError::LastId { expected: append.expect.last_id.clone().unwrap_or_default(), found: found_id(text) }
+        }
         10054 | 10097 => {
             let max = stream.config.message_bytes_max.map_or(0, u64::from);
             AppendError::TooLarge { size: append.message.size() as u64, max }
@@ -110,7 +109,8 @@ async fn retry(job: Job, again: &mpsc::WeakUnboundedSender<Order>, gauge: &Gauge
     let closed = || AppendError::Closed(String::from("the engine is shutting down"));
     let Some(sender) = again.upgrade() else { return (job.done)(Err(closed())) };
     gauge.one_again();
-    if let Err(mpsc::error::SendError(Order::Append(job))) = sender.send(Order::Append(Box::new(Job { tries, ..job }))) {
+    if let Err(mpsc::error::SendError(Order::Append(job))) = sender.send(Order::Append(Box::new(Job { tries, ..job })))
+    {
         gauge.one_less();
         (job.done)(Err(closed()));
     }

@@ -41,7 +41,8 @@ async fn positions_messages_and_consumers_are_where_they_were_and_a_second_run_a
     }
     let consumer = ConsumerConfig { start: ConsumerStart::Seq(31), ..ConsumerConfig::new("c") };
     from.consumer_create("S", consumer).await.expect("created");
-    let to = JetStream::connect(Options::new(servers.next_account().parse().expect("an address"))).await.expect("an engine");
+    let to =
+        JetStream::connect(Options::new(servers.next_account().parse().expect("an address"))).await.expect("an engine");
     let mut steps = 0;
     for (run, copied) in [(1, 37), (2, 0)] {
         let moved = migrate(from.clone(), &to, |_| steps += 1).await.expect("moved");
@@ -50,7 +51,8 @@ async fn positions_messages_and_consumers_are_where_they_were_and_a_second_run_a
     }
     assert!(steps > 0);
     let (theirs, ours) = (from.read("S", Read::from(1, 100)).await, to.read("S", Read::from(1, 100)).await);
-    let bare = |page: journal::Page| page.messages.into_iter().map(|stored| (stored.seq, stored.message)).collect::<Vec<_>>();
+    let bare =
+        |page: journal::Page| page.messages.into_iter().map(|stored| (stored.seq, stored.message)).collect::<Vec<_>>();
     assert_eq!(bare(ours.expect("read")), bare(theirs.expect("read")));
     let info = to.consumer_info("S", "c").await.expect("a consumer");
     assert_eq!(info.config.start, ConsumerStart::Seq(from.consumer_info("S", "c").await.expect("one").ack_floor + 1));

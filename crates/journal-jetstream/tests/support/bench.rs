@@ -16,7 +16,8 @@ use super::support::Servers;
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
 
 /// Stories that cannot be told on JetStream, and why. docs/scale.md tells users.
-const CANNOT: [(&str, &str); 11] = [
+const CANNOT: [(&str, &str); 12] = [
+    ("a_batch_is_refused_as_one", "the servers do not say which message of a batch was recorded before"),
     ("the_clock_may_step_back", "the servers' clock is not ours to move"),
     ("memory_storage_forgets_messages_and_keeps_the_stream", "messages in memory are in the servers', which stay up"),
     ("retention_by_bytes_keeps_the_newest", "the servers count bytes as they store them"),
@@ -67,8 +68,7 @@ impl Remote {
 
     fn connect(&mut self) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-        let options =
-            Options { replicas: self.replicas, ..Options::new(self.address.parse().expect("an address")) };
+        let options = Options { replicas: self.replicas, ..Options::new(self.address.parse().expect("an address")) };
         let journal = runtime.block_on(JetStream::connect(options)).expect("an engine");
         self.open = Some(Open { runtime, journal });
     }

@@ -94,7 +94,8 @@ impl Servers {
         }
         writeln!(text, "accounts {{").expect("text");
         for account in 0..ACCOUNTS {
-            writeln!(text, "  A{account} {{ jetstream: enabled, users: [{{ user: u{account}, password: p }}] }}").expect("text");
+            writeln!(text, "  A{account} {{ jetstream: enabled, users: [{{ user: u{account}, password: p }}] }}")
+                .expect("text");
         }
         text.push_str("}\n");
         text
