@@ -217,7 +217,10 @@ impl JetStream {
                 let count = appends.len() as u64;
                 if let Some(known) = self.catalogue.get(stream) {
                     for (place, append) in (1_u64..).zip(&appends) {
-                        self.republish(&known, &append.message, receipt.seq + place - count, false);
+                        let again = self.republish(&known, &append.message, receipt.seq + place - count, false);
+                        if let Some(again) = again {
+                            self.record_again(again, || ());
+                        }
                     }
                 }
                 let extra = Extra { batch: Some((id, count)), ..Extra::default() };

@@ -271,18 +271,28 @@ impl JetStream {
     }
 
     /// Answers, and tells on, what became of a message.
-    fn recorded(self: &Arc<Self>, message: &Message, answer: Option<&Way>, outcome: Result<Published, PublishError>) {
+    pub(super) fn recorded(
+        self: &Arc<Self>,
+        message: &Message,
+        answer: Option<&Way>,
+        outcome: Result<Published, PublishError>,
+    ) {
         let reply = message.reply.as_ref();
         match outcome {
             Ok(Published::Recorded(receipt)) => {
                 let known = self.catalogue.some_special().then(|| self.catalogue.get(&receipt.stream)).flatten();
-                if let Some(known) = &known {
-                    self.republish(known, message, receipt.seq, receipt.duplicate);
-                }
-                if let Some(reply) = reply.filter(|_| !known.is_some_and(|known| known.rest.no_ack)) {
-                    let text = acknowledgement(&receipt, &Extra::default());
-                    self.answer_along(answer, reply, text.as_bytes());
-                }
+                let again =
+                    known.as_ref().and_then(|known| self.republish(known, message, receipt.seq, receipt.duplicate));
+                let reply = reply.filter(|_| !known.is_some_and(|known| known.rest.no_ack));
+                let Some(again) = again else {
+                    if let Some(reply) = reply {
+                        let text = acknowledgement(&receipt, &Extra::default());
+                        self.answer_along(answer, reply, text.as_bytes());
+                    }
+                    return;
+                };
+                let (own, reply) = (Arc::clone(self), reply.cloned());
+                self.record_again(again, move || own.acknowledge_publish(reply.as_ref(), &receipt, &Extra::default()));
             }
             Ok(Published::Delivered(_)) => {}
             Err(PublishError::Journal(AppendError::NoStream(_))) => {

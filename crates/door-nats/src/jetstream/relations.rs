@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use door::{NOBODY, Parcel, Principal};
+use door::{NOBODY, Parcel, Principal, PublishError};
 use event::{Headers, Message, Pattern};
 use journal::limits::PAGE_MESSAGES_MAX;
 use journal::{Append, AppendError, Read, ReadError, Source, SourceStart, Start, Stored, StreamConfig, StreamError};
@@ -36,6 +36,9 @@ const PAGE: usize = 1_000;
 const WAIT: Duration = Duration::from_secs(30);
 /// How long until what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// How long until a message is offered again to a journal that was busy.
+const BUSY: Duration = Duration::from_millis(1);
 
 /// Where a relation stands.
 #[derive(Debug, Default)]
@@ -240,17 +243,13 @@ impl JetStream {
         Ok(None)
     }
 
-    /// Publishes a recorded message again, where its stream says so: into the stream that captures it then,
-    /// if one does.
-    pub(super) fn republish(self: &Arc<Self>, known: &Known, message: &Message, seq: u64, duplicate: bool) {
-        let Some(republish) = known.config.republish.as_ref().filter(|_| !duplicate) else {
-            return;
-        };
+    /// Publishes a recorded message again, where its stream says so. One that a stream captures then is
+    /// given back, to be recorded with [`JetStream::record_again`].
+    pub(super) fn republish(&self, known: &Known, message: &Message, seq: u64, duplicate: bool) -> Option<Message> {
+        let republish = known.config.republish.as_ref().filter(|_| !duplicate)?;
         let recorded = known.config.transform.as_ref().and_then(|transform| transform.apply(&message.subject, seq));
         let recorded = recorded.as_ref().unwrap_or(&message.subject);
-        let Some(subject) = republish.transform.apply(recorded, seq) else {
-            return;
-        };
+        let subject = republish.transform.apply(recorded, seq)?;
         let last = known.last_of(recorded, seq);
         let mut headers = String::from_utf8_lossy(message.headers.as_block()).into_owned();
         let (stream, time) = (&known.config.name, self.port.now());
@@ -265,16 +264,31 @@ impl JetStream {
         }
         if self.port.captured_by(&subject).is_some() {
             let payload = if republish.headers_only { Bytes::new() } else { message.payload.clone() };
-            let way = self.port.fabric().way(subject.as_str());
-            if let Ok(headers) = Headers::from_block(Bytes::from(headers)) {
-                let message = Message { headers, payload, ..Message::new(subject, Bytes::new()) };
-                self.publish(&Principal::anyone(), &way, NOBODY, message, None);
-            }
-            return;
+            let headers = Headers::from_block(Bytes::from(headers)).ok()?;
+            return Some(Message { headers, payload, ..Message::new(subject, Bytes::new()) });
         }
         let payload: &[u8] = if republish.headers_only { b"" } else { &message.payload };
         let parcel = Parcel { headers: headers.as_bytes(), ..Parcel::new(subject.as_str(), payload) };
         self.port.send(subject.as_str(), &parcel);
+        None
+    }
+
+    /// Records what is published again, and goes on with `then`: who was told that the first is recorded finds
+    /// the second too.
+    pub(super) fn record_again(self: &Arc<Self>, message: Message, then: impl FnOnce() + Send + 'static) {
+        let way = self.port.fabric().way(message.subject.as_str());
+        let (own, append) = (Arc::clone(self), Append::new(message.clone()));
+        self.port.publish_from(&Principal::anyone(), NOBODY, Some(&way), append, move |outcome| {
+            if matches!(outcome, Err(PublishError::Journal(AppendError::Busy))) {
+                let later = Arc::clone(&own);
+                return own.spawn(async move {
+                    tokio::time::sleep(BUSY).await;
+                    later.record_again(message, then);
+                });
+            }
+            own.recorded(&message, None, outcome);
+            then();
+        });
     }
 }
 
