@@ -70,6 +70,11 @@ impl Cage {
         Ok(Cage { words, folder: folder.to_path_buf(), bin, runs: AtomicU64::new(0) })
     }
 
+    /// The folder of all runs; gone when this is dropped.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Runs a command in a new cage.
     pub fn run(&self, run: Run<'_>) -> Result<Finished, String> {
         let own = self.folder.join(self.runs.fetch_add(1, Ordering::Relaxed).to_string());
@@ -104,6 +109,14 @@ impl Cage {
         };
         let output = String::from_utf8_lossy(&fs::read(log).map_err(failed)?).into_owned();
         Ok(Finished { success, output })
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        if let Err(reason) = remove(&self.folder) {
+            eprintln!("xtask: {reason}");
+        }
     }
 }
 

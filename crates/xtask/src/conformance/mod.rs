@@ -85,7 +85,7 @@ pub fn run(wanted: Wanted) -> Result<bool, String> {
     let folder = target().join("conformance");
     let (server, label) = server(&wanted)?;
     let results = folder.join(&label);
-    let cage = Cage::new(&folder.join("run"), &server)?;
+    let cage = Cage::new(&folder.join(format!("run-{}", std::process::id())), &server)?;
     let bench = Bench { wanted, cage, results, folder };
     fs::create_dir_all(&bench.results).map_err(|error| format!("{}: {error}", bench.results.display()))?;
 

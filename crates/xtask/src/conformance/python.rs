@@ -89,7 +89,7 @@ impl Pytest<'_> {
     }
 
     fn run(&self, part: &str, words: &[&str], limit: Duration) -> Result<Vec<Value>, String> {
-        let report = self.bench.folder.join(format!("{}-{part}.jsonl", self.name));
+        let report = self.bench.cage.folder().join(format!("{}-{part}.jsonl", self.name));
         let _absent = fs::remove_file(&report);
         let mut all = vec![self.python.clone()];
         let timeout = format!("--timeout={TEST_SECONDS_MAX}");
