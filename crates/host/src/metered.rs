@@ -177,6 +177,10 @@ impl Journal for Metered {
         self.journal.nudge();
     }
 
+    fn relates(&self) -> bool {
+        self.journal.relates()
+    }
+
     fn health(&self) -> Health {
         self.journal.health()
     }

@@ -42,7 +42,7 @@ pub enum MoveError {
     Target(ConnectError),
     /// It stopped on the way. A second run goes on.
     #[error(transparent)]
-    Stopped(MigrateError),
+    Stopped(Box<MigrateError>),
 }
 
 /// Copies all streams and durable consumers.
@@ -70,5 +70,5 @@ pub fn migrate(from: &Path, to: Target, progress: impl FnMut(Progress) + Send) -
     let moved = runtime.block_on(journal_jetstream::migrate(Arc::clone(&source), &target, progress));
     runtime.block_on(source.close());
     runtime.block_on(target.close());
-    moved.map_err(MoveError::Stopped)
+    moved.map_err(|error| MoveError::Stopped(Box::new(error)))
 }

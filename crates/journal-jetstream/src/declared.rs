@@ -308,53 +308,64 @@ pub(crate) fn consumer_onto(config: &ConsumerConfig, mut onto: Object) -> Object
     if let Value::Object(fields) = fields {
         onto.extend(fields);
     }
-    let mut put = |field: &str, value: Value| drop(onto.insert(field.to_owned(), value));
-    match filters.as_slice() {
+    put_where_it_begins(config, &filters, &mut onto);
+    put_what_is_asked(config, acked, &mut onto);
+    onto
+}
+
+fn put(onto: &mut Object, field: &str, value: Value) {
+    onto.insert(field.to_owned(), value);
+}
+
+fn put_where_it_begins(config: &ConsumerConfig, filters: &[&str], onto: &mut Object) {
+    match filters {
         [] => {}
-        [one] => put("filter_subject", json!(one)),
-        several => put("filter_subjects", json!(several)),
+        [one] => put(onto, "filter_subject", json!(one)),
+        several => put(onto, "filter_subjects", json!(several)),
     }
     match config.start {
-        ConsumerStart::Seq(seq) => put("opt_start_seq", json!(seq.max(1))),
-        ConsumerStart::Time(time) => put("opt_start_time", json!(time.to_string())),
+        ConsumerStart::Seq(seq) => put(onto, "opt_start_seq", json!(seq.max(1))),
+        ConsumerStart::Time(time) => put(onto, "opt_start_time", json!(time.to_string())),
         _ => {}
     }
+}
+
+fn put_what_is_asked(config: &ConsumerConfig, acked: bool, onto: &mut Object) {
     if acked {
-        put("max_ack_pending", limit(config.ack_pending_max));
-        put("ack_wait", json!(nanos(config.ack_wait)));
+        put(onto, "max_ack_pending", limit(config.ack_pending_max));
+        put(onto, "ack_wait", json!(nanos(config.ack_wait)));
         if !config.backoff.is_empty() {
-            put("backoff", json!(config.backoff.iter().map(|wait| nanos(*wait)).collect::<Vec<_>>()));
+            put(onto, "backoff", json!(config.backoff.iter().map(|wait| nanos(*wait)).collect::<Vec<_>>()));
         }
     }
     if let Some(until) = config.pause_until {
-        put("pause_until", json!(until.to_string()));
+        put(onto, "pause_until", json!(until.to_string()));
     }
     if let Some(inactive) = config.inactive {
-        put("inactive_threshold", json!(nanos(inactive)));
+        put(onto, "inactive_threshold", json!(nanos(inactive)));
     }
     if config.durable {
-        put("durable_name", json!(config.name));
+        put(onto, "durable_name", json!(config.name));
     }
     if config.memory {
-        put("mem_storage", json!(true));
+        put(onto, "mem_storage", json!(true));
     }
     let spans = [("max_expires", config.expires_max.map(nanos))];
     for (field, value) in [("max_batch", config.batch_max), ("max_bytes", config.bytes_max)].into_iter().chain(spans) {
         if let Some(value) = value {
-            put(field, json!(value));
+            put(onto, field, json!(value));
         }
     }
     if let Some(sample) = &config.sample {
-        put("sample_freq", json!(sample));
+        put(onto, "sample_freq", json!(sample));
     }
     if let Some(PriorityConfig { policy, groups, pinned_ttl }) = &config.priority {
-        put("priority_policy", json!(policy_text(*policy)));
-        put("priority_groups", json!(groups));
+        put(onto, "priority_policy", json!(policy_text(*policy)));
+        put(onto, "priority_groups", json!(groups));
         if *policy == PriorityPolicy::Pinned {
-            put("priority_timeout", json!(nanos(*pinned_ttl)));
+            put(onto, "priority_timeout", json!(nanos(*pinned_ttl)));
         }
     }
-    onto
 }
 
 fn policy_text(policy: PriorityPolicy) -> &'static str {

@@ -345,6 +345,10 @@ impl Journal for JetStream {
         }));
     }
 
+    fn relates(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> Health {
         let gauge = self.0.courier.gauge();
         let refusing = match self.0.client.connection_state() {

@@ -171,6 +171,12 @@ pub trait Journal: Send + Sync {
     /// Sinks that took a pause may take more: asks them soon, and not only when it is their time.
     fn nudge(&self) {}
 
+    /// Whether the engine itself carries out what streams have to do with each other: mirrors, sources,
+    /// republishing. Where it does not, the node does.
+    fn relates(&self) -> bool {
+        false
+    }
+
     /// How it is.
     fn health(&self) -> Health;
 

@@ -46,7 +46,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the node or found wro
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node until it is told to stop
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// See a node record, survive a kill, and deliver: everything in a scratch directory
     Demo(demo::DemoArgs),
     /// Record, list, follow and show events
@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
 }
 
 fn served(args: serve::ServeArgs) -> ExitCode {
-    match serve::run(args) {
+    match serve::run(*args) {
         Ok(code) => code,
         Err(report) => {
             eprintln!("{report:?}");

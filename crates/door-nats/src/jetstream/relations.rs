@@ -79,7 +79,7 @@ enum Halt {
 impl JetStream {
     /// Lets a stream take over what its declaration says, from now on.
     pub(super) fn relate(self: &Arc<Self>, config: &StreamConfig) {
-        let Some(runtime) = &self.runtime else {
+        let Some(runtime) = self.runtime.as_ref().filter(|_| !self.port.journal().relates()) else {
             return;
         };
         let wanted = config.mirror.iter().map(|source| (source, true));
@@ -246,7 +246,8 @@ impl JetStream {
     /// Publishes a recorded message again, where its stream says so. One that a stream captures then is
     /// given back, to be recorded with [`JetStream::record_again`].
     pub(super) fn republish(&self, known: &Known, message: &Message, seq: u64, duplicate: bool) -> Option<Message> {
-        let republish = known.config.republish.as_ref().filter(|_| !duplicate)?;
+        let wanted = !duplicate && !self.port.journal().relates();
+        let republish = known.config.republish.as_ref().filter(|_| wanted)?;
         let recorded = known.config.transform.as_ref().and_then(|transform| transform.apply(&message.subject, seq));
         let recorded = recorded.as_ref().unwrap_or(&message.subject);
         let subject = republish.transform.apply(recorded, seq)?;

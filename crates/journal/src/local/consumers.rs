@@ -17,9 +17,9 @@ use crate::consumer::{Ack, AckToken, ConsumerConfig, ConsumerInfo, Delivery, Fet
 use crate::contract::{Answer, Done, answer};
 use crate::desk::{Desk, Input, Output, Removed, Reply, Request, What, dead_stream};
 use crate::error::{AckError, AppendError, ConsumerError, FetchError, ReadError};
+use crate::limits::PAGE_MESSAGES_MAX;
 use crate::memory::Memory;
 use crate::news::{JournalEvent, Streams, Watcher};
-use crate::limits::PAGE_MESSAGES_MAX;
 use crate::stream::{Append, Page, Read, Receipt, Start, StreamInfo};
 
 use super::{CLOSED, Call, Readers, Shared};

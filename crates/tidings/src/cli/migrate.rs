@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use host::migrate::{Address, Moved, MoveError, Target};
+use host::migrate::{Address, MoveError, Moved, Target};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
