@@ -77,7 +77,7 @@ enum Command {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(args) => return served(args),
+        Command::Serve(args) => return served(*args),
         Command::Demo(args) => demo::run(args),
         Command::Event(command) => event::run(command),
         Command::Stream(command) => stream::run(command),
@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
 }
 
 fn served(args: serve::ServeArgs) -> ExitCode {
-    match serve::run(*args) {
+    match serve::run(args) {
         Ok(code) => code,
         Err(report) => {
             eprintln!("{report:?}");
