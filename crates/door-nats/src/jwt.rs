@@ -2,15 +2,24 @@
 //!
 //! What a user may do is in its JWT. All accounts share one space of subjects here, so that an account
 //! is no more than the key that vouches; imports, exports and limits of accounts are not spoken.
+//!
+//! # Invariants
+//! - What narrows a user and is not known here refuses it: a scoped signing key, and limits on where,
+//!   when and how it may connect. Nobody is let in with more than was signed.
+//! - A user that its account has revoked is refused, and so are all of an account that has expired.
+//!
 //! Source: NATS's JWT guide and the NKEYS specification, versions 1 and 2 of the claims.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use event::Pattern;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::options::NatsPermissions;
@@ -39,8 +48,20 @@ pub enum TrustError {
 /// The accounts whose users are let in.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// Of each key that signs users: the account, and what its users may do where they do not say.
-    signers: BTreeMap<String, (String, Rights)>,
+    /// By each key that signs users.
+    signers: BTreeMap<String, Arc<Account>>,
+}
+
+/// An account that vouches.
+#[derive(Debug)]
+struct Account {
+    key: String,
+    /// In seconds since 1970; 0: never.
+    expires: u64,
+    /// What its users may do where they do not say.
+    rights: Rights,
+    /// By user, or `*` for all: those signed up to this second are refused.
+    revoked: BTreeMap<String, u64>,
 }
 
 /// A user that an account vouches for.
@@ -66,6 +87,8 @@ struct Claims {
     #[serde(default)]
     nbf: u64,
     #[serde(default)]
+    iat: u64,
+    #[serde(default)]
     nats: Nats,
 }
 
@@ -77,16 +100,23 @@ struct Nats {
     issuer_account: String,
     bearer_token: bool,
     default_permissions: Rights,
+    revocations: BTreeMap<String, u64>,
+    /// Networks that a user may come from.
+    src: Value,
+    /// Hours at which it may.
+    times: Value,
+    /// Kinds of connections that it may have.
+    allowed_connection_types: Value,
     #[serde(flatten)]
     rights: Rights,
 }
 
-/// A key, alone or with a scope.
+/// A key, alone or with a scope that narrows what it signs.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Signer {
     Key(String),
-    Scoped { key: String },
+    Scoped(IgnoredAny),
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -112,7 +142,7 @@ impl Trust {
     /// [`TrustError`] naming what cannot be used.
     pub fn read(operator: &str, accounts: &[String]) -> Result<Trust, TrustError> {
         let operator = claims(operator, &[OPERATOR]).ok_or(TrustError::Token("operator"))?;
-        let mut operators: Vec<String> = operator.nats.signing_keys.into_iter().map(Signer::key).collect();
+        let mut operators: Vec<String> = operator.nats.signing_keys.into_iter().filter_map(Signer::key).collect();
         operators.push(operator.sub);
         let mut signers = BTreeMap::new();
         for account in accounts {
@@ -120,9 +150,15 @@ impl Trust {
             if !operators.contains(&account.iss) || key(&account.sub, ACCOUNT).is_none() {
                 return Err(TrustError::Foreign(account.sub));
             }
-            let rights = account.nats.default_permissions;
-            let keys = account.nats.signing_keys.into_iter().map(Signer::key).chain([account.sub.clone()]);
-            signers.extend(keys.map(|key| (key, (account.sub.clone(), rights.clone()))));
+            let Nats { signing_keys, default_permissions, revocations, .. } = account.nats;
+            let keys = signing_keys.into_iter().filter_map(Signer::key).chain([account.sub.clone()]);
+            let account = Arc::new(Account {
+                key: account.sub,
+                expires: account.exp,
+                rights: default_permissions,
+                revoked: revocations,
+            });
+            signers.extend(keys.map(|key| (key, Arc::clone(&account))));
         }
         Ok(Trust { signers })
     }
@@ -130,22 +166,40 @@ impl Trust {
     /// The user of a JWT; `None` where no account here vouches for it at this second.
     pub(crate) fn user(&self, token: &str, now: u64) -> Option<Vouched> {
         let user = claims(token, &[ACCOUNT])?;
-        let (account, shared) = self.signers.get(&user.iss)?;
-        let meant = user.nats.issuer_account.is_empty() || user.nats.issuer_account == *account;
-        let in_time = (user.exp == 0 || now < user.exp) && now >= user.nbf;
-        if !meant || !in_time || key(&user.sub, USER).is_none() {
+        let account = self.signers.get(&user.iss)?;
+        let meant = user.nats.issuer_account.is_empty() || user.nats.issuer_account == account.key;
+        let before = |expires: u64| expires == 0 || now < expires;
+        let in_time = before(user.exp) && before(account.expires) && now >= user.nbf;
+        let revoked =
+            [user.sub.as_str(), "*"].iter().any(|of| account.revoked.get(*of).is_some_and(|at| user.iat <= *at));
+        if !meant || !in_time || revoked || user.nats.is_narrowed() || key(&user.sub, USER).is_none() {
             return None;
         }
-        let permissions = user.nats.rights.or(shared)?;
+        let permissions = user.nats.rights.or(&account.rights)?;
         Some(Vouched { key: user.sub, name: user.name, bearer: user.nats.bearer_token, permissions })
     }
 }
 
 impl Signer {
-    fn key(self) -> String {
+    /// The key, where all that it signs is good as it stands.
+    fn key(self) -> Option<String> {
         match self {
-            Signer::Key(key) | Signer::Scoped { key } => key,
+            Signer::Key(key) => Some(key),
+            Signer::Scoped(_) => None,
         }
+    }
+}
+
+impl Nats {
+    /// Whether it says where, when or how a user may connect.
+    fn is_narrowed(&self) -> bool {
+        let silent = |value: &Value| match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            _ => false,
+        };
+        ![&self.src, &self.times, &self.allowed_connection_types].into_iter().all(silent)
     }
 }
 
@@ -226,7 +280,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -294,6 +348,34 @@ mod tests {
         let foreign = Trust::read(&own, &[token(&stranger, &account, json!({}), 2)]);
         assert!(matches!(foreign, Err(TrustError::Foreign(_))));
         assert!(matches!(Trust::read("x", &[]), Err(TrustError::Token("operator"))));
+    }
+
+    #[test]
+    fn nobody_gets_more_than_was_signed() {
+        let (operator, account, user, scoped) = (keys(OPERATOR, 1), keys(ACCOUNT, 2), keys(USER, 3), keys(ACCOUNT, 4));
+        let own = token(&operator, &operator, json!({}), 2);
+        let trusts = |of_account: Value| Trust::read(&own, &[token(&operator, &account, of_account, 2)]).unwrap();
+        let by = |signer: &Keys, claims: Value| token(signer, &user, claims, 2);
+        let signed_at = |second: u64| json!({"iat": second});
+
+        let plain = trusts(json!({}));
+        assert!(plain.user(&by(&account, signed_at(7)), 8).is_some());
+        for narrow in [
+            json!({"src": ["10.0.0.0/8"]}),
+            json!({"times": [{"start": "1"}]}),
+            json!({"allowed_connection_types": ["MQTT"]}),
+        ] {
+            assert!(plain.user(&by(&account, json!({"nats": narrow})), 8).is_none(), "{narrow}");
+        }
+        let scope = json!({"nats": {"signing_keys": [{"kind": "user_scope", "key": scoped.1, "template": {}}]}});
+        assert!(trusts(scope).user(&by(&scoped, json!({})), 8).is_none(), "its scope is not known");
+        assert!(trusts(json!({"nats": {"signing_keys": [scoped.1]}})).user(&by(&scoped, json!({})), 8).is_some());
+        for of in [user.1.as_str(), "*"] {
+            let revoked = trusts(json!({"nats": {"revocations": {of: 7}}}));
+            assert!(revoked.user(&by(&account, signed_at(7)), 8).is_none(), "{of}");
+            assert!(revoked.user(&by(&account, signed_at(8)), 8).is_some(), "signed again since");
+        }
+        assert!(trusts(json!({"exp": 8})).user(&by(&account, signed_at(7)), 8).is_none(), "the account has expired");
     }
 
     #[test]
