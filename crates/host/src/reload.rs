@@ -88,7 +88,7 @@ impl Reloader {
                 if due {
                     reloadable.reload();
                     // A folder may have other files now.
-                    watched = Watched::new(reloadable.files());
+                    watched.follow(reloadable.files());
                 }
             }
         })?;

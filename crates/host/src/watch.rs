@@ -27,6 +27,14 @@ impl Watched {
         Watched { files }
     }
 
+    /// Looks at these files from now on. What is known of those that were looked at before stays, so that
+    /// a change meanwhile is noticed; one that is new has changed.
+    pub(crate) fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let known = std::mem::take(&mut self.files);
+        let seen = |file: &PathBuf| known.iter().find(|(each, _)| each == file).and_then(|(_, seen)| *seen);
+        self.files = files.into_iter().map(|file| (file.clone(), seen(&file))).collect();
+    }
+
     /// Whether any has changed since it was last asked. A file that is missing has not: it is
     /// about to be replaced.
     pub(crate) fn changed(&mut self) -> bool {
@@ -76,6 +84,13 @@ mod tests {
         std::fs::write(&other, "two").unwrap();
         std::fs::rename(&other, &file).unwrap();
         assert!(watched.changed() && !watched.changed());
+        std::fs::write(&file, "three").unwrap();
+        std::fs::write(&other, "new").unwrap();
+        watched.follow([file.clone()]);
+        assert!(watched.changed() && !watched.changed(), "a change meanwhile is not lost");
+        watched.follow([file.clone(), other.clone()]);
+        assert!(watched.changed() && !watched.changed(), "a new file is one");
+        watched.follow([file.clone()]);
         std::fs::remove_file(&file).unwrap();
         assert!(!watched.changed());
         std::fs::write(&file, "three").unwrap();

@@ -79,7 +79,7 @@ fn a_fault_is_told_with_its_line() {
     check_refused("node: a\n\nhtpp: off\n", (3, 1), "there is no field 'htpp'; the fields are node, data");
     check_refused("tls:\n  cert: c.pem\n", (2, 3), "there is no field 'cert'; the fields are certificate, key");
     check_refused("http: example.org:80\n", (1, 7), "'example.org:80' is not an address");
-    check_refused("engine: nats://a:4222\n", (1, 9), "not in this version");
+    check_refused("engine: tape\n", (1, 9), "'tape' is not an engine; use 'disk', 'memory' or nats://host:4222");
     check_refused("limits:\n  payload_max: 10XB\n", (2, 16), "'10XB' is not a number of bytes");
     check_refused("streams:\n  - name: A\n    subjects: [a..b]\n", (3, 16), "'a..b' is not a pattern");
     check_refused("log_format: yaml\n", (1, 13), "'yaml' is not one of human, json");

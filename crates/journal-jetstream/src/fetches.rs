@@ -144,17 +144,17 @@ fn checked(config: &ConsumerConfig, fetch: &Fetch, push: bool) -> Result<(), Fet
     if (fetch.min_pending > 0 || fetch.min_ack_pending > 0) && policy != Some(PriorityPolicy::Overflow) {
         return Err(FetchError::NotOverflow);
     }
-    if fetch.pin.is_some() && policy != Some(PriorityPolicy::Pinned) {
+    if fetch.pin.as_ref().is_some_and(|pin| !pin.is_empty()) && policy != Some(PriorityPolicy::Pinned) {
         return Err(FetchError::NotPinned);
     }
     if fetch.priority > 9 {
         return Err(FetchError::Priority);
     }
     match (&config.priority, &fetch.group) {
+        (Some(_), Some(group)) if group.is_empty() => Err(FetchError::GroupMissing),
         (Some(priority), Some(group)) if !priority.groups.contains(group) => {
             Err(FetchError::GroupUnknown(group.clone()))
         }
-        (None, Some(group)) => Err(FetchError::GroupUnknown(group.clone())),
         _ => Ok(()),
     }
 }

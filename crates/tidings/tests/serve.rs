@@ -81,9 +81,9 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     check_refused(&["--data", data, "--http", "0.0.0.0:0"], &["http door", "0.0.0.0:0", "--tokens", "--open"]);
     check_refused(&["--data", data, "--hub", "127.0.0.1:7100"], &["hub door is not part of this version"]);
     check_refused(&["--data", data, "--nats", "0.0.0.0:0"], &["nats door", "0.0.0.0:0", "--tokens", "--open"]);
-    check_refused(&["--data", data, "--engine", "nats://127.0.0.1"], &["not in this version"]);
     check_refused(&["--data", data, "--tokens", "/nowhere/tokens.yaml"], &["/nowhere/tokens.yaml"]);
     assert!(!Path::new(data).exists());
+    check_refused(&["--data", data, "--engine", "nats://127.0.0.1:1"], &["cannot reach a NATS server", "--engine"]);
 }
 
 #[test]

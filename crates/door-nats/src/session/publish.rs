@@ -83,10 +83,8 @@ impl Session {
             self.messages += 1;
             if self.asked_by_pattern(&publish) {
                 self.agree();
-            } else if self.connect.pedantic || std::str::from_utf8(publish.subject).is_err() {
-                self.complain("Invalid Publish Subject");
             } else {
-                self.agree();
+                self.refuse_subject(&publish);
             }
             return Ok(());
         };
@@ -120,6 +118,21 @@ impl Session {
         };
         let parcel = Parcel { subject: kept.subject.as_str(), reply, status, headers, payload: publish.payload };
         self.carry(&kept, &parcel)
+    }
+
+    /// A publish to what is no subject: nobody can have it, and whoever awaits an answer is told so at
+    /// once. Clients that did not ask for judgement hang up on an error, so they are not sent one.
+    fn refuse_subject(&mut self, publish: &Publish<'_>) {
+        let texts = (std::str::from_utf8(publish.subject), std::str::from_utf8(publish.reply));
+        match texts {
+            (Ok(subject), Ok(reply)) if !self.connect.pedantic => {
+                if !reply.is_empty() && self.connect.no_responders {
+                    self.nobody(&Parcel { reply, ..Parcel::new(subject, b"") });
+                }
+                self.agree();
+            }
+            _ => self.complain("Invalid Publish Subject"),
+        }
     }
 
     /// Takes a request whose subject holds a wildcard, as a consumer's filter in it may; whether it is one.

@@ -83,6 +83,9 @@ async fn who_asks_nobody_is_told_so() {
     let mut client = Client::usual(&served).await;
     client.say("SUB in.* 1\r\nPUB nobody in.1 2\r\nhi\r\n").await;
     client.hears("HMSG in.1 1 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n").await;
+    client.say("PUB no.*.one in.2 2\r\nhi\r\nPUB no..one 0\r\n\r\n").await;
+    client.hears("HMSG in.2 1 40 40\r\nNATS/1.0 503\r\nNats-Subject: no.*.one\r\n\r\n\r\n").await;
+    client.hears_nothing().await;
 }
 
 #[tokio::test]
