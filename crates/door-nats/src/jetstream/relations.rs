@@ -5,13 +5,15 @@
 //! [`SOURCE`] of the last message that came of a source.
 //!
 //! # Invariants
-//! - What a relation brings is recorded once and in order, across restarts.
+//! - What a relation brings is recorded once and in order, across restarts. One gap is possible: a write
+//!   that fails in the middle of a page whose later writes do not, and what its target finds too large.
 //! - A relation ends with its stream; an origin that is not there is waited for.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -173,26 +175,29 @@ impl JetStream {
         }
     }
 
-    /// Records a page of an origin.
+    /// Records a page of an origin, up to the first message that is refused at once.
     async fn take_over(&self, stream: &str, source: &Source, mirrors: bool, messages: &[Stored]) -> Result<(), Halt> {
         // All are on their way before the first is waited for, so that they share one sync.
         let mut asked = Vec::with_capacity(messages.len());
+        let mut outcome = Ok(());
         for stored in messages {
             let Some(append) = append_of(stream, source, mirrors, stored) else {
                 continue;
             };
-            let (done, answer) = journal::answer(|| Err(AppendError::Closed("given up".into())));
+            let (done, mut answer) = journal::answer(|| Err(AppendError::Closed("given up".into())));
             self.port.journal().append(append, done);
-            asked.push(answer);
-        }
-        let mut outcome = Ok(());
-        for answer in asked {
-            match answer.await {
-                // One that is there already was recorded before a restart.
-                Ok(_) | Err(AppendError::Position { .. } | AppendError::TooLarge { .. }) => {}
-                Err(AppendError::NotFound(_) | AppendError::Sealed) => return Err(Halt::Over),
-                Err(_) => outcome = Err(Halt::Later),
+            let mut context = Context::from_waker(Waker::noop());
+            match answer.as_mut().poll(&mut context) {
+                Poll::Pending => asked.push(answer),
+                Poll::Ready(answer) => outcome = judge_answer(answer),
             }
+            if outcome.is_err() {
+                // Most often for want of room: what follows must not overtake it.
+                break;
+            }
+        }
+        for answer in asked {
+            outcome = outcome.and(judge_answer(answer.await));
         }
         outcome
     }
@@ -290,6 +295,16 @@ impl JetStream {
             own.recorded(&message, None, outcome);
             then();
         });
+    }
+}
+
+/// What the answer to a recorded message says about going on.
+fn judge_answer(answer: Result<journal::Receipt, AppendError>) -> Result<(), Halt> {
+    match answer {
+        // One that is there already was recorded before a restart.
+        Ok(_) | Err(AppendError::Position { .. } | AppendError::TooLarge { .. }) => Ok(()),
+        Err(AppendError::NotFound(_) | AppendError::Sealed) => Err(Halt::Over),
+        Err(_) => Err(Halt::Later),
     }
 }
 

@@ -79,6 +79,7 @@ impl NatsDoor {
             connections: Mutex::default(),
             next: AtomicU64::new(1),
             totals: Totals::default(),
+            proving: tokio::sync::Mutex::default(),
             options,
         });
         let (accepting, stopping, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());

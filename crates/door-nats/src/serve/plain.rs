@@ -39,9 +39,10 @@ pub(super) async fn receive(mut socket: OwnedReadHalf, mut session: Session, con
                 }
             }
             Wait::Closed => None,
-            Wait::Journal | Wait::Requests => {
+            Wait::Journal | Wait::Requests | Wait::Proof => {
                 match wait {
                     Wait::Requests => session.requests_have_room().await,
+                    Wait::Proof => session.prove().await,
                     _ => tokio::time::sleep(LOOK_AGAIN).await,
                 }
                 let (used, wait) = session.process(&left);

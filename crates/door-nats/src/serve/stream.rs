@@ -92,6 +92,7 @@ pub(super) async fn receive(mut source: impl Source, mut session: Session, conne
             }
             Wait::Journal => tokio::time::sleep(LOOK_AGAIN).await,
             Wait::Requests => session.requests_have_room().await,
+            Wait::Proof => session.prove().await,
             Wait::Closed => break,
         }
         if connection.out.closed().is_some() {

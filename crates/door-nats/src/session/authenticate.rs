@@ -60,6 +60,16 @@ pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<A
     named.then(|| of_token(&principal))
 }
 
+/// Whether [`admit`] may take long enough that it must not run where connections are served: hashes
+/// of passwords are made to be slow.
+pub(crate) fn is_slow(shared: &Shared) -> bool {
+    shared.options.authentication.users.iter().any(|user| match &user.secret {
+        Secret::Bcrypt(_) => true,
+        Secret::Token(token) => token.starts_with("$2"),
+        Secret::Password(_) | Secret::Nkey(_) => false,
+    })
+}
+
 /// Whom an account vouches for.
 fn vouched(shared: &Shared, trust: &Trust, connect: &Connect, nonce: &str) -> Option<Admitted> {
     const NANOS_PER_SECOND: u64 = 1_000_000_000;

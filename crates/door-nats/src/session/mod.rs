@@ -22,7 +22,7 @@ use crate::codec::{Connect, Fault, Next, Operation, error_line, next};
 use crate::jetstream::Request;
 use crate::serve::{Closed, Outbound};
 
-use authenticate::{Admitted, admit};
+use authenticate::{Admitted, admit, is_slow};
 use publish::Ways;
 pub(crate) use shared::{Connection, Shared, Totals};
 use subscriber::{Finished, Subscriber};
@@ -36,12 +36,23 @@ pub(crate) enum Wait {
     Journal,
     /// The connection's own requests must be done first.
     Requests,
+    /// A slow proof must be judged first.
+    Proof,
     /// The connection is over.
     Closed,
 }
 
 /// Requests of one connection, done one after the other.
 pub(crate) type Requests = mpsc::Sender<(Principal, Request)>;
+
+/// A proof that is judged elsewhere, because that takes long.
+#[derive(Default)]
+enum Proof {
+    #[default]
+    None,
+    Wanted(Box<Connect>),
+    Judged(Option<Admitted>),
+}
 
 /// See the module.
 pub(crate) struct Session {
@@ -51,6 +62,7 @@ pub(crate) struct Session {
     nonce: String,
     connect: Connect,
     admitted: Option<Admitted>,
+    proof: Proof,
     /// Whether the client is yet to be told what it has become.
     untold: bool,
     subscriptions: HashMap<Box<[u8]>, Arc<Subscriber>>,
@@ -78,6 +90,7 @@ impl Session {
             nonce,
             connect: Connect::unsaid(),
             admitted,
+            proof: Proof::None,
             untold: false,
             subscriptions: HashMap::new(),
             finished: Arc::default(),
@@ -223,7 +236,14 @@ impl Session {
         if connect.protocol < 0 || connect.protocol > 1 {
             return Err(self.end("invalid client protocol", Closed::Protocol));
         }
-        self.admitted = admit(&self.shared, &connect, &self.nonce);
+        self.admitted = match mem::take(&mut self.proof) {
+            Proof::Judged(admitted) => admitted,
+            _ if is_slow(&self.shared) => {
+                self.proof = Proof::Wanted(Box::new(connect));
+                return Err(Wait::Proof);
+            }
+            _ => admit(&self.shared, &connect, &self.nonce),
+        };
         let Some(admitted) = &self.admitted else {
             return Err(self.end("Authorization Violation", Closed::Authentication));
         };
@@ -335,6 +355,21 @@ impl Session {
         for sid in finished {
             self.forget(&sid);
         }
+    }
+
+    /// Judges a slow proof on a thread for such work, one for the whole door at a time, so that a storm
+    /// of strangers holds up nobody who is in.
+    pub(crate) async fn prove(&mut self) {
+        let Proof::Wanted(connect) = mem::take(&mut self.proof) else {
+            return;
+        };
+        let (shared, nonce) = (Arc::clone(&self.shared), self.nonce.clone());
+        let _turn = self.shared.proving.lock().await;
+        if self.out.closed().is_some() {
+            return;
+        }
+        let judged = tokio::task::spawn_blocking(move || admit(&shared, &connect, &nonce)).await;
+        self.proof = Proof::Judged(judged.unwrap_or(None));
     }
 
     /// Whether a request waits for room.

@@ -87,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
     pub(crate) next: AtomicU64,
     pub(crate) totals: Totals,
+    /// Held while a slow proof is judged.
+    pub(crate) proving: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
