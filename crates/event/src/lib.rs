@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod cloud;
+mod fact;
 mod headers;
 pub mod limits;
 mod message;
@@ -20,6 +21,7 @@ mod transform;
 pub mod units;
 mod wanted;
 
+pub use fact::Fact;
 pub use headers::{HeaderError, Headers};
 pub use message::Message;
 pub use moment::{Moment, MomentError};

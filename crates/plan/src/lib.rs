@@ -1,0 +1,8 @@
+//! What should be so.
+//!
+//! The kinds of resources and their rules, reactions to facts as a machine, and the merging of derived
+//! configuration with what was declared. No file, process or socket is touched here: time is an
+//! argument, and what is to be done is an answer.
+
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,1 @@
+//! A reaction's code, outside the process, with a deadline.
