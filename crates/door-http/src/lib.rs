@@ -19,4 +19,5 @@ pub mod serve;
 pub mod session;
 
 pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};
+pub use session::federation::{Ask, Federation, NoFederation, Telling, Told, Which};
 pub use session::schemas::{Answer as SchemaAnswer, NoSchemas, SchemaView, Schemas, no_schema};

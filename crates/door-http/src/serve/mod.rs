@@ -30,8 +30,9 @@ use meters::Meters;
 
 use crate::problem::Problem;
 use crate::session::call::Bodies;
+use crate::session::federation::{Federation, NoFederation, is_push};
 use crate::session::schemas::{NoSchemas, Schemas};
-use crate::session::{consumers, events, messages, node, publish, schemas, streams};
+use crate::session::{consumers, events, federation, messages, node, publish, schemas, streams};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -63,6 +64,8 @@ pub struct Options {
     pub metrics: Arc<dyn Metrics>,
     /// Who keeps the schemas.
     pub schemas: Arc<dyn Schemas>,
+    /// Who looks after facts between sites.
+    pub federation: Arc<dyn Federation>,
     /// Ends what would go on for ever: followings, pushes, waits.
     pub shutdown: CancellationToken,
     /// Whether the door listens on loopback alone: then, while it is open, it takes no request that
@@ -77,6 +80,7 @@ impl Default for Options {
             event_stream: "EVENTS".to_owned(),
             metrics: Arc::new(NoMetrics),
             schemas: Arc::new(NoSchemas),
+            federation: Arc::new(NoFederation),
             shutdown: CancellationToken::new(),
             local: false,
         }
@@ -115,6 +119,8 @@ pub type Shared = Arc<Door>;
         (name = "messages", description = "Any bytes, by subject and by position"),
         (name = "streams", description = "Durable logs"),
         (name = "consumers", description = "Durable cursors with acknowledgement"),
+        (name = "federation", description = "Facts between sites"),
+        (name = "dynamic", description = "Configuration derived from facts"),
         (name = "schemas", description = "What payloads must be"),
         (name = "node", description = "The node itself")
     )
@@ -149,6 +155,20 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(consumers::post_progress))
         .routes(routes!(schemas::list_schemas))
         .routes(routes!(schemas::get_schema, schemas::put_schema, schemas::delete_schema))
+        .routes(routes!(federation::post_fact))
+        .routes(routes!(federation::list_facts))
+        .routes(routes!(federation::list_deliveries))
+        .routes(routes!(federation::summarise_deliveries))
+        .routes(routes!(federation::list_runs))
+        .routes(routes!(federation::list_peers))
+        .routes(routes!(federation::get_doctor))
+        .routes(routes!(federation::get_trace))
+        .routes(routes!(federation::list_parts))
+        .routes(routes!(federation::get_effective))
+        .routes(routes!(federation::get_differences))
+        .routes(routes!(federation::explain_resource))
+        .routes(routes!(federation::list_plugins))
+        .routes(routes!(federation::post_run))
         .split_for_parts();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("token", token);
@@ -188,6 +208,8 @@ async fn around(State(door): State<Shared>, mut request: Request, next: Next) ->
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = if is_probe(uri.path()) {
         next.run(request).await
+    } else if is_push(&method, uri.path(), request.headers()) {
+        door.options.federation.receive(request).await
     } else {
         let known = door.port.authenticate(bearer(request.headers())).map_err(Problem::from);
         match known.and_then(|who| browser::admit(&door, &request).map(|()| who)) {

@@ -4,6 +4,7 @@
 pub mod call;
 pub mod consumers;
 pub mod events;
+pub mod federation;
 pub mod follow;
 pub mod messages;
 pub mod node;
