@@ -216,15 +216,12 @@ async fn tell(door: &Shared, who: &Principal, ask: Ask) -> Result<Response, Prob
 }
 
 /// Asks for a list, which whoever may read everything may see.
-async fn list(
-    door: &Shared,
-    call: &Call,
-    known: &[&str],
-    ask: impl FnOnce(Which) -> Ask,
-) -> Result<Response, Problem> {
-    let which = which(&call.query(known, &[])?)?;
-    sees(&call.who)?;
-    tell(door, &call.who, ask(which)).await
+async fn list(door: &Shared, call: Call, known: &[&str], ask: impl FnOnce(Which) -> Ask) -> Result<Response, Problem> {
+    let ask = ask(which(&call.query(known, &[])?)?);
+    // A body cannot be shared between threads, and there is none.
+    let who = call.who;
+    sees(&who)?;
+    tell(door, &who, ask).await
 }
 
 /// States a fact in a group, to be told to its peers.
@@ -255,7 +252,7 @@ pub async fn post_fact(State(door): State<Shared>, mut call: Call) -> Result<Res
     ),
     responses((status = 200, description = "The facts", body = Object)))]
 pub async fn list_facts(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    list(&door, &call, &["group", "type", "includeExpired", "limit"], Ask::Events).await
+    list(&door, call, &["group", "type", "includeExpired", "limit"], Ask::Events).await
 }
 
 /// What became of each fact towards each peer.
@@ -269,7 +266,7 @@ pub async fn list_facts(State(door): State<Shared>, call: Call) -> Result<Respon
     ),
     responses((status = 200, description = "The deliveries", body = Object)))]
 pub async fn list_deliveries(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    list(&door, &call, &["group", "event", "peer", "status", "limit"], Ask::Deliveries).await
+    list(&door, call, &["group", "event", "peer", "status", "limit"], Ask::Deliveries).await
 }
 
 /// Deliveries, counted by group and peer.
@@ -282,7 +279,7 @@ pub async fn list_deliveries(State(door): State<Shared>, call: Call) -> Result<R
     ),
     responses((status = 200, description = "One row a group and peer", body = Object)))]
 pub async fn summarise_deliveries(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    list(&door, &call, &["group", "peer", "type", "includeExpired"], Ask::Summary).await
+    list(&door, call, &["group", "peer", "type", "includeExpired"], Ask::Summary).await
 }
 
 /// Calls of plugins by subscriptions.
@@ -295,7 +292,7 @@ pub async fn summarise_deliveries(State(door): State<Shared>, call: Call) -> Res
     ),
     responses((status = 200, description = "The runs", body = Object)))]
 pub async fn list_runs(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    list(&door, &call, &["subscription", "event", "status", "limit"], Ask::Runs).await
+    list(&door, call, &["subscription", "event", "status", "limit"], Ask::Runs).await
 }
 
 /// Peers: what waits for each, how far behind it is, and whether it is tried.
@@ -303,7 +300,7 @@ pub async fn list_runs(State(door): State<Shared>, call: Call) -> Result<Respons
     params(("group" = Option<String>, Query, description = "Only this group")),
     responses((status = 200, description = "The peers", body = Object)))]
 pub async fn list_peers(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    list(&door, &call, &["group"], Ask::Peers).await
+    list(&door, call, &["group"], Ask::Peers).await
 }
 
 /// What is wrong with the exchange of facts, by how much, and what to do.
