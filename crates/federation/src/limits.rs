@@ -1,0 +1,30 @@
+//! Every limit of federation, with its unit and its reason.
+
+use core::time::Duration;
+
+/// Largest body of one envelope, in bytes: what routerd reads of a request.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Deepest nesting of JSON that an envelope may have: what Go's decoder allows.
+pub const DEPTH_MAX: usize = 10_000;
+
+/// How far the clock of a sender may be off, where nothing is configured: routerd's default.
+pub const WINDOW_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// How long the end of a fact is remembered: a request that was on its way when the fact ended is signed,
+/// and signatures are fresh for [`WINDOW_DEFAULT`] in either direction.
+pub const ENDED_KEEP: Duration = Duration::from_secs(10 * 60);
+
+/// Most ended facts that are remembered: about 20 MB. The oldest go first.
+pub const ENDED_MAX: usize = 262_144;
+
+/// How long a withdrawal is kept of a fact that would hold for ever, so that a peer that was away learns
+/// of it: longer than a site is cut off before somebody looks.
+pub const WITHDRAWN_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longest id of a fact that stands in a message id as it is, in bytes. With the rest of the id it stays
+/// below what a journal takes.
+pub const MESSAGE_ID_NAME_BYTES_MAX: usize = 256;
+
+const _: () = assert!(ENDED_KEEP.as_secs() >= 2 * WINDOW_DEFAULT.as_secs());
+const _: () = assert!(WITHDRAWN_KEEP.as_secs() >= ENDED_KEEP.as_secs());
