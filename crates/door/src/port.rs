@@ -1,7 +1,7 @@
 //! The one place through which every door asks.
 //!
 //! # What a principal may do
-//! - **Publish** to a subject that one of its publish patterns matches, below [`RESOURCES_PREFIX`] none.
+//! - **Publish** to a subject that one of its publish patterns matches, but for those that only the node writes at.
 //! - **Read** a stream or a consumer where what could be delivered lies within its read patterns: it
 //!   names filters that do, or the stream's own subjects do. A read that names no filters is then
 //!   narrowed to the stream's subjects, so that messages captured under older declarations stay
@@ -36,6 +36,9 @@ use crate::subscription::Subscription;
 /// What begins the subjects that the node records its resources at. Nobody publishes there: resources
 /// are declared, and judged, before they are recorded.
 pub const RESOURCES_PREFIX: &str = "tidings.resources.";
+
+/// What begins the subjects that only the node writes at: resources, and what became of facts.
+const OWN_PREFIXES: [&str; 3] = [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic."];
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,7 +317,8 @@ impl Port {
     /// # Errors
     /// [`NotAllowed`] naming the subject.
     pub fn may_publish(&self, who: &Principal, subject: &Subject) -> Result<(), NotAllowed> {
-        if who.may_publish(subject.as_str()) && !subject.as_str().starts_with(RESOURCES_PREFIX) {
+        let own = OWN_PREFIXES.iter().any(|prefix| subject.as_str().starts_with(prefix));
+        if who.may_publish(subject.as_str()) && !own {
             return Ok(());
         }
         Err(refusal(who, Verb::Publish, subject.as_str()))

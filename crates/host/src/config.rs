@@ -148,6 +148,10 @@ pub struct Config {
     pub limits: Limits,
     /// The folder of schemas: `*.yaml` and `*.json`, one resource each.
     pub schemas: Option<PathBuf>,
+    /// The folder of resources: `*.yaml`, `*.yml` and `*.json`, any number in a file.
+    pub resources: Option<PathBuf>,
+    /// The file that the effective configuration is written to.
+    pub effective: Option<PathBuf>,
     /// Streams that are created at start where they are missing.
     pub streams: Vec<StreamConfig>,
     /// Whether the default stream is created where it is missing.
@@ -203,6 +207,10 @@ pub struct Layer {
     pub log_file: Option<PathBuf>,
     /// See [`Config::schemas`].
     pub schemas: Option<PathBuf>,
+    /// See [`Config::resources`].
+    pub resources: Option<PathBuf>,
+    /// See [`Config::effective`].
+    pub effective: Option<PathBuf>,
     /// See [`Config::streams`]. A stream of a stronger layer replaces one of the same name.
     #[serde(default)]
     pub streams: Vec<StreamLayer>,
@@ -362,6 +370,8 @@ impl Layer {
             log_format: self.log_format.or(weaker.log_format),
             log_file: self.log_file.or(weaker.log_file),
             schemas: self.schemas.or(weaker.schemas),
+            resources: self.resources.or(weaker.resources),
+            effective: self.effective.or(weaker.effective),
             streams,
             default_stream: self.default_stream.or(weaker.default_stream),
         }
@@ -370,7 +380,15 @@ impl Layer {
     /// Makes the paths that are relative be relative to `base`: a file speaks of its own neighbours.
     pub(crate) fn rebase(&mut self, base: &Path) {
         let tls = [&mut self.tls.certificate, &mut self.tls.key];
-        let paths = [&mut self.engine_creds, &mut self.data, &mut self.tokens, &mut self.log_file, &mut self.schemas];
+        let paths = [
+            &mut self.engine_creds,
+            &mut self.data,
+            &mut self.tokens,
+            &mut self.log_file,
+            &mut self.schemas,
+            &mut self.resources,
+            &mut self.effective,
+        ];
         for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()) {
             if path.is_relative() {
                 *path = base.join(&*path);
@@ -425,6 +443,8 @@ impl Config {
             tls,
             limits,
             schemas: layer.schemas,
+            resources: layer.resources,
+            effective: layer.effective,
             streams: layer.streams.into_iter().map(StreamLayer::into_config).collect(),
             default_stream: layer.default_stream.unwrap_or(true),
         };
@@ -459,6 +479,8 @@ impl Default for Config {
             tls: None,
             limits: Limits { payload_bytes_max: PAYLOAD_BYTES_DEFAULT },
             schemas: None,
+            resources: None,
+            effective: None,
             streams: Vec::new(),
             default_stream: true,
         }

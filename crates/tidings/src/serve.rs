@@ -80,6 +80,12 @@ pub struct ServeArgs {
     /// The folder of schemas that payloads are checked by: *.yaml and *.json
     #[arg(long, value_name = "DIR", env = "TIDINGS_SCHEMAS")]
     schemas: Option<PathBuf>,
+    /// The folder of resources, such as groups, peers and subscriptions: *.yaml, *.yml and *.json
+    #[arg(long, value_name = "DIR", env = "TIDINGS_RESOURCES")]
+    resources: Option<PathBuf>,
+    /// Write the effective configuration, declared and derived, to this file whenever it changes
+    #[arg(long, value_name = "FILE", env = "TIDINGS_EFFECTIVE")]
+    effective: Option<PathBuf>,
     /// The certificate chain, as PEM; doors then speak TLS
     #[arg(long, value_name = "FILE", env = "TIDINGS_TLS_CERT", help_heading = "Security")]
     tls_cert: Option<PathBuf>,
@@ -124,6 +130,8 @@ impl ServeArgs {
             log_format: self.log_format,
             log_file: self.log_file,
             schemas: self.schemas,
+            resources: self.resources,
+            effective: self.effective,
             streams: Vec::new(),
             default_stream: None,
         }
