@@ -37,6 +37,8 @@ cargo xtask COMMAND
   bench nats [--only ROW,…] [--rounds 3] [--server tidings|nats-server|both]
              [--nats-server PATH] [--quick] [--noisy] [--json|--markdown]
                            our NATS door beside nats-server
+  bench federation [--only ROW,…] [--rounds 3] [--quick]
+                           facts between nodes: latency, rates, dead peers, partitions
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
       [--server PATH [--label NAME]] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them

@@ -3,8 +3,9 @@
 //! `journal` runs the engine beside a raw program, in one run: an example of the crate journal-disk.
 //! `http` drives the optimised binary from outside, as its users do, and reads its start, its memory
 //! and its disk use from the operating system. `nats` compares the NATS door and JetStream with
-//! nats-server.
+//! nats-server. `federation` runs several nodes that push facts to one another.
 
+mod federation;
 mod load;
 mod nats;
 mod process;
@@ -30,6 +31,9 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     if kind == "nats" {
         return nats::run(flags);
     }
+    if kind == "federation" {
+        return federation::run(flags);
+    }
     let quick = flags.has("quick");
     flags.nothing_left()?;
     let folder = node::scratch("bench")?;
@@ -40,7 +44,7 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     let done = match kind.as_str() {
         "journal" => journal(quick),
         "http" => load::run(&folder, quick).and_then(|()| process::run(&folder, quick)),
-        other => Err(format!("there is no benchmark '{other}'; there are journal, http and nats")),
+        other => Err(format!("there is no benchmark '{other}'; there are journal, http, nats and federation")),
     };
     let _left_behind = fs::remove_dir_all(&folder);
     done?;
