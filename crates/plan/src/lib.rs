@@ -6,3 +6,12 @@
 
 #![no_std]
 extern crate alloc;
+
+mod declared;
+mod document;
+pub mod duration;
+pub mod kinds;
+
+pub use declared::{Declared, PeerFrom, ResolvedPeer, check};
+pub use document::{API_VERSION, Document, Fault, Identity, documents};
+pub use kinds::*;
