@@ -10,8 +10,12 @@ extern crate alloc;
 mod declared;
 mod document;
 pub mod duration;
+mod explain;
 pub mod kinds;
+mod schema;
 
 pub use declared::{Declared, PeerFrom, ResolvedPeer, check};
 pub use document::{API_VERSION, Document, Fault, Identity, documents};
+pub use explain::{Change, ExplainError, Explained, Field, diff, explain};
 pub use kinds::*;
+pub use schema::{schema_of, schema_of_any, schemas};
