@@ -7,11 +7,15 @@
 #![no_std]
 extern crate alloc;
 
+mod canonical;
 mod declared;
 mod document;
 pub mod duration;
 mod explain;
 pub mod kinds;
+mod part;
+pub mod reaction;
+mod request;
 mod schema;
 
 pub use declared::{Declared, PeerFrom, ResolvedPeer, check};
@@ -19,3 +23,10 @@ pub use document::{API_VERSION, Document, Fault, Identity, documents};
 pub use explain::{Change, ExplainError, Explained, Field, diff, explain};
 pub use kinds::*;
 pub use schema::{schema_of, schema_of_any, schemas};
+pub use part::{
+    ANNOTATIONS, ActionCheck, ActionPlan, ActionUndo, Directive, FactRef, Origin, PART_API_VERSION, PART_KIND, Part,
+    PartError, digest, part_source, revision,
+};
+pub use request::{
+    PLUGIN_API_VERSION, PluginEvent, PluginRequest, PluginResult, ResultError, Trigger, check_plan, context, redacted,
+};
