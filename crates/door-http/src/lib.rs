@@ -19,5 +19,10 @@ pub mod serve;
 pub mod session;
 
 pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};
-pub use session::federation::{Ask, Federation, NoFederation, Telling, Told, Which};
+pub use session::federation::{
+    Ask, Federation, NoFederation, Push, PushAnswer, Telling, Told, Which, captured, no_such,
+};
+pub use session::resources::{
+    Answer as ResourceAnswer, Faulty, Named, NoResources, Resources, ambiguous, faulty, no_resource,
+};
 pub use session::schemas::{Answer as SchemaAnswer, NoSchemas, SchemaView, Schemas, no_schema};

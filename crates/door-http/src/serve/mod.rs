@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -31,8 +32,9 @@ use meters::Meters;
 use crate::problem::Problem;
 use crate::session::call::Bodies;
 use crate::session::federation::{Federation, NoFederation, is_push};
+use crate::session::resources::{NoResources, Resources};
 use crate::session::schemas::{NoSchemas, Schemas};
-use crate::session::{consumers, events, federation, messages, node, publish, schemas, streams};
+use crate::session::{consumers, events, federation, messages, node, publish, resources, schemas, streams};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -64,6 +66,8 @@ pub struct Options {
     pub metrics: Arc<dyn Metrics>,
     /// Who keeps the schemas.
     pub schemas: Arc<dyn Schemas>,
+    /// Who keeps the resources.
+    pub resources: Arc<dyn Resources>,
     /// Who looks after facts between sites.
     pub federation: Arc<dyn Federation>,
     /// Ends what would go on for ever: followings, pushes, waits.
@@ -80,6 +84,7 @@ impl Default for Options {
             event_stream: "EVENTS".to_owned(),
             metrics: Arc::new(NoMetrics),
             schemas: Arc::new(NoSchemas),
+            resources: Arc::new(NoResources),
             federation: Arc::new(NoFederation),
             shutdown: CancellationToken::new(),
             local: false,
@@ -119,6 +124,7 @@ pub type Shared = Arc<Door>;
         (name = "messages", description = "Any bytes, by subject and by position"),
         (name = "streams", description = "Durable logs"),
         (name = "consumers", description = "Durable cursors with acknowledgement"),
+        (name = "resources", description = "What the operator declares"),
         (name = "federation", description = "Facts between sites"),
         (name = "dynamic", description = "Configuration derived from facts"),
         (name = "schemas", description = "What payloads must be"),
@@ -155,6 +161,9 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(consumers::post_progress))
         .routes(routes!(schemas::list_schemas))
         .routes(routes!(schemas::get_schema, schemas::put_schema, schemas::delete_schema))
+        .routes(routes!(resources::list_resources, resources::post_resources))
+        .routes(routes!(resources::get_resource, resources::delete_resource))
+        .routes(routes!(resources::get_history))
         .routes(routes!(federation::post_fact))
         .routes(routes!(federation::list_facts))
         .routes(routes!(federation::list_deliveries))
@@ -209,7 +218,7 @@ async fn around(State(door): State<Shared>, mut request: Request, next: Next) ->
     let mut response = if is_probe(uri.path()) {
         next.run(request).await
     } else if is_push(&method, uri.path(), request.headers()) {
-        door.options.federation.receive(request).await
+        door.options.federation.receive(request).await.map(Body::new)
     } else {
         let known = door.port.authenticate(bearer(request.headers())).map_err(Problem::from);
         match known.and_then(|who| browser::admit(&door, &request).map(|()| who)) {

@@ -11,9 +11,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use door::{NotAllowed, Principal, Verb};
+use http_body_util::Full;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -139,13 +140,19 @@ impl From<Value> for Told {
 /// What the federation answers, when it is done.
 pub type Telling<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What a peer sent.
+pub type Push = Request<Body>;
+
+/// What it is answered.
+pub type PushAnswer = axum::http::Response<Full<Bytes>>;
+
 /// Who looks after facts between sites.
 pub trait Federation: Send + Sync {
     /// Does what is asked. Who asks was found allowed to, save that facts are published in its name.
     fn ask(&self, who: Principal, ask: Ask) -> Telling<'_, Result<Told, Problem>>;
 
     /// Takes what a peer pushed.
-    fn receive(&self, request: Request<Body>) -> Telling<'_, Response>;
+    fn receive(&self, push: Push) -> Telling<'_, PushAnswer>;
 }
 
 /// No federation.
@@ -162,17 +169,32 @@ impl Federation for NoFederation {
         Box::pin(std::future::ready(Err(none())))
     }
 
-    fn receive(&self, _request: Request<Body>) -> Telling<'_, Response> {
-        Box::pin(std::future::ready(none().into_response()))
+    fn receive(&self, _push: Push) -> Telling<'_, PushAnswer> {
+        let mut answer = PushAnswer::default();
+        *answer.status_mut() = StatusCode::NOT_FOUND;
+        Box::pin(std::future::ready(answer))
     }
+}
+
+/// There is no such group, fact, part or plugin.
+pub fn no_such(what: &'static str, name: &str, hint: &str) -> Problem {
+    let shown: String = name.chars().take(64).collect();
+    let detail = format!("there is no {what} '{shown}'; {hint}");
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail).with(what, shown)
+}
+
+/// What was told as observed is what this node itself brings about.
+pub fn captured(detail: &str) -> Problem {
+    let title = "This node captures what the fact claims to have observed";
+    Problem::new(StatusCode::CONFLICT, "self-capture", title, detail)
 }
 
 /// Whether a request is a push of a peer, told from what clients send by its signature.
 pub(crate) fn is_push(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     match path {
         "/v1/events" => method == Method::POST && SIGNED.iter().any(|name| headers.contains_key(*name)),
-        "/v1/federation/batch" => true,
-        _ => path.strip_prefix("/v1/federation/trace/").is_some() && headers.contains_key(SIGNED[1]),
+        "/v1/federation/batch" | "/v1/federation/trace/ask" => true,
+        _ => false,
     }
 }
 

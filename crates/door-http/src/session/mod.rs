@@ -9,5 +9,6 @@ pub mod follow;
 pub mod messages;
 pub mod node;
 pub mod publish;
+pub mod resources;
 pub mod schemas;
 pub mod streams;
