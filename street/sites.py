@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import pathlib
+import queue
 import socket
 import subprocess
 import threading
@@ -90,11 +91,19 @@ class Proxy:
         self._pass_on(far, near)
 
     def _pass_on(self, source, sink):
+        line = queue.SimpleQueue()
+        threading.Thread(target=self._put_out, args=(line, source, sink), daemon=True).start()
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
-                if self.seconds:
-                    time.sleep(self.seconds)
-                if not self._passes():
+                line.put((time.monotonic() + self.seconds, chunk))
+        line.put((0.0, b""))
+
+    def _put_out(self, line, source, sink):
+        with contextlib.suppress(OSError):
+            while True:
+                due, chunk = line.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not chunk or not self._passes():
                     break
                 sink.sendall(chunk)
         close(source)
