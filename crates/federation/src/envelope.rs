@@ -184,3 +184,10 @@ pub fn time_text(moment: Option<Moment>) -> String {
 pub fn parse_time(text: &str) -> Option<Option<Moment>> {
     time::parse(text)
 }
+
+/// A JSON string as Go writes it, with its quotes.
+pub fn json_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    json::write(&mut out, text);
+    out
+}

@@ -14,6 +14,8 @@
 extern crate alloc;
 
 pub mod envelope;
+pub mod facts;
 mod fingerprint;
+pub mod intake;
 pub mod limits;
 pub mod stored;

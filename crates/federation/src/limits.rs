@@ -18,6 +18,10 @@ pub const ENDED_KEEP: Duration = Duration::from_secs(10 * 60);
 /// Most ended facts that are remembered: about 20 MB. The oldest go first.
 pub const ENDED_MAX: usize = 262_144;
 
+/// Most names of sources, types and peers that are kept once for all facts of a group; more are kept
+/// with each fact, so that a stranger who makes up names does not fill the memory for good.
+pub const NAMES_MAX: usize = 4_096;
+
 /// How long a withdrawal is kept of a fact that would hold for ever, so that a peer that was away learns
 /// of it: longer than a site is cut off before somebody looks.
 pub const WITHDRAWN_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,6 +29,10 @@ pub const WITHDRAWN_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest id of a fact that stands in a message id as it is, in bytes. With the rest of the id it stays
 /// below what a journal takes.
 pub const MESSAGE_ID_NAME_BYTES_MAX: usize = 256;
+
+/// Most requests that are remembered to know them again: at the default window more than 3,000 each second,
+/// and at most about 20 MB. Beyond it the oldest go, which the table of facts still knows as duplicates.
+pub const REPLAYS_MAX: usize = 1 << 20;
 
 const _: () = assert!(ENDED_KEEP.as_secs() >= 2 * WINDOW_DEFAULT.as_secs());
 const _: () = assert!(WITHDRAWN_KEEP.as_secs() >= ENDED_KEEP.as_secs());

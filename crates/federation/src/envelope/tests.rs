@@ -1,7 +1,6 @@
 //! The bytes that routerd sends and takes.
 
 use alloc::string::{String, ToString};
-use alloc::vec;
 
 use super::*;
 use proptest::prelude::*;
@@ -165,7 +164,7 @@ fn times_are_those_of_go() {
     assert_eq!(nanos("2025-05-30T10:13:10.1200000009Z"), Some(1_748_599_990_120_000_000));
     assert_eq!(nanos("9999-12-31T23:59:59Z"), Some(u64::MAX), "for ever, as far as it goes");
     assert_eq!(time_text(Some(Moment::from_nanos(1_748_599_990_120_000_000))), "2025-05-30T10:13:10.12Z");
-    for text in vec!["2025-05-30T10:13:10Z", "2025-12-31T23:59:59.000000001Z", "2024-02-29T00:00:00Z"] {
+    for text in ["2025-05-30T10:13:10Z", "2025-12-31T23:59:59.000000001Z", "2024-02-29T00:00:00Z"] {
         assert_eq!(time_text(parse_time(text).unwrap()), text);
         assert_eq!(parse_time(text).unwrap(), Some(Moment::parse(text).unwrap()));
     }
