@@ -12,7 +12,9 @@ mod declared;
 mod document;
 pub mod duration;
 mod explain;
+mod guard;
 pub mod kinds;
+mod merge;
 mod part;
 pub mod reaction;
 mod request;
@@ -21,7 +23,9 @@ mod schema;
 pub use declared::{Declared, PeerFrom, ResolvedPeer, check};
 pub use document::{API_VERSION, Document, Fault, Identity, documents};
 pub use explain::{Change, ExplainError, Explained, Field, diff, explain};
+pub use guard::{Claim, GuardError, OBSERVED_IPV4, captured};
 pub use kinds::*;
+pub use merge::{Added, Effective, Explanation, From, Quarantined, Resolved, Suppressed, effective};
 pub use schema::{schema_of, schema_of_any, schemas};
 pub use part::{
     ANNOTATIONS, ActionCheck, ActionPlan, ActionUndo, Directive, FactRef, Origin, PART_API_VERSION, PART_KIND, Part,
