@@ -506,7 +506,7 @@ fn peers_come_from_node_sets_and_those_declared_take_their_place() {
 #[test]
 fn a_node_set_and_a_pool_are_held_to_what_is_read_of_them() {
     spec_refused("SAMNodeSet", json!({}), &["spec.nodes is required"]);
-    spec_refused("SAMNodeSet", json!({"nodes": []}), &["spec.nodes must have at least 1 of its own"]);
+    spec_refused("SAMNodeSet", json!({"nodes": []}), &["spec.nodes requires at least 1"]);
     let node = |field: &str, value: Value| json!({"nodes": [{"nodeRef": "a", field: value}]});
     spec_refused("SAMNodeSet", json!({"nodes": [{"site": "x"}]}), &["spec.nodes[0].nodeRef is required"]);
     spec_refused(

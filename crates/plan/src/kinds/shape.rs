@@ -161,7 +161,7 @@ impl Walk {
         let each = schema.get("items").unwrap_or(&Value::Null);
         let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
-            return self.fault(path, format!("must have at least {least} of its own"));
+            return self.fault(path, format!("requires at least {least}"));
         }
         let mut form = Vec::new();
         for (index, item) in items.iter().enumerate() {
