@@ -10,13 +10,18 @@ mod consumer;
 mod decode;
 mod deliveries;
 mod demo;
+mod doctor;
+mod dynamic;
 mod emit;
 mod event;
 mod failure;
+mod federation;
+mod form;
 mod interrupt;
 mod lines;
 mod migrate;
 mod output;
+mod plugin;
 mod record;
 mod schema;
 mod sse;
@@ -61,6 +66,24 @@ enum Command {
     /// Say what payloads must be, by subject
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
+    /// Facts between sites, in the words of routerd's own command line
+    #[command(subcommand, visible_alias = "fed")]
+    Federation(Box<federation::FederationCommand>),
+    /// What became of facts towards peers, counted
+    #[command(subcommand)]
+    Deliveries(federation::DeliveriesCommand),
+    /// What subscriptions did with facts
+    #[command(subcommand)]
+    Subscription(federation::SubscriptionCommand),
+    /// What was derived from facts, and the configuration in effect with it
+    #[command(subcommand)]
+    Dynamic(dynamic::DynamicCommand),
+    /// List plugins, and run one by hand
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Say what is wrong with facts between sites and with what is derived from them, and what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Check a data directory while no node runs on it
     Verify(verify::VerifyArgs),
     /// Copy a data directory to a NATS cluster while no node runs on it
@@ -83,6 +106,12 @@ pub fn main() -> ExitCode {
         Command::Stream(command) => stream::run(command),
         Command::Consumer(command) => consumer::run(command),
         Command::Schema(command) => schema::run(command),
+        Command::Federation(command) => federation::run(*command),
+        Command::Deliveries(command) => federation::run_deliveries(command),
+        Command::Subscription(command) => federation::run_subscription(command),
+        Command::Dynamic(command) => dynamic::run(command),
+        Command::Plugin(command) => plugin::run(command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Verify(args) => verify::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Bench(args) => bench::run(args),
@@ -143,5 +172,16 @@ mod tests {
         check("tidings stream add S", false);
         check("tidings stream add S --subjects a.>,b", true);
         check("tidings bench --messages 0", false);
+        check("tidings event emit --group g --type t --ttl 5m --dedupe-key k --observed-at 5m", true);
+        check("tidings event emit --type t --dedupe-key k", false);
+        check("tidings event emit --group g --withdraw", false);
+        check("tidings event emit --group g --id i --withdraw", true);
+        check("tidings event list --group g --stream S", false);
+        check("tidings event list --include-expired", false);
+        check("tidings fed event emit --type t", false);
+        check("tidings fed event list --include-expired -o yaml", true);
+        check("tidings fed event list --json -o yaml", false);
+        check("tidings plugin run p --event e", false);
+        check("tidings doctor everything", false);
     }
 }

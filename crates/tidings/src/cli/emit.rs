@@ -8,13 +8,24 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Reach, Request};
 use super::failure::{Failure, Problem};
+use super::federation::facts::{self, Statement};
+use super::form::Form;
 use super::lines::Wrap;
-use super::output::{Colour, Out, Show, safe};
+use super::output::{Colour, Out, safe};
 use super::template::Template;
-use super::units::{Pair, Span};
+use super::units::{Pair, Span, When};
 
 /// Where events come from that are given no source.
 const SOURCE_DEFAULT: &str = "/tidings/cli";
+
+/// Over flags that are for facts.
+const FACTS: &str = "Facts between sites";
+
+/// Examples of the help.
+pub const EXAMPLES: &str = "Examples:
+  tidings event emit --type com.example.order.placed --source /shop --payload order=17
+  tidings event emit --group cloudedge --type routerd.client.ipv4.observed --subject 10.88.60.9/32 \\
+      --payload mac=aa:bb:cc:dd:ee:ff --ttl 30m";
 
 /// What to do where no stream captures a subject.
 const DECLARE: &str = "declare a stream for it: tidings stream add NAME --subjects PATTERN";
@@ -23,11 +34,11 @@ const DECLARE: &str = "declare a stream for it: tidings stream add NAME --subjec
 #[derive(Debug, clap::Args)]
 pub struct EmitArgs {
     /// What kind of fact it is, such as com.example.order.placed
-    #[arg(long = "type", value_name = "TYPE", required_unless_present = "ndjson")]
+    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["ndjson", "withdraw"])]
     kind: Option<String>,
-    /// The context in which it happened: a URI reference
-    #[arg(long, value_name = "URI", default_value = SOURCE_DEFAULT)]
-    source: String,
+    /// The context in which it happened: a URI reference; /tidings/cli where absent
+    #[arg(long, value_name = "URI")]
+    source: Option<String>,
     /// What it is about, within the source (the attribute of CloudEvents, not the routing subject)
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
@@ -52,9 +63,24 @@ pub struct EmitArgs {
     /// The routing subject, in place of events.TYPE
     #[arg(long, value_name = "SUBJECT")]
     to: Option<String>,
-    /// How long the node keeps it
+    /// How long the node keeps it; with --group, how long it holds
     #[arg(long, value_name = "SPAN")]
     ttl: Option<Span>,
+    /// State it as a fact in this group, to be told to its peers
+    #[arg(long, value_name = "GROUP", help_heading = FACTS)]
+    group: Option<String>,
+    /// The node that observed it; the node that is asked, where absent
+    #[arg(long, value_name = "NODE", requires = "group", help_heading = FACTS)]
+    source_node: Option<String>,
+    /// What facts that replace each other share; the id, where absent
+    #[arg(long, value_name = "KEY", requires = "group", help_heading = FACTS)]
+    dedupe_key: Option<String>,
+    /// When it was observed: 2026-01-31T12:00:00Z, or a span before now such as 5m; now, where absent
+    #[arg(long, value_name = "TIME", requires = "group", help_heading = FACTS)]
+    observed_at: Option<When>,
+    /// Take the fact back
+    #[arg(long, requires_all = ["group", "id"], help_heading = FACTS)]
+    withdraw: bool,
     /// Read one event per line: a CloudEvent, or JSON data for which the flags give the attributes,
     /// where {field} stands for a field of the line
     #[arg(long, conflicts_with_all = ["data", "payload", "content_type"], help_heading = "Many events")]
@@ -69,7 +95,7 @@ pub struct EmitArgs {
     #[arg(long, value_name = "SPAN", requires = "ndjson", default_value = "30s", help_heading = "Many events")]
     patience: Span,
     #[command(flatten)]
-    show: Show,
+    form: Form,
     #[command(flatten)]
     reach: Reach,
 }
@@ -123,6 +149,11 @@ impl Outcome {
 /// States the fact, or the facts.
 pub fn run(args: EmitArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
+    if args.group.is_some() {
+        let form = args.form.clone();
+        return facts::emit(&client, &args.statement()?, &form);
+    }
+    args.form.refuse_yaml()?;
     if args.ndjson {
         return super::bulk::run(&client, args.bulk()?);
     }
@@ -145,7 +176,7 @@ fn one(client: &Client, args: &EmitArgs) -> Result<(), Failure> {
     let answer = client.ask(&request).map_err(uncaptured)?;
     let recorded = serde_json::from_slice::<Outcome>(&answer).map_err(Failure::strange)?.recorded()?;
     let mut out = Out::new();
-    if args.show.json {
+    if args.form.is_json() {
         let mut answer: Map<String, Value> = serde_json::from_slice(&answer).map_err(Failure::strange)?;
         answer.insert("id".to_owned(), json!(id));
         out.document(Value::Object(answer).to_string().as_bytes())?;
@@ -172,7 +203,7 @@ fn event(args: &EmitArgs, id: &str, content_type: Option<String>) -> Result<even
     let given = [
         ("specversion", Some(event::cloud::SPECVERSION.to_owned())),
         ("id", Some(id.to_owned())),
-        ("source", Some(args.source.clone())),
+        ("source", Some(args.source.clone().unwrap_or_else(|| SOURCE_DEFAULT.to_owned()))),
         ("type", args.kind.clone()),
         ("subject", args.subject.clone()),
         ("time", args.time.clone()),
@@ -241,8 +272,41 @@ fn object(pairs: &[Pair]) -> Vec<u8> {
 }
 
 impl EmitArgs {
+    /// What is stated in a group.
+    ///
+    /// # Errors
+    /// A usage failure for each flag that is for events alone, with what to write in its place.
+    fn statement(self) -> Result<Statement, Failure> {
+        let only_texts = "the payload of a fact is names and texts: give them with --payload NAME=VALUE";
+        let refused = [
+            ("--ndjson", self.ndjson, "state facts one at a time; each has an id and a time of its own"),
+            ("--data", self.data.is_some(), only_texts),
+            ("--content-type", self.content_type.is_some(), only_texts),
+            ("--ext", !self.ext.is_empty(), only_texts),
+            ("--source", self.source.is_some(), "name the node that observed it with --source-node NODE"),
+            ("--time", self.time.is_some(), "say when it was observed with --observed-at TIME"),
+            ("--to", self.to.is_some(), "leave it out: the group and the type say where a fact goes"),
+        ];
+        if let Some((flag, _, hint)) = refused.into_iter().find(|(_, given, _)| *given) {
+            return Err(Failure::usage(format!("{flag} is not for facts of a group (--group)"), hint));
+        }
+        Ok(Statement {
+            group: self.group.unwrap_or_default(),
+            kind: self.kind,
+            subject: self.subject,
+            source_node: self.source_node,
+            id: self.id,
+            dedupe_key: self.dedupe_key,
+            payload: self.payload,
+            ttl: self.ttl,
+            observed_at: self.observed_at,
+            withdraw: self.withdraw,
+        })
+    }
+
     fn bulk(self) -> Result<super::bulk::Bulk, Failure> {
-        let mut attributes = vec![("source", Some(self.source)), ("type", self.kind)];
+        let source = self.source.unwrap_or_else(|| SOURCE_DEFAULT.to_owned());
+        let mut attributes = vec![("source", Some(source)), ("type", self.kind)];
         attributes.extend([("subject", self.subject), ("id", self.id), ("time", self.time)]);
         let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let extensions = self.ext.into_iter().map(|pair| (pair.name, pair.value));
@@ -260,7 +324,7 @@ impl EmitArgs {
             resume: self.resume,
             batch_events_max: usize::from(self.batch),
             patience: self.patience.0,
-            json: self.show.json,
+            json: self.form.is_json(),
         })
     }
 }

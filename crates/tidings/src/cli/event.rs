@@ -9,6 +9,8 @@ use super::client::{Client, Reach, Request, refusal};
 use super::decode::Decoder;
 use super::emit::EmitArgs;
 use super::failure::Failure;
+use super::federation::{deliveries, facts, trace};
+use super::form::Form;
 use super::output::{Out, Show, date, safe};
 use super::record::{Page, Record};
 use super::sse::SseReader;
@@ -17,6 +19,8 @@ use super::units::When;
 
 /// The stream that captures events where nothing else is declared.
 const STREAM_DEFAULT: &str = "EVENTS";
+/// Most messages listed where nothing else is said.
+const LIMIT_DEFAULT: u64 = 50;
 /// Most messages asked for at once.
 const PAGE_MESSAGES: u64 = 1_000;
 /// First stretch of positions that is searched backwards for the newest matching messages.
@@ -31,14 +35,24 @@ const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What can be done with events.
 #[derive(Debug, clap::Subcommand)]
 pub enum EventCommand {
-    /// State a fact: record one event, or one for each line of standard input
-    Emit(EmitArgs),
-    /// List recorded events: the newest, or from a position or time on
+    /// State a fact: record one event, or one for each line of standard input; or tell it to a group of sites
+    #[command(after_help = super::emit::EXAMPLES)]
+    Emit(Box<EmitArgs>),
+    /// Take back a fact that was stated in a group: peers are told, and what was derived from it goes
+    #[command(after_help = facts::WITHDRAW_EXAMPLES)]
+    Withdraw(facts::WithdrawArgs),
+    /// List recorded events: the newest, or from a position or time on; or the facts that hold in a group
     List(ListArgs),
     /// Follow events as they are recorded
     Tail(TailArgs),
     /// Show one event with all its attributes
     Show(ShowArgs),
+    /// What became of each fact towards each peer
+    #[command(after_help = deliveries::EXAMPLES)]
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Where a fact went: recorded, pushed, received, matched, run, derived
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::TraceArgs),
 }
 
 /// Which messages.
@@ -72,14 +86,20 @@ pub struct ListArgs {
     /// Only the last message of each subject
     #[arg(long)]
     last_per_subject: bool,
-    /// Most messages
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: u64,
+    /// Most messages: 50, where absent; of a group, all
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Leave protobuf data as bytes, where a schema could decode it
     #[arg(long)]
     raw: bool,
+    /// The facts of this group, in place of a stream's messages
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["stream", "filters", "source", "since", "from", "last_per_subject", "raw"])]
+    group: Option<String>,
+    /// Facts that hold no longer, too
+    #[arg(long, requires = "group")]
+    include_expired: bool,
     #[command(flatten)]
-    show: Show,
+    form: Form,
     #[command(flatten)]
     reach: Reach,
 }
@@ -139,10 +159,31 @@ pub struct ShowArgs {
 /// Does what was asked.
 pub fn run(command: EventCommand) -> Result<(), Failure> {
     match command {
-        EventCommand::Emit(args) => super::emit::run(args),
+        EventCommand::Emit(args) => super::emit::run(*args),
+        EventCommand::Withdraw(args) => facts::withdraw(&args),
+        EventCommand::List(args) if args.group.is_some() => facts::list(&args.facts()),
         EventCommand::List(args) => list(&args),
         EventCommand::Tail(args) => tail(&args),
         EventCommand::Show(args) => show(&args),
+        EventCommand::Deliveries(args) => deliveries::list(&args),
+        EventCommand::Trace(args) => trace::run(&args),
+    }
+}
+
+impl ListArgs {
+    fn facts(self) -> facts::ListArgs {
+        facts::ListArgs {
+            group: self.group,
+            kind: self.which.kind,
+            include_expired: self.include_expired,
+            limit: self.limit,
+            form: self.form,
+            reach: self.reach,
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.limit.unwrap_or(LIMIT_DEFAULT)
     }
 }
 
@@ -168,14 +209,15 @@ impl Which {
 type Found = (Box<RawValue>, Record);
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
+    args.form.refuse_yaml()?;
     let client = Client::new(&args.reach)?;
     let oldest_first = args.since.is_some() || args.from.is_some() || args.last_per_subject;
     let mut found = match oldest_first {
         true => first(&client, args)?,
-        false => newest(&client, &args.which, args.limit)?,
+        false => newest(&client, &args.which, args.most())?,
     };
     let mut out = Out::new();
-    if args.show.json {
+    if args.form.is_json() {
         let messages: Vec<&RawValue> = found.iter().map(|(raw, _)| raw.as_ref()).collect();
         out.bytes(b"{\"messages\":")?;
         out.bytes(&serde_json::to_vec(&messages).map_err(Failure::strange)?)?;
@@ -206,13 +248,13 @@ fn first(client: &Client, args: &ListArgs) -> Result<Vec<Found>, Failure> {
     let since = args.since.map(|since| since.to_string());
     let mut from = args.from;
     loop {
-        let request = args.which.messages().query("limit", PAGE_MESSAGES.min(args.limit)).query_if("from", from);
+        let request = args.which.messages().query("limit", PAGE_MESSAGES.min(args.most())).query_if("from", from);
         let request = if from.is_none() { request.query_if("since", since.as_ref()) } else { request };
         let request = if args.last_per_subject { request.query("last_per_subject", true) } else { request };
         let page = page(client, &request)?;
         found.extend(page.found.into_iter().filter(|(_, record)| args.which.wants(record)));
-        found.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
-        if page.next > page.last || from.is_some_and(|from| page.next <= from) || found.len() as u64 >= args.limit {
+        found.truncate(usize::try_from(args.most()).unwrap_or(usize::MAX));
+        if page.next > page.last || from.is_some_and(|from| page.next <= from) || found.len() as u64 >= args.most() {
             return Ok(found);
         }
         from = Some(page.next);

@@ -2,5 +2,6 @@
 
 mod commands;
 mod demo;
+mod federation;
 mod follow;
 mod stub;

@@ -138,7 +138,7 @@ impl Ran {
 /// The binary, untouched by the environment of who runs the tests.
 pub fn tidings() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-    for name in ["TIDINGS_SERVER", "TIDINGS_TOKEN_FILE", "TIDINGS_CA"] {
+    for name in ["TIDINGS_SERVER", "TIDINGS_TOKEN_FILE", "TIDINGS_CA", "TIDINGS_COMPAT"] {
         command.env_remove(name);
     }
     command

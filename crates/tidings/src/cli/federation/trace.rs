@@ -1,0 +1,129 @@
+//! Where a fact went: one line for each thing that happened to it, oldest first.
+
+use event::Moment;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::super::client::{Client, Reach};
+use super::super::failure::Failure;
+use super::super::form::{Form, Theirs};
+use super::super::output::{Colour, Out, date, safe};
+use super::{about, hinted};
+
+pub const EXAMPLES: &str = "Examples:
+  tidings event trace seen-1 --group cloudedge             # here and at the peers
+  tidings event trace seen-1 --group cloudedge --local     # here alone";
+
+/// Where no fact has the id.
+const HINT: &str = "see the facts there are: tidings event list --group GROUP --include-expired";
+
+/// Flags of `tidings event trace`.
+#[derive(Debug, clap::Args)]
+pub struct TraceArgs {
+    /// The fact's id
+    id: String,
+    /// Its group, where several groups use the id
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Ask the peers too, as far as they allow it: so it is, unless --local says otherwise
+    #[arg(long, conflicts_with = "local")]
+    peers: bool,
+    /// Only what happened at this node
+    #[arg(long)]
+    local: bool,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Trace {
+    id: String,
+    group: String,
+    hops: Vec<Hop>,
+    asked: Vec<Asked>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Hop {
+    node: String,
+    at: String,
+    what: String,
+    detail: Map<String, Value>,
+}
+
+/// A peer that was asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    peer: String,
+    answered: bool,
+    error: Option<String>,
+}
+
+/// Shows where a fact went.
+pub fn run(args: &TraceArgs) -> Result<(), Failure> {
+    let client = Client::new(&args.reach)?;
+    let request = about(&["trace", &args.id])
+        .query_if("group", args.group.as_ref())
+        .query_if("peers", (args.peers || !args.local).then_some(true));
+    let answer = client.ask(&request).map_err(hinted(HINT))?;
+    let trace: Trace = serde_json::from_slice(&answer).map_err(Failure::strange)?;
+    let theirs = || Theirs::Document(serde_json::from_slice(&answer).unwrap_or(Value::Null));
+    args.form.show(&answer, theirs, |out| trace.show(out))
+}
+
+impl Trace {
+    fn show(&self, out: &mut Out) -> Result<(), Failure> {
+        out.line(format!("{} in {}", out.paint(Colour::Bold, &safe(&self.id)), safe(&self.group)))?;
+        let first = self.hops.first().and_then(|hop| Moment::parse(&hop.at).ok());
+        let rows: Vec<Vec<String>> = self.hops.iter().map(|hop| hop.row(first)).collect();
+        out.table(&["TIME (UTC)", "AFTER", "NODE", "WHAT", "DETAIL"], &[1], rows)?;
+        for asked in &self.asked {
+            let peer = safe(&asked.peer);
+            match (asked.answered, asked.error.as_deref()) {
+                (true, _) => out.line(format!("asked {peer}: answered"))?,
+                (false, Some(error)) => out.line(format!("asked {peer}: no answer: {}", safe(error)))?,
+                (false, None) => out.line(format!("asked {peer}: no answer"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hop {
+    fn row(&self, first: Option<Moment>) -> Vec<String> {
+        let after = match (first, Moment::parse(&self.at).ok()) {
+            (Some(first), Some(at)) if at >= first => span(at.since(first)),
+            _ => String::new(),
+        };
+        vec![date(&self.at), after, safe(&self.node), safe(&self.what), details(&self.detail)]
+    }
+}
+
+/// A span since the first hop: in milliseconds up to ten seconds.
+fn span(span: std::time::Duration) -> String {
+    match span.as_secs() {
+        0..10 => format!("+{}ms", span.as_millis()),
+        seconds => format!("+{seconds}s"),
+    }
+}
+
+/// Details as `name=value`, in order of their names; lists with commas.
+fn details(detail: &Map<String, Value>) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let texts = list.iter().map(|each| each.as_str().map_or_else(|| each.to_string(), str::to_owned));
+            texts.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    let quoted = |text: String| if text.contains(' ') { format!("\"{text}\"") } else { text };
+    let shown = detail.iter().filter(|(_, value)| !value.is_null());
+    shown.map(|(name, value)| safe(&format!("{name}={}", quoted(text(value))))).collect::<Vec<_>>().join(" ")
+}
