@@ -47,11 +47,15 @@ pub const HELD_BYTES_MAX: usize = 256 << 20;
 /// Bytes beyond a limit that are read and dropped, so that the sender sees the answer and no reset.
 pub const DRAIN_BYTES_MAX: usize = 4 << 20;
 
-/// Connections to one peer. Each carries one request at a time, and so many share one sync of a disk.
-pub const PEER_CONNECTIONS_MAX: usize = 32;
+/// Connections to one peer. Each carries one request at a time, and so many share one sync of a disk: 2,000
+/// facts a second where an answer takes 30 ms.
+pub const PEER_CONNECTIONS_MAX: usize = 64;
 
-/// Connections that a group's listener holds at a time: 30 peers with all of theirs.
-pub const LISTEN_CONNECTIONS_MAX: usize = 1_024;
+/// Connections that a group's listener holds at a time: 60 peers with all of theirs.
+pub const LISTEN_CONNECTIONS_MAX: usize = 4_096;
+
+/// Batches to one peer that are on their way at a time: one is packed and one unpacked while one is written.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 3;
 
 /// How long a peer that took no batch is sent single facts before it is asked again: it may be renewed.
 pub const SINGLE_FOR: Duration = Duration::from_mins(10);

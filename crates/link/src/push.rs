@@ -29,8 +29,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::connect::{Connection, Endpoint, Trouble, Waits, whole};
 use crate::limits::{
-    ANSWER_BYTES_MAX, BATCH_ANSWER_BYTES_MAX, BATCH_BYTES_FLOOR, BATCH_BYTES_MAX, BATCH_FACTS_MAX, IDLE_MAX,
-    INLINE_BYTES_MAX, PEER_CONNECTIONS_MAX, SINGLE_FOR,
+    ANSWER_BYTES_MAX, BATCH_ANSWER_BYTES_MAX, BATCH_BYTES_FLOOR, BATCH_BYTES_MAX, BATCH_FACTS_MAX,
+    BATCHES_IN_FLIGHT_MAX, IDLE_MAX, INLINE_BYTES_MAX, PEER_CONNECTIONS_MAX, SINGLE_FOR,
 };
 use crate::refusal;
 use crate::secret::Secret;
@@ -204,43 +204,62 @@ impl Target {
     }
 
     /// Pushes many facts, `now` being the Unix second, in as few requests as the peer takes. Outcomes are
-    /// in order, one for each. Once a request fails, the facts that were not sent yet fail alike.
+    /// in order, one for each. Once a request fails, the facts that were not answered for fail alike.
     pub async fn push_many(&self, secret: &Secret, now: i64, facts: &[Bytes]) -> Vec<Pushed> {
         let began = Instant::now();
         let mut pushed: Vec<Pushed> = Vec::with_capacity(facts.len());
         while let Some(rest) = facts.get(pushed.len()..).filter(|rest| !rest.is_empty()) {
-            let timestamp = later(now, began);
-            let part = self.batch_of(rest);
-            if part.is_empty() {
+            let parts = self.batches_of(rest);
+            if parts.is_empty() {
                 pushed.extend(self.push_each(secret, now, began, rest).await);
                 break;
             }
-            match self.push_batch(secret, timestamp, part).await {
-                Sent::Each(outcomes) => pushed.extend(outcomes),
-                Sent::Unknown => self.known.lock().single_until = Some(Instant::now() + SINGLE_FOR),
-                Sent::TooLarge => self.known.lock().halve(part),
-                Sent::All(Pushed::Failed { text }) => {
-                    pushed.resize(facts.len(), Pushed::Failed { text });
+            let requests = parts
+                .into_iter()
+                .map(|part| async move { (part, self.push_batch(secret, later(now, began), part).await) });
+            let mut requests = stream::iter(requests).buffered(BATCHES_IN_FLIGHT_MAX);
+            while let Some((part, sent)) = requests.next().await {
+                match sent {
+                    Sent::Each(outcomes) => pushed.extend(outcomes),
+                    Sent::All(failed @ Pushed::Failed { .. }) => {
+                        pushed.resize(facts.len(), failed);
+                        break;
+                    }
+                    Sent::All(outcome) => pushed.resize(pushed.len() + part.len(), outcome),
+                    Sent::Unknown => {
+                        self.known.lock().turn_single();
+                        break;
+                    }
+                    Sent::TooLarge => {
+                        self.known.lock().halve(part);
+                        break;
+                    }
                 }
-                Sent::All(outcome) => pushed.resize(pushed.len() + part.len(), outcome),
             }
         }
         pushed
     }
 
-    /// As many of the first facts as go into one batch; none, where they are to go alone.
-    fn batch_of<'a>(&self, facts: &'a [Bytes]) -> &'a [Bytes] {
+    /// Facts in batches that are not too large; none, where they are to go alone. Until the peer has
+    /// answered a batch, one is enough.
+    fn batches_of<'a>(&self, mut facts: &'a [Bytes]) -> Vec<&'a [Bytes]> {
         let known = self.known.lock();
+        let mut parts = Vec::new();
         if !known.takes_batches() || facts.len() == 1 {
-            return &[];
+            return parts;
         }
-        let mut bytes = 0;
-        let fit = facts.iter().take(BATCH_FACTS_MAX).take_while(|fact| {
-            bytes += fact.len() + 1;
-            bytes <= known.batch_bytes_max
-        });
-        // One that is larger than a batch may be is still one, and refused by itself.
-        &facts[..fit.count().max(1)]
+        while !facts.is_empty() && (known.answered || parts.is_empty()) {
+            let mut bytes = 0;
+            let fit = facts.iter().take(BATCH_FACTS_MAX).take_while(|fact| {
+                bytes += fact.len() + 1;
+                bytes <= known.batch_bytes_max
+            });
+            // One that is larger than a batch may be is still one, and refused by itself.
+            let (part, rest) = facts.split_at(fit.count().max(1));
+            parts.push(part);
+            facts = rest;
+        }
+        parts
     }
 
     async fn push_batch(&self, secret: &Secret, timestamp: i64, facts: &[Bytes]) -> Sent {
@@ -364,13 +383,19 @@ impl Known {
         self.batch && self.single_until.is_none_or(|until| Instant::now() >= until)
     }
 
+    /// No batches for a while.
+    fn turn_single(&mut self) {
+        self.single_until = Some(Instant::now() + SINGLE_FOR);
+        self.answered = false;
+    }
+
     /// A batch of these facts was too large.
     fn halve(&mut self, facts: &[Bytes]) {
         let bytes: usize = facts.iter().map(|fact| fact.len() + 1).sum();
         self.batch_bytes_max = (self.batch_bytes_max.min(bytes) / 2).max(BATCH_BYTES_FLOOR);
         if bytes <= BATCH_BYTES_FLOOR {
             // It is not the size.
-            self.single_until = Some(Instant::now() + SINGLE_FOR);
+            self.turn_single();
         }
     }
 }
