@@ -282,9 +282,15 @@ fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         };
         let texts = |value: &Value| value.as_array().map(|all| all.iter().map(text).collect::<Vec<_>>().join(", "));
         let (part, run) = (&explained["part"], &explained["run"]);
+        let resource = match &explained["resource"] {
+            Value::Null => format!("{}/{}", safe(kind), safe(name)),
+            resource => target(resource),
+        };
         out.fields(&[
-            ("resource", target(&explained["resource"])),
+            ("resource", resource),
             ("from", text(&explained["from"])),
+            ("masked by", text(&explained["maskedBy"])),
+            ("masked until", text(&explained["maskedUntil"])),
             ("part", text(&part["source"])),
             ("generation", text(&part["generation"])),
             ("until", text(&part["expiresAt"])),
@@ -295,6 +301,9 @@ fn explain(args: &ExplainArgs) -> Result<(), Failure> {
             ("run at", text(&run["startedAt"])),
             ("attempts", text(&run["attempts"])),
         ])?;
+        for each in explained["quarantined"].as_array().into_iter().flatten() {
+            out.line(out.paint(Colour::Yellow, &format!("! {}", quarantine(each))))?;
+        }
         let spec = &explained["resource"]["spec"];
         if spec.is_null() {
             return Ok(());
@@ -333,19 +342,14 @@ pub fn count(things: &[Value], name: &str) -> String {
     format!("{} {name}{}", things.len(), if things.len() == 1 { "" } else { "s" })
 }
 
-/// Why something is quarantined, on one line.
+/// Why a part is quarantined, on one line.
 pub fn quarantine(each: &Value) -> String {
-    let text = |name: &str| match &each[name] {
-        Value::Null => String::new(),
-        Value::String(text) => safe(text),
-        named if named.is_object() && !named["source"].is_null() => {
-            format!("{} generation {}", safe(named["source"].as_str().unwrap_or_default()), named["generation"])
-        }
-        named => target(named),
-    };
-    let (resource, part, reason, with) = (text("resource"), text("part"), text("reason"), text("with"));
+    let text = |name: &str| each[name].as_str().map(safe).unwrap_or_default();
+    let resource =
+        if each["resource"].is_null() { String::new() } else { format!("{} of ", target(&each["resource"])) };
+    let (source, reason, with) = (text("source"), text("reason"), text("with"));
     let with = if with.is_empty() || reason.contains(&with) { String::new() } else { format!(" (with {with})") };
-    format!("{resource} of {part}: {reason}{with}")
+    format!("{resource}{source} generation {}: {reason}{with}", each["generation"])
 }
 
 /// A resource's name in full: apiVersion/kind/name.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach, Request};
-use super::dynamic::Part;
+use super::dynamic::{self, Part};
 use super::failure::Failure;
 use super::federation::hinted;
 use super::form::{Form, Row, Theirs, cell};
@@ -82,6 +82,7 @@ struct Plugin {
     runs: u64,
     failed: u64,
     last_run_at: Option<String>,
+    problem: Option<String>,
 }
 
 /// What a run gave.
@@ -92,6 +93,7 @@ struct Ran {
     took_seconds: f64,
     part: Part,
     diff: Lines,
+    quarantined: Vec<Value>,
     applied: bool,
     stderr: String,
 }
@@ -132,7 +134,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
             eprintln!("no plugin is declared; declare one with: tidings apply -f FILE");
             return Ok(());
         }
-        let header = ["NAME", "EXECUTABLE", "CAPABILITIES", "TIMEOUT", "RUNS", "FAILED", "LAST_RUN"];
+        let header = ["NAME", "EXECUTABLE", "CAPABILITIES", "TIMEOUT", "RUNS", "FAILED", "LAST_RUN", "PROBLEM"];
         out.table(&header, &[4, 5], plugins.iter().map(|plugin| plugin.row(form)).collect())
     })
 }
@@ -180,6 +182,7 @@ impl Plugin {
         };
         let mut row = vec![safe(&self.name), cell(&self.executable), cell(&self.capabilities.join(", ")), timeout];
         row.extend([self.runs.to_string(), self.failed.to_string(), form.moment(self.last_run_at.as_deref())]);
+        row.push(cell(self.problem.as_deref().unwrap_or_default()));
         row
     }
 }
@@ -187,9 +190,9 @@ impl Plugin {
 impl Ran {
     fn show(&self, out: &mut Out, form: &Form, dry_run: bool) -> Result<(), Failure> {
         let outcome = match (self.applied, dry_run) {
-            (true, _) => out.paint(Colour::Green, "in effect"),
+            (true, _) if self.quarantined.is_empty() => out.paint(Colour::Green, "in effect"),
             (false, true) => "shown only (--dry-run)".to_owned(),
-            (false, false) => out.paint(Colour::Yellow, "not in effect: tidings dynamic diff says why"),
+            _ => out.paint(Colour::Yellow, "not in effect: tidings dynamic diff says why"),
         };
         out.fields(&[
             ("plugin", safe(&self.plugin)),
@@ -203,6 +206,9 @@ impl Ran {
         }
         if self.diff.lines.is_empty() {
             out.line("  none")?;
+        }
+        for each in &self.quarantined {
+            out.line(out.paint(Colour::Yellow, &format!("! {}", dynamic::quarantine(each))))?;
         }
         if !self.stderr.trim().is_empty() {
             eprintln!("the plugin wrote on standard error:");

@@ -14,6 +14,15 @@ fn fact() -> Value {
         "recordedAt": "2025-05-30T10:13:11.5Z", "seq": 7, "live": true})
 }
 
+/// The same fact as its stream has it.
+fn message() -> Value {
+    let fact = fact();
+    let event = json!({"specversion": "1.0", "id": "evt-1", "source": "onprem", "type": fact["type"],
+        "subject": fact["subject"], "time": fact["observedAt"], "fedexpires": fact["expiresAt"]});
+    json!({"stream": "FED_cloudedge", "seq": 1, "time": fact["recordedAt"], "subject": "fed.cloudedge.t",
+        "data": fact["payload"].to_string(), "event": event})
+}
+
 fn delivery(status: &str, attempts: u64) -> Value {
     json!({"eventId": "evt-1", "group": "cloudedge", "peer": "cloud", "status": status, "attempts": attempts,
         "lastAttemptAt": "2025-05-30T10:13:12.75Z", "lastError": "peer returned HTTP 503"})
@@ -147,7 +156,8 @@ fn json_and_yaml_are_those_of_routerd_where_asked_for() {
             delivery("expired", 1)]}),
         ),
         ("/v1/federation/runs", json!({"runs": [run_record()]})),
-        ("/v1/federation/g/events", json!({"id": "evt-1", "stream": "FED_g", "seq": 1, "duplicate": false})),
+        ("/v1/federation/cloudedge/events", json!({"id": "evt-1", "stream": "FED_cloudedge", "seq": 1})),
+        ("/v1/streams/FED_cloudedge/messages/1", message()),
         ("/v1/dynamic/parts", part_of),
     ]);
     let theirs = |line: &str| json_of(&ask(&stub, &format!("{line} -o json --compat routerd")).1);
@@ -156,7 +166,7 @@ fn json_and_yaml_are_those_of_routerd_where_asked_for() {
         "Payload": {"address": "10.88.60.9/32", "note": "a<b"}, "ObservedAt": "2025-05-30T10:13:10Z",
         "ExpiresAt": "2025-05-30T10:43:10Z", "RecordedAt": "2025-05-30T10:13:11Z"});
     assert_eq!(theirs("fed event list"), json!([event]));
-    assert_eq!(theirs("fed event emit --group g --type t --id evt-1"), event);
+    assert_eq!(theirs("fed event emit --group cloudedge --type t --id evt-1"), event);
     let delivery = |id: u64, attempts: u64| {
         json!({"ID": id, "EventID": "evt-1", "Peer": "cloud", "Status": "failed",
         "Attempts": attempts, "LastAttemptAt": "2025-05-30T10:13:12Z", "LastError": "peer returned HTTP 503",
@@ -272,30 +282,32 @@ fn a_fact_is_traced() {
         "detail": detail})
     };
     let trace = json!({"id": "evt-1", "group": "g", "hops": [
-        hop("onprem", "2025-05-30T10:13:10Z", "recorded", json!({"stream": "FED_g", "seq": 7})),
+        hop("onprem", "2025-05-30T10:13:10Z", "recorded", json!({"seq": 7, "type": "t.seen", "subject": "10.0.0.9"})),
         hop("onprem", "2025-05-30T10:13:10.012Z", "pushed", json!({"peer": "cloud", "attempts": 2})),
         hop("cloud", "2025-05-30T10:13:10.015Z", "derived", json!({"part": SOURCE, "resources": ["a", "b c"]})),
     ], "asked": [{"peer": "cloud", "answered": true}, {"peer": "edge", "answered": false, "error": "timed out"}]});
-    let stub = node(vec![("/v1/federation/trace/evt-1", trace)]);
+    let unknown = json!({"id": "x", "group": null, "hops": [], "asked": [{"peer": "edge", "answered": false}]});
+    let stub = node(vec![("/v1/federation/trace/evt-1", trace), ("/v1/federation/trace/x", unknown)]);
     for (flags, query) in [("--local", "group=g"), ("--peers", "group=g&peers=true"), ("", "group=g&peers=true")] {
         let (path, _) = ask(&stub, &format!("event trace evt-1 --group g {flags}"));
         assert_eq!(path, format!("/v1/federation/trace/evt-1?{query}"));
     }
     let (_, ran) = ask(&stub, "event trace evt-1 --group g");
     ran.expect(0).says(&[
-        "evt-1 in g",
+        "evt-1 in g  t.seen 10.0.0.9\n",
         "+12ms",
         "attempts=2 peer=cloud",
         "\"a,b c\"",
         "asked edge: no answer: timed out",
     ]);
+    ask(&stub, "event trace x").1.expect(4).says(&["nothing is known", "no answer from edge"]);
     ask(&stub, "fed event trace evt-2").1.expect(4).says(&["tidings event list"]);
 }
 
 #[test]
 fn derived_configuration_is_described_rendered_compared_and_explained() {
     let config = json!({"kind": "Router", "spec": {"resources": [{"kind": "AddressClaim"}]}});
-    let quarantined = json!([{"part": {"source": "Plugin/x", "generation": 2}, "reason": "there is one already",
+    let quarantined = json!([{"source": "Plugin/x", "generation": 2, "reason": "there is one already",
         "resource": {"apiVersion": "v", "kind": "K", "name": "n"}, "with": "Plugin/y"}]);
     let stub = node(vec![
         ("/v1/dynamic/parts", json!({"parts": [part()]})),

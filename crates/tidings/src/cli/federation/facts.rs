@@ -9,6 +9,7 @@ use super::super::client::{Client, Reach, Request};
 use super::super::failure::Failure;
 use super::super::form::{Form, Row, Theirs, cell, go_time};
 use super::super::output::{Colour, Out, safe};
+use super::super::record::Record;
 use super::super::units::{Pair, Span, When};
 use super::{GROUPS_HINT, about, hinted};
 
@@ -27,8 +28,6 @@ pub const LIST_EXAMPLES: &str = "Examples:
 
 /// Where a fact is missing.
 const FACT_HINT: &str = "see the facts there are: tidings event list --group GROUP --include-expired";
-/// Facts that are searched for the one that was just stated, newest first.
-const SEARCHED: u64 = 1_000;
 
 /// What is stated.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -114,9 +113,10 @@ pub struct ListArgs {
 
 /// Where a fact was recorded.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Recorded {
     id: String,
+    source_node: String,
     stream: String,
     seq: u64,
     duplicate: bool,
@@ -169,7 +169,7 @@ pub fn emit(client: &Client, statement: &Statement, form: &Form) -> Result<(), F
     if form.is_routerd() {
         let fact = match &recorded.event {
             Some(fact) => fact.clone(),
-            None => stated(client, statement, &recorded.id)?,
+            None => stated(client, statement, &recorded),
         };
         let one = std::slice::from_ref(&fact);
         return form.show(&answer, || Theirs::GoOne(fact.go()), |out| table(out, form, one));
@@ -229,26 +229,26 @@ fn narrowed(answer: &[u8], start: &str, limit: Option<u64>) -> Result<Vec<u8>, F
     Ok(document.to_string().into_bytes())
 }
 
-/// The fact that was just stated, as the node has it; as it was stated, where the node no longer lists it.
-fn stated(client: &Client, statement: &Statement, id: &str) -> Result<Fact, Failure> {
-    let request = about(&["events"])
-        .query("group", &statement.group)
-        .query_if("type", statement.kind.as_ref())
-        .query("includeExpired", true)
-        .query("limit", SEARCHED);
-    let listed: Listed = client.ask_json(&request)?;
+/// The fact that was just stated, as the stream has it; as it was stated, where that may not be read.
+fn stated(client: &Client, statement: &Statement, recorded: &Recorded) -> Fact {
+    let request = Request::get(&["streams", &recorded.stream, "messages", &recorded.seq.to_string()]);
+    if let Ok(message) = client.ask_json::<Record>(&request)
+        && message.attribute("id") == Some(&recorded.id)
+    {
+        return Fact::of(&statement.group, &message);
+    }
     let said = |text: &Option<String>| text.clone().unwrap_or_default();
-    Ok(listed.events.into_iter().rfind(|fact| fact.id == id).unwrap_or_else(|| Fact {
-        id: id.to_owned(),
+    Fact {
+        id: recorded.id.clone(),
         group: statement.group.clone(),
         kind: said(&statement.kind),
         subject: said(&statement.subject),
-        source_node: said(&statement.source_node),
-        dedupe_key: statement.dedupe_key.clone().unwrap_or_else(|| id.to_owned()),
+        source_node: statement.source_node.clone().unwrap_or_else(|| recorded.source_node.clone()),
+        dedupe_key: statement.dedupe_key.clone().unwrap_or_else(|| recorded.id.clone()),
         payload: statement.payload.iter().map(|pair| (pair.name.clone(), json!(pair.value))).collect(),
         observed_at: statement.observed_at.map(|when| when.to_string()),
         ..Fact::default()
-    }))
+    }
 }
 
 fn table(out: &mut Out, form: &Form, facts: &[Fact]) -> Result<(), Failure> {
@@ -293,6 +293,27 @@ impl Statement {
 }
 
 impl Fact {
+    /// A fact as its group's stream has it. A source that is no node's name begins with `/federation/`.
+    fn of(group: &str, message: &Record) -> Self {
+        let text = |name: &str| message.attribute(name).map(str::to_owned);
+        let id = text("id").unwrap_or_default();
+        Fact {
+            group: group.to_owned(),
+            source_node: text("source").filter(|source| !source.starts_with("/federation/")).unwrap_or_default(),
+            kind: text("type").unwrap_or_default(),
+            subject: text("subject").unwrap_or_default(),
+            dedupe_key: text("fedkey").unwrap_or_else(|| id.clone()),
+            payload: serde_json::from_slice(&message.payload()).unwrap_or_default(),
+            observed_at: text("time"),
+            expires_at: text("fedexpires"),
+            recorded_at: Some(message.time.clone()),
+            via: text("fedvia"),
+            withdrawn: text("fedwithdrawn").is_some(),
+            live: true,
+            id,
+        }
+    }
+
     fn state(&self) -> &'static str {
         match (self.withdrawn, self.live) {
             (true, _) => "withdrawn",

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::client::{Client, Reach};
-use super::super::failure::Failure;
+use super::super::failure::{Failure, Problem};
 use super::super::form::{Form, Theirs};
 use super::super::output::{Colour, Out, date, safe};
 use super::{about, hinted};
@@ -41,7 +41,7 @@ pub struct TraceArgs {
 #[serde(default)]
 struct Trace {
     id: String,
-    group: String,
+    group: Option<String>,
     hops: Vec<Hop>,
     asked: Vec<Asked>,
 }
@@ -73,13 +73,24 @@ pub fn run(args: &TraceArgs) -> Result<(), Failure> {
         .query_if("peers", (args.peers || !args.local).then_some(true));
     let answer = client.ask(&request).map_err(hinted(HINT))?;
     let trace: Trace = serde_json::from_slice(&answer).map_err(Failure::strange)?;
+    if trace.hops.is_empty() {
+        return Err(Failure::NotFound(Problem {
+            title: "nothing is known of this fact".to_owned(),
+            detail: format!("{} {}", safe(&args.id), trace.silent()).trim_end().to_owned(),
+            hint: Some(HINT.to_owned()),
+            ..Problem::default()
+        }));
+    }
     let theirs = || Theirs::Document(serde_json::from_slice(&answer).unwrap_or(Value::Null));
     args.form.show(&answer, theirs, |out| trace.show(out))
 }
 
 impl Trace {
     fn show(&self, out: &mut Out) -> Result<(), Failure> {
-        out.line(format!("{} in {}", out.paint(Colour::Bold, &safe(&self.id)), safe(&self.group)))?;
+        let group = self.group.as_deref().unwrap_or_default();
+        let told = |name| self.hops.iter().find_map(|hop| hop.detail.get(name)?.as_str());
+        let about = [told("type"), told("subject")].into_iter().flatten().map(safe).collect::<Vec<_>>().join(" ");
+        out.line(format!("{} in {}  {about}", out.paint(Colour::Bold, &safe(&self.id)), safe(group)).trim_end())?;
         let first = self.hops.first().and_then(|hop| Moment::parse(&hop.at).ok());
         let rows: Vec<Vec<String>> = self.hops.iter().map(|hop| hop.row(first)).collect();
         out.table(&["TIME (UTC)", "AFTER", "NODE", "WHAT", "DETAIL"], &[1], rows)?;
@@ -92,6 +103,15 @@ impl Trace {
             }
         }
         Ok(())
+    }
+}
+
+impl Trace {
+    /// Who was asked and did not answer.
+    fn silent(&self) -> String {
+        let silent: Vec<String> =
+            self.asked.iter().filter(|asked| !asked.answered).map(|asked| safe(&asked.peer)).collect();
+        if silent.is_empty() { String::new() } else { format!("(no answer from {})", silent.join(", ")) }
     }
 }
 
@@ -113,17 +133,39 @@ fn span(span: std::time::Duration) -> String {
     }
 }
 
-/// Details as `name=value`, in order of their names; lists with commas.
+/// What every hop of a fact says, or its time does: JSON has all of it.
+const KNOWN: [&str; 14] = [
+    "at",
+    "id",
+    "eventId",
+    "group",
+    "type",
+    "subject",
+    "status",
+    "facts",
+    "history",
+    "observedAt",
+    "startedAt",
+    "endedAt",
+    "lastAttemptAt",
+    "deliveredAt",
+];
+
+/// Details as `name=value`, in order of their names; lists with commas. Leaves out what the line or the
+/// fact says already, and what has a structure of its own.
 fn details(detail: &Map<String, Value>) -> String {
     let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
+        Value::Null | Value::Object(_) => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) if list.iter().any(|each| each.is_object() || each.is_array()) => None,
         Value::Array(list) => {
             let texts = list.iter().map(|each| each.as_str().map_or_else(|| each.to_string(), str::to_owned));
-            texts.collect::<Vec<_>>().join(",")
+            Some(texts.collect::<Vec<_>>().join(","))
         }
-        other => other.to_string(),
+        other => Some(other.to_string()),
     };
     let quoted = |text: String| if text.contains(' ') { format!("\"{text}\"") } else { text };
-    let shown = detail.iter().filter(|(_, value)| !value.is_null());
-    shown.map(|(name, value)| safe(&format!("{name}={}", quoted(text(value))))).collect::<Vec<_>>().join(" ")
+    let shown = detail.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str()));
+    let pair = |(name, value): (&String, &Value)| Some(safe(&format!("{name}={}", quoted(text(value)?))));
+    shown.filter_map(pair).collect::<Vec<_>>().join(" ")
 }
