@@ -51,7 +51,7 @@ pub struct EmitArgs {
     /// The data: a text, @FILE, or - for standard input
     #[arg(long, value_name = "TEXT|@FILE|-", conflicts_with = "payload", allow_hyphen_values = true)]
     data: Option<String>,
-    /// A field of the data, a JSON object; numbers, true, false and null are typed
+    /// A field of the data, a JSON object: numbers, true, false and null are typed; with --group, a text
     #[arg(long, value_name = "NAME=VALUE")]
     payload: Vec<Pair>,
     /// The data's media type; guessed where absent
