@@ -57,6 +57,11 @@ impl Default for Waits {
 }
 
 impl Waits {
+    /// A request, and then its answer, may take so long; the short phases take no longer than they do.
+    pub fn of_request(most: Duration) -> Self {
+        Waits { send: most, answer: most, ..Waits::default().within(most) }
+    }
+
     /// No phase may take longer than `most`.
     #[must_use]
     pub fn within(self, most: Duration) -> Self {

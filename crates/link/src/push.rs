@@ -12,7 +12,7 @@
 //!
 //! Cost: a signature is one pass over the body; large batches are packed beside the asynchronous tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -288,20 +288,20 @@ impl Target {
         }
     }
 
-    /// Pushes facts one a request, many at a time. Once one fails, those that were not answered fail alike.
+    /// Pushes facts one a request, many at a time. Once one fails, no more are begun, and those fail alike.
     async fn push_each(&self, secret: &Secret, now: i64, began: Instant, facts: &[Bytes]) -> Vec<Pushed> {
-        let requests =
-            facts.iter().map(|fact| async move { self.push_one(secret, later(now, began), fact.clone()).await });
-        let mut requests = stream::iter(requests).buffered(self.connections);
-        let mut pushed = Vec::with_capacity(facts.len());
-        while let Some(outcome) = requests.next().await {
-            if matches!(outcome, Pushed::Failed { .. }) {
-                pushed.resize(facts.len(), outcome);
-                break;
+        let failed: &OnceLock<Pushed> = &OnceLock::new();
+        let requests = facts.iter().map(|fact| async move {
+            if let Some(failed) = failed.get() {
+                return failed.clone();
             }
-            pushed.push(outcome);
-        }
-        pushed
+            let outcome = self.push_one(secret, later(now, began), fact.clone()).await;
+            if matches!(outcome, Pushed::Failed { .. }) {
+                failed.get_or_init(|| outcome.clone());
+            }
+            outcome
+        });
+        stream::iter(requests).buffered(self.connections).collect().await
     }
 
     /// Asks a peer by a signed request; the body of its answer, where that is 200.
