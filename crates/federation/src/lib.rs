@@ -13,12 +13,9 @@
 #![no_std]
 extern crate alloc;
 
-pub mod deliveries;
 pub mod envelope;
 pub mod facts;
 mod fingerprint;
 pub mod intake;
 pub mod limits;
-pub mod outbox;
-pub mod peer;
 pub mod stored;

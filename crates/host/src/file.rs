@@ -88,11 +88,14 @@ impl YamlFault {
 
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlFault> {
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let error = error.without_snippet();
-        let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
-        YamlFault { line, column, reason: reason(error), reason_without_values: reason_without_values(error) }
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| fault_of(&error))
+}
+
+/// Where and why the parser refused.
+pub(crate) fn fault_of(error: &YamlError) -> YamlFault {
+    let error = error.without_snippet();
+    let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
+    YamlFault { line, column, reason: reason(error), reason_without_values: reason_without_values(error) }
 }
 
 fn reason(error: &YamlError) -> String {

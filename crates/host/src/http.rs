@@ -14,6 +14,7 @@ use tracing::error;
 
 use crate::config::EVENTS_STREAM;
 use crate::metrics::Metrics;
+use crate::resources::Resources;
 use crate::schemas::Schemas;
 
 /// What the door is made of.
@@ -22,6 +23,7 @@ pub(crate) struct HttpParts {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) metrics: Metrics,
     pub(crate) schemas: Arc<Schemas>,
+    pub(crate) resources: Arc<Resources>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether the door listens on loopback alone.
     pub(crate) local: bool,
@@ -36,12 +38,13 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, schemas, tls, local } = parts;
+        let HttpParts { port, journal, metrics, schemas, resources, tls, local } = parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
             metrics: Arc::new(Gatherer { journal, metrics }),
             schemas,
+            resources,
             shutdown: shutdown.clone(),
             local,
             ..Options::default()

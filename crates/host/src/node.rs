@@ -35,7 +35,9 @@ use crate::metered::Metered;
 use crate::metrics::Metrics;
 use crate::nats::{NatsDoor, NatsParts, bind};
 use crate::ports::{Ports, PortsFile, remove_stale};
+use crate::recorded::Recorder;
 use crate::reload::{Reloadable, Reloader};
+use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::signals::{Signal, Signals};
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
@@ -141,11 +143,17 @@ impl Node {
         let port = Port::new(Arc::clone(&journal), live, access, limits);
         let certificates = certificate.into_iter().chain(nats.certificates).collect();
         let prepared = prepared.and_then(|(listener, sockets)| {
-            let folder = config.schemas.clone();
-            let schemas = Schemas::open(&config.node, folder, Arc::clone(&journal), port.clone());
+            let recorder = Recorder::new(&config.node, Arc::clone(&journal), port.clone());
+            let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
-            let (tokens, looked_after) = (config.tokens.clone(), Arc::clone(&schemas));
-            let reloadable = Reloadable { port: port.clone(), tokens, certificates, schemas: looked_after };
+            let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
+            let reloadable = Reloadable {
+                port: port.clone(),
+                tokens: config.tokens.clone(),
+                certificates,
+                schemas: Arc::clone(&schemas),
+                resources: Arc::clone(&resources),
+            };
             let reloader = Reloader::start(reloadable)
                 .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
             let open = |(sockets, addresses)| {
@@ -153,9 +161,9 @@ impl Node {
                     NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
                 Ok((door, addresses))
             };
-            Ok((listener, reloader, sockets.map(open).transpose()?, schemas))
+            Ok((listener, reloader, sockets.map(open).transpose()?, schemas, resources))
         });
-        let (listener, reloader, nats, schemas) = match prepared {
+        let (listener, reloader, nats, schemas, resources) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 runtime.block_on(close(&*journal));
@@ -167,7 +175,7 @@ impl Node {
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
-            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, schemas, tls, local };
+            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, schemas, resources, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let (nats, addresses) = nats.unzip();

@@ -1,4 +1,4 @@
-//! Takes up new tokens, certificates and schemas while the node runs: when their files change, or on request.
+//! Takes up new tokens, certificates, schemas and resources while the node runs: when their files change, or on request.
 //!
 //! On a thread of its own, since it reads files. What cannot be used is reported and the old stays
 //! in force.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use door::Port;
 use tracing::{error, info};
 
+use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::tls::Certificate;
 use crate::tokens::read_tokens;
@@ -36,6 +37,7 @@ pub(crate) struct Reloadable {
     pub(crate) tokens: Option<PathBuf>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) schemas: Arc<Schemas>,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Reloadable {
@@ -44,7 +46,8 @@ impl Reloadable {
             let files = certificate.files();
             [files.certificate.clone(), files.key.clone()]
         });
-        self.tokens.iter().cloned().chain(certificate).chain(self.schemas.watched()).collect()
+        let folders = self.schemas.watched().into_iter().chain(self.resources.watched());
+        self.tokens.iter().cloned().chain(certificate).chain(folders).collect()
     }
 
     fn reload(&self) {
@@ -64,6 +67,7 @@ impl Reloadable {
             }
         }
         self.schemas.reload();
+        self.resources.reload();
     }
 }
 
@@ -98,7 +102,7 @@ impl Reloader {
     /// Reads the files again soon.
     pub(crate) fn ask(&self) {
         match self.ask.as_ref().map(|ask| ask.try_send(())) {
-            None => info!("there are no tokens, no certificate and no folder of schemas to reload"),
+            None => info!("there are no tokens, no certificate and no folders of schemas and resources to reload"),
             // One that waits already does for both.
             Some(Ok(()) | Err(TrySendError::Full(()))) => {}
             Some(Err(TrySendError::Disconnected(()))) => error!("nothing is reloaded any more"),

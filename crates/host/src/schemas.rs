@@ -1,8 +1,8 @@
 //! The schemas in force: where they come from, where they are kept, and who asks them.
 //!
 //! A schema comes from a file of the configured folder, or over the API; a file goes before the API's
-//! of the same name. Those of the API are events of the stream [`RESOURCES_STREAM`], which is made at the
-//! first one: the last event of each subject is what is in force, the ones before are its history.
+//! of the same name. Those of the API are recorded as events (`recorded`): the last event of each subject
+//! is what is in force, the ones before are its history.
 //!
 //! # Invariants
 //! - What was recorded is in force after a restart; what is in force was recorded before, or is a file.
@@ -16,28 +16,18 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use door::{Check, Port, RESOURCES_PREFIX, Unfit};
+use door::{Check, Port, Unfit};
 use door_http::{SchemaAnswer, SchemaView, Schemas as Shown, no_schema, problem::Problem};
-use event::cloud::Event;
-use event::{Message, Moment, Pattern, Subject};
-use journal::limits::PAGE_MESSAGES_MAX;
-use journal::{Append, Journal, Read, StreamConfig, StreamError, answer};
+use event::{Message, Moment};
+use journal::Stored;
 use parking_lot::Mutex;
 use schema::{Invalid, Resource, Schema, Table, Verdict};
 use serde_json::json;
 use tracing::{error, info, warn};
 
 use crate::error::{FileFault, StartError};
+use crate::recorded::{Change, Recorder};
 pub use file::read_schema;
-
-/// The stream of the node's own resources, made when there is a first one.
-pub const RESOURCES_STREAM: &str = "TIDINGS";
-
-/// What it captures.
-const RESOURCES_PATTERN: &str = "tidings.resources.>";
-
-/// Changes of one resource that are kept.
-const HISTORY_MAX: u64 = 64;
 
 /// The types of the events that put a schema in force, and take it out.
 const APPLIED: &str = "dev.tidings.schema.applied";
@@ -84,9 +74,8 @@ struct Sources {
 
 /// The schemas of a node.
 pub(crate) struct Schemas {
-    node: String,
     folder: Option<PathBuf>,
-    journal: Arc<dyn Journal>,
+    recorder: Recorder,
     port: Port,
     sources: Mutex<Sources>,
     in_force: ArcSwap<Entries>,
@@ -117,17 +106,12 @@ impl Schemas {
     ///
     /// # Errors
     /// [`StartError`] naming the file; what was recorded and cannot be used is reported and left out.
-    pub(crate) async fn open(
-        node: &str,
-        folder: Option<PathBuf>,
-        journal: Arc<dyn Journal>,
-        port: Port,
-    ) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn open(folder: Option<PathBuf>, recorder: Recorder, port: Port) -> Result<Arc<Self>, StartError> {
         let files = folder.as_deref().map(read_folder).transpose().map_err(StartError::File)?.unwrap_or_default();
-        let events = recorded(&*journal).await?;
+        let events = recorded(&recorder).await?;
         let (sources, changing) = (Mutex::new(Sources { files, events }), tokio::sync::Mutex::default());
         let in_force = ArcSwap::default();
-        let schemas = Schemas { node: node.to_owned(), folder, journal, port, sources, in_force, changing };
+        let schemas = Schemas { folder, recorder, port, sources, in_force, changing };
         let too_many = |invalid: Invalid| StartError::invalid("schemas", invalid.to_string());
         schemas.change(|_| ()).map_err(too_many)?;
         Ok(Arc::new(schemas))
@@ -176,47 +160,10 @@ impl Schemas {
     }
 
     /// Records what became of a schema; position and moment.
-    async fn record(&self, name: &str, kind: &str, data: Option<Bytes>) -> Result<Origin, Problem> {
-        self.need_stream().await?;
-        let time = self.port.now();
-        let event = Event {
-            id: format!("{name}@{time}"),
-            source: format!("/nodes/{}", self.node),
-            kind: kind.to_owned(),
-            subject: Some(name.to_owned()),
-            time: Some(time.to_string()),
-            datacontenttype: data.is_some().then(|| String::from("application/json")),
-            dataschema: None,
-            extensions: Vec::new(),
-            data,
-        };
-        let subject = Subject::new(format!("{RESOURCES_PREFIX}schema.{name}"));
-        let subject = subject.map_err(|error| Problem::subject(name, &error))?;
-        let message = event.into_message(subject).map_err(|error| Problem::event(&error))?;
-        let lost = || Err(journal::AppendError::Closed(String::from("the journal gave the append up")));
-        let (done, recorded) = answer(lost);
-        self.journal.append(Append::new(message), done);
-        let receipt = recorded.await.map_err(Problem::from)?;
-        Ok(Origin::Event { seq: receipt.seq, time })
-    }
-
-    async fn need_stream(&self) -> Result<(), Problem> {
-        match self.journal.stream_info(RESOURCES_STREAM).await {
-            Ok(_) => return Ok(()),
-            Err(StreamError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let pattern = Pattern::parse(RESOURCES_PATTERN).map_err(|error| Problem::subject(RESOURCES_PATTERN, &error))?;
-        let mut config = StreamConfig::new(RESOURCES_STREAM, [pattern]);
-        config.description = String::from("What this node was told to keep: resources and their history");
-        config.messages_per_subject_max = Some(HISTORY_MAX);
-        match self.journal.stream_create(config).await {
-            Ok(_) | Err(StreamError::Exists(_)) => {
-                self.port.catalogue_changed();
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+    async fn record(&self, name: &str, kind: &'static str, data: Option<Bytes>) -> Result<Origin, Problem> {
+        let change = Change { subject: format!("schema.{name}"), name: name.to_owned(), kind, data };
+        let (positions, time) = self.recorder.record(None, vec![change]).await?;
+        Ok(Origin::Event { seq: positions.first().copied().unwrap_or(0), time })
     }
 
     async fn apply(&self, name: &str, bytes: Bytes) -> Result<(Arc<SchemaView>, bool), Problem> {
@@ -290,42 +237,25 @@ fn invalid_problem(invalid: &Invalid) -> Problem {
 }
 
 /// What the journal holds.
-async fn recorded(journal: &dyn Journal) -> Result<Entries, StartError> {
-    let broken = |reason: String| StartError::Stream { stream: RESOURCES_STREAM.to_owned(), reason };
+async fn recorded(recorder: &Recorder) -> Result<Entries, StartError> {
     let mut entries = Entries::new();
-    match journal.stream_info(RESOURCES_STREAM).await {
-        Ok(_) => {}
-        Err(StreamError::NotFound(_)) => return Ok(entries),
-        Err(error) => return Err(broken(error.to_string())),
-    }
-    let pattern = format!("{RESOURCES_PREFIX}schema.*");
-    let pattern = Pattern::parse(&pattern).map_err(|error| broken(error.to_string()))?;
-    let mut from = 1;
-    loop {
-        let read =
-            Read { filters: vec![pattern.clone()], last_per_subject: true, ..Read::from(from, PAGE_MESSAGES_MAX) };
-        let page = journal.read(RESOURCES_STREAM, read).await.map_err(|error| broken(error.to_string()))?;
-        for stored in &page.messages {
-            if stored.message.headers.get("ce-type") != Some(APPLIED) {
-                continue;
+    let take = |stored: &Stored| {
+        if stored.message.headers.get("ce-type") != Some(APPLIED) {
+            return;
+        }
+        match Resource::from_json(&stored.message.payload).and_then(Schema::compile) {
+            Ok(schema) => {
+                let origin = Origin::Event { seq: stored.seq, time: stored.time };
+                entries.insert(schema.name().to_owned(), Entry::new(schema, &origin));
             }
-            let compiled = Resource::from_json(&stored.message.payload).and_then(Schema::compile);
-            match compiled {
-                Ok(schema) => {
-                    let origin = Origin::Event { seq: stored.seq, time: stored.time };
-                    entries.insert(schema.name().to_owned(), Entry::new(schema, &origin));
-                }
-                Err(invalid) => {
-                    let subject = stored.message.subject.as_str();
-                    warn!(%invalid, subject, seq = stored.seq, "a recorded schema cannot be used, and is not in force");
-                }
+            Err(invalid) => {
+                let subject = stored.message.subject.as_str();
+                warn!(%invalid, subject, seq = stored.seq, "a recorded schema cannot be used, and is not in force");
             }
         }
-        if page.next > page.last || page.next <= from {
-            return Ok(entries);
-        }
-        from = page.next;
-    }
+    };
+    recorder.last_of_each("schema.*", take).await?;
+    Ok(entries)
 }
 
 /// The schemas of a folder: each `*.yaml` and `*.json` file whose text says that it is one.
