@@ -13,9 +13,12 @@
 #![no_std]
 extern crate alloc;
 
+pub mod deliveries;
 pub mod envelope;
 pub mod facts;
 mod fingerprint;
 pub mod intake;
 pub mod limits;
+pub mod outbox;
+pub mod peer;
 pub mod stored;

@@ -34,5 +34,30 @@ pub const MESSAGE_ID_NAME_BYTES_MAX: usize = 256;
 /// and at most about 20 MB. Beyond it the oldest go, which the table of facts still knows as duplicates.
 pub const REPLAYS_MAX: usize = 1 << 20;
 
+/// Longest text of an error that is kept of a delivery, in bytes: peers choose it.
+pub const ERROR_BYTES_MAX: usize = 512;
+
+/// Most facts that an outbox takes in before it asks for no more: what a peer that is away costs in memory,
+/// about 4 MB. The rest waits in the table of facts.
+pub const OWED_MAX: usize = 16_384;
+
+/// Most facts that a peer refused one by one and that are tried again apart from the others. Beyond it
+/// they are given up until they are owed again.
+pub const APART_MAX: usize = 4_096;
+
+/// Failures in a row after which a peer is only probed, with one fact at a time.
+pub const BREAKER_FAILURES: u32 = 5;
+
+/// First wait before a peer is tried again: as routerd's.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+
+/// Longest wait before a peer is tried again: it is found healed within so long. A probe is one fact.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Longest wait before a fact that a peer refuses is tried again: such a refusal ends when somebody
+/// changes something there.
+pub const APART_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+
+const _: () = assert!(BACKOFF_FIRST.as_millis() < BACKOFF_MAX.as_millis());
 const _: () = assert!(ENDED_KEEP.as_secs() >= 2 * WINDOW_DEFAULT.as_secs());
 const _: () = assert!(WITHDRAWN_KEEP.as_secs() >= ENDED_KEEP.as_secs());
