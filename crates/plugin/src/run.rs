@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use plan::PluginSpec;
 use rustix::process::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -62,6 +63,22 @@ pub struct Limits {
     pub processes: Option<u64>,
 }
 
+impl Limits {
+    /// What a declaration says.
+    pub fn of(spec: &PluginSpec) -> Self {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limits = &spec.limits;
+        Limits {
+            time: spec.timeout,
+            stdout_bytes: bytes(limits.stdout_bytes),
+            stderr_bytes: bytes(limits.stderr_bytes),
+            memory_bytes: limits.memory_bytes,
+            cpu: limits.cpu,
+            processes: limits.processes,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -86,6 +103,13 @@ pub struct Call<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// What it may use.
     pub limits: Limits,
+}
+
+impl<'a> Call<'a> {
+    /// What a declaration says.
+    pub fn of(name: &'a str, spec: &'a PluginSpec) -> Self {
+        Call { name, executable: Path::new(&spec.executable), env: &spec.env, limits: Limits::of(spec) }
+    }
 }
 
 /// A run that gave a result.

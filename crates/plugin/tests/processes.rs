@@ -237,6 +237,23 @@ fn its_memory_and_its_processor_time_have_limits() {
     check(case.run(&script(folder.path(), python)), failed, &[]);
 }
 
+#[test]
+fn a_declaration_says_what_is_run_and_within_what() {
+    let spec = json!({"executable": "/bin/true", "timeout": "3s", "env": {"A": "b"},
+        "limits": {"stdoutBytes": 10, "memoryBytes": 1048576, "cpu": "2s"}});
+    let spec: plan::PluginSpec = serde_json::from_value(spec).unwrap();
+    let call = Call::of("derive", &spec);
+    assert_eq!((call.executable, call.env["A"].as_str()), (Path::new("/bin/true"), "b"));
+    let expected = Limits {
+        time: Duration::from_secs(3),
+        stdout_bytes: 10,
+        memory_bytes: Some(1 << 20),
+        cpu: Some(Duration::from_secs(2)),
+        ..Limits::default()
+    };
+    assert_eq!(call.limits, expected);
+}
+
 #[tokio::test]
 async fn a_run_that_is_dropped_is_killed() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,5 +9,6 @@ mod messages;
 mod node;
 mod publish;
 mod pushback;
+mod resources;
 mod streams;
 mod support;
