@@ -14,6 +14,7 @@
 extern crate alloc;
 
 pub mod deliveries;
+pub mod doctor;
 pub mod envelope;
 pub mod facts;
 mod fingerprint;
