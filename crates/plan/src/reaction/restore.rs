@@ -68,7 +68,7 @@ impl Reaction {
         let mut job = Job {
             ids: record.facts.iter().map(|fact| fact.id.clone()).collect(),
             run: record.run,
-            attempt: record.attempt,
+            attempt: record.attempt.saturating_sub((record.status == RunStatus::Interrupted).into()),
             replaces: record.replaces,
             refs: record.facts,
             started: record.started,

@@ -165,8 +165,8 @@ impl Reaction {
                 Some(error) => self.fail(at, job, error),
             },
             Err(failure) if failure.interrupted => {
-                job.attempt -= 1;
                 let mut record = self.record(&job, RunStatus::Interrupted);
+                job.attempt -= 1;
                 record.error = Some(failure.error);
                 self.again_later(at, job, record, Duration::ZERO);
             }
