@@ -20,7 +20,7 @@ pub mod session;
 
 pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve};
 pub use session::federation::{
-    Ask, Federation, NoFederation, Push, PushAnswer, Telling, Told, Which, captured, no_such,
+    Ask, Federation, NoFederation, Push, PushAnswer, Telling, Told, Which, captured, failed_run, no_such,
 };
 pub use session::resources::{
     Answer as ResourceAnswer, Faulty, Named, NoResources, Resources, ambiguous, faulty, no_resource,

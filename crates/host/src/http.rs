@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::config::EVENTS_STREAM;
+use crate::federation::Federation;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
@@ -24,6 +25,7 @@ pub(crate) struct HttpParts {
     pub(crate) metrics: Metrics,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) federation: Arc<Federation>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether the door listens on loopback alone.
     pub(crate) local: bool,
@@ -38,13 +40,14 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, schemas, resources, tls, local } = parts;
+        let HttpParts { port, journal, metrics, schemas, resources, federation, tls, local } = parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
             metrics: Arc::new(Gatherer { journal, metrics }),
             schemas,
             resources,
+            federation,
             shutdown: shutdown.clone(),
             local,
             ..Options::default()

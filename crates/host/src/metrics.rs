@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::federation::Meters;
 use crate::live::Live;
 
 /// Most streams that are shown one by one: about 1 KiB of text each.
@@ -67,6 +68,7 @@ impl AppendMetrics {
 pub(crate) struct Metrics {
     registry: Registry,
     appends: AppendMetrics,
+    federation: Arc<Meters>,
     node: String,
     live: Arc<Live>,
     started: Instant,
@@ -98,13 +100,20 @@ impl Metrics {
             Unit::Seconds,
             appends.seconds.clone(),
         );
+        let federation = Arc::new(Meters::new());
+        federation.register(&mut registry);
         let node = node.to_owned();
-        Metrics { registry, appends, node, live, started: Instant::now(), started_at: SystemTime::now() }
+        Metrics { registry, appends, federation, node, live, started: Instant::now(), started_at: SystemTime::now() }
     }
 
     /// What appends are counted with.
     pub(crate) fn appends(&self) -> AppendMetrics {
         self.appends.clone()
+    }
+
+    /// What facts between sites are counted with.
+    pub(crate) fn federation(&self) -> Arc<Meters> {
+        Arc::clone(&self.federation)
     }
 
     /// The text of a scrape.

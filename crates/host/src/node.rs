@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use crate::config::{Config, EVENTS_STREAM, Listen};
 use crate::engine::{self, Opened};
 use crate::error::StartError;
+use crate::federation::{Federation, Ground};
 use crate::http::{HttpDoor, HttpParts};
 use crate::live::Live;
 use crate::metered::Metered;
@@ -52,8 +53,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 /// Most threads that serve connections. The journal has its own; more only cost memory.
 const WORKERS_MAX: usize = 8;
 
-/// Most threads for blocking calls, of which there are hardly any.
-const BLOCKING_MAX: usize = 4;
+/// Most threads for blocking calls: files of secrets and plugins, large signatures.
+const BLOCKING_MAX: usize = 16;
 
 /// Connections that wait to be taken, at most: what ten thousand clients that return at once need;
 /// the operating system may allow fewer.
@@ -69,6 +70,7 @@ pub struct Node {
     journal: Arc<dyn Journal>,
     http: Option<HttpDoor>,
     nats: Option<NatsDoor>,
+    federation: Arc<Federation>,
     reloader: Reloader,
     ports_file: Option<PortsFile>,
     runtime: Runtime,
@@ -147,12 +149,22 @@ impl Node {
             let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
             let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
+            let ground = Ground {
+                node: config.node.clone(),
+                journal: Arc::clone(&journal),
+                port: port.clone(),
+                meters: metrics.federation(),
+                effective: config.effective.clone(),
+                declared: resources.watch(),
+            };
+            let federation = runtime.block_on(Federation::open(ground));
             let reloadable = Reloadable {
                 port: port.clone(),
                 tokens: config.tokens.clone(),
                 certificates,
                 schemas: Arc::clone(&schemas),
                 resources: Arc::clone(&resources),
+                federation: Arc::clone(&federation),
             };
             let reloader = Reloader::start(reloadable)
                 .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
@@ -161,9 +173,9 @@ impl Node {
                     NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
                 Ok((door, addresses))
             };
-            Ok((listener, reloader, sockets.map(open).transpose()?, schemas, resources))
+            Ok((listener, reloader, sockets.map(open).transpose()?, schemas, (resources, federation)))
         });
-        let (listener, reloader, nats, schemas, resources) = match prepared {
+        let (listener, reloader, nats, schemas, (resources, federation)) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 runtime.block_on(close(&*journal));
@@ -175,14 +187,15 @@ impl Node {
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
-            let parts = HttpParts { port, journal: Arc::clone(&journal), metrics, schemas, resources, tls, local };
+            let (journal, federation) = (Arc::clone(&journal), Arc::clone(&federation));
+            let parts = HttpParts { port, journal, metrics, schemas, resources, federation, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let (nats, addresses) = nats.unzip();
         let addresses = addresses.unwrap_or_default();
         (ports.nats, ports.websocket, ports.monitor) = (addresses.clients, addresses.websocket, addresses.monitor);
         let ports_file = write_ports(&config, &ports);
-        Ok(Node { config, ports, journal, http, nats, reloader, ports_file, runtime, _hold: hold })
+        Ok(Node { config, ports, journal, http, nats, federation, reloader, ports_file, runtime, _hold: hold })
     }
 
     /// What the node was told.
@@ -208,6 +221,7 @@ impl Node {
     /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
         let (http, nats, journal) = (self.http.take(), self.nats.take(), Arc::clone(&self.journal));
+        let federation = Arc::clone(&self.federation);
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
         let rest = async move {
             let http = async {
@@ -223,6 +237,7 @@ impl Node {
             if timeout(deadline, async { tokio::join!(http, nats) }).await.is_err() {
                 warn!("requests in flight did not finish within {deadline:?}; they are cut off");
             }
+            federation.close().await;
             close(&*journal).await
         };
         let ended = self.runtime.block_on(async move {

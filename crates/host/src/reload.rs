@@ -13,6 +13,7 @@ use std::time::Duration;
 use door::Port;
 use tracing::{error, info};
 
+use crate::federation::Federation;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::tls::Certificate;
@@ -38,6 +39,7 @@ pub(crate) struct Reloadable {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) federation: Arc<Federation>,
 }
 
 impl Reloadable {
@@ -47,6 +49,7 @@ impl Reloadable {
             [files.certificate.clone(), files.key.clone()]
         });
         let folders = self.schemas.watched().into_iter().chain(self.resources.watched());
+        let folders = folders.chain(self.federation.watched());
         self.tokens.iter().cloned().chain(certificate).chain(folders).collect()
     }
 
@@ -68,6 +71,7 @@ impl Reloadable {
         }
         self.schemas.reload();
         self.resources.reload();
+        self.federation.reload();
     }
 }
 
@@ -75,9 +79,6 @@ impl Reloader {
     /// Starts the thread, where there is anything to look after.
     pub(crate) fn start(reloadable: Reloadable) -> io::Result<Self> {
         let mut watched = Watched::new(reloadable.files());
-        if watched.is_empty() {
-            return Ok(Reloader { ask: None, thread: None });
-        }
         let (ask, asked) = sync_channel(1);
         let thread = std::thread::Builder::new().name("reload".into()).stack_size(STACK_BYTES).spawn(move || {
             loop {
@@ -91,9 +92,9 @@ impl Reloader {
                 };
                 if due {
                     reloadable.reload();
-                    // A folder may have other files now.
-                    watched.follow(reloadable.files());
                 }
+                // A folder may have other files now, and resources may name others.
+                watched.follow(reloadable.files());
             }
         })?;
         Ok(Reloader { ask: Some(ask), thread: Some(thread) })
@@ -102,7 +103,7 @@ impl Reloader {
     /// Reads the files again soon.
     pub(crate) fn ask(&self) {
         match self.ask.as_ref().map(|ask| ask.try_send(())) {
-            None => info!("there are no tokens, no certificate and no folders of schemas and resources to reload"),
+            None => {}
             // One that waits already does for both.
             Some(Ok(()) | Err(TrySendError::Full(()))) => {}
             Some(Err(TrySendError::Disconnected(()))) => error!("nothing is reloaded any more"),

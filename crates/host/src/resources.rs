@@ -37,7 +37,8 @@ use tracing::{error, info, warn};
 
 use crate::error::{FileFault, StartError};
 use crate::recorded::{Change, Recorder};
-use file::{FromFile, read_folder};
+use file::read_folder;
+pub use file::{FromFile, read_path, read_string};
 use secrets::inline_secrets;
 use view::Action;
 

@@ -48,11 +48,6 @@ impl Watched {
         }
         changed
     }
-
-    /// Whether there is nothing to look at.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
 }
 
 fn stamp(file: &PathBuf) -> Option<Stamp> {

@@ -214,9 +214,9 @@ impl Target {
                 pushed.extend(self.push_each(secret, now, began, rest).await);
                 break;
             }
-            let requests = parts
-                .into_iter()
-                .map(|part| async move { (part, self.push_batch(secret, later(now, began), part).await) });
+            // Made at once: a future that holds the closure cannot be sent to another thread.
+            let request = |part| async move { (part, self.push_batch(secret, later(now, began), part).await) };
+            let requests: Vec<_> = parts.into_iter().map(request).collect();
             let mut requests = stream::iter(requests).buffered(BATCHES_IN_FLIGHT_MAX);
             while let Some((part, sent)) = requests.next().await {
                 match sent {
@@ -301,6 +301,7 @@ impl Target {
             }
             outcome
         });
+        let requests: Vec<_> = requests.collect();
         stream::iter(requests).buffered(self.connections).collect().await
     }
 

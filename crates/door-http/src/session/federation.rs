@@ -183,6 +183,11 @@ pub fn no_such(what: &'static str, name: &str, hint: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail).with(what, shown)
 }
 
+/// A plugin that was run by hand gave nothing that can be used.
+pub fn failed_run(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "run-failed", "The run failed", detail)
+}
+
 /// What was told as observed is what this node itself brings about.
 pub fn captured(detail: &str) -> Problem {
     let title = "This node captures what the fact claims to have observed";

@@ -22,8 +22,9 @@ struct File {
 
 /// A resource of a file.
 #[derive(Debug, Clone)]
-pub(super) struct FromFile {
-    pub(super) document: Document,
+pub struct FromFile {
+    /// What it says.
+    pub document: Document,
     file: Arc<File>,
     /// Which of the file's documents.
     tree: usize,
@@ -33,17 +34,17 @@ pub(super) struct FromFile {
 
 impl FromFile {
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.file.path
     }
 
     /// Its line, from 1.
-    pub(super) fn line(&self) -> u64 {
+    pub fn line(&self) -> u64 {
         self.file.line(self.tree, &self.base).0
     }
 
     /// A fault of this resource.
-    pub(super) fn fault(&self, fault: &Fault) -> FileFault {
+    pub fn fault(&self, fault: &Fault) -> FileFault {
         self.file.fault(self.tree, &joined(&self.base, &fault.path), fault.to_string(), true)
     }
 }
@@ -95,8 +96,24 @@ fn nowhere(path: &Path, reason: String) -> FileFault {
     FileFault { path: path.to_owned(), line: 1, column: 1, reason, text: None }
 }
 
+/// The resources of a file, or of a folder's files.
+///
+/// # Errors
+/// The first fault, with its file and line.
+pub fn read_path(path: &Path) -> Result<Vec<FromFile>, FileFault> {
+    if path.is_dir() { read_folder(path).map(|found| found.into_values().collect()) } else { read_file(path) }
+}
+
 fn read_file(path: &Path) -> Result<Vec<FromFile>, FileFault> {
     let text = read_text(path).map_err(|error| nowhere(path, format!("cannot be read: {error}")))?;
+    read_string(path, text)
+}
+
+/// The resources of a text, which faults call by this name.
+///
+/// # Errors
+/// The first fault, with its line.
+pub fn read_string(path: &Path, text: String) -> Result<Vec<FromFile>, FileFault> {
     let trees = match trees(&text) {
         Ok(trees) => trees,
         Err(fault) => {

@@ -76,7 +76,9 @@ pub(super) fn trees(text: &str) -> Result<Vec<Tree>, YamlFault> {
         let value = serde_saphyr::with_deserializer_from_str_with_options(part, options, read);
         let value = value.map_err(|error| {
             let fault = fault_of(&error);
-            YamlFault { line: if fault.line == 0 { 0 } else { fault.line + lines_before }, ..fault }
+            // The parser counts from this document's beginning, in its words too.
+            let reason = fault.reason.split(" at line ").next().unwrap_or_default().to_owned();
+            YamlFault { line: if fault.line == 0 { 0 } else { fault.line + lines_before }, reason, ..fault }
         })?;
         if !value.is_null() {
             let begins = (lines_before + number(first) + 1, 1);
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_line() {
-        check("a: 1\n---\nb: 1\nc: [1\n---\nd: 1\n", 5, "");
+        check("a: 1\n---\nb: 1\nc: [1\n---\nd: 1\n", 4, "unclosed");
         check("a: 1\n---\nb: 1\nb: 2\n", 4, "twice");
         check("a: 1\n---\nb: .inf\n", 3, "finite");
     }

@@ -1,0 +1,75 @@
+//! A consumer's deliveries as they come, for whoever works them off at his own pace.
+//!
+//! # Invariants
+//! - At most [`HELD_MAX`] deliveries are held; the engine pauses beyond.
+//! - What was never handed on goes back at once when the feed is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{Ack, Delivery, Fetch, Journal, Sink, Want};
+use tokio::sync::mpsc;
+
+/// Deliveries held, at most: a few batches to a peer, so that the next is there when one was sent.
+pub(super) const HELD_MAX: usize = 4_096;
+
+/// The deliveries.
+pub(super) struct Feed {
+    journal: Arc<dyn Journal>,
+    receiver: mpsc::Receiver<Delivery>,
+    full: bool,
+}
+
+struct Hand(mpsc::Sender<Delivery>);
+
+impl Sink for Hand {
+    fn deliver(&mut self, delivery: Delivery) -> Want {
+        match self.0.try_send(delivery) {
+            Ok(()) if self.0.capacity() == 0 => Want::Pause,
+            Ok(()) => Want::More,
+            Err(_) => Want::Closed,
+        }
+    }
+
+    fn ready(&mut self) -> Option<bool> {
+        (!self.0.is_closed()).then(|| self.0.capacity() > 0)
+    }
+
+    fn end(self: Box<Self>, _end: journal::FetchEnd) {}
+}
+
+impl Feed {
+    /// Begins to pull everything that a consumer gives.
+    pub(super) fn open(journal: &Arc<dyn Journal>, stream: &str, consumer: &str) -> Feed {
+        let (sender, receiver) = mpsc::channel(HELD_MAX);
+        let fetch = Fetch { batch: u64::MAX, wait: Some(Duration::MAX), ..Fetch::default() };
+        journal.fetch(stream, consumer, fetch, Box::new(Hand(sender)));
+        Feed { journal: Arc::clone(journal), receiver, full: false }
+    }
+
+    /// The next delivery; `None` where the consumer is gone or the engine failed. Safe to drop while it waits.
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
+        if self.full && self.receiver.len() <= HELD_MAX / 2 {
+            self.full = false;
+            self.journal.nudge();
+        }
+        let delivery = self.receiver.recv().await;
+        self.full |= self.receiver.len() + 1 >= HELD_MAX;
+        delivery
+    }
+
+    /// The next delivery, where one is held.
+    pub(super) fn held(&mut self) -> Option<Delivery> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(delivery) = self.receiver.try_recv() {
+            let again = Ack::Again { delay: Some(Duration::ZERO) };
+            self.journal.acknowledge(delivery.token, again, false, Box::new(|_| ()));
+        }
+    }
+}
