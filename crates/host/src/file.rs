@@ -107,6 +107,7 @@ fn reason(error: &YamlError) -> String {
             format!("'{variant}' is not one of {}", expected.join(", "))
         }
         YamlError::SerdeMissingField { field, .. } => format!("the field '{field}' is missing"),
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => format!("the field '{key}' is given twice"),
         YamlError::Message { msg, .. } => msg.clone(),
         other => {
             let text = other.to_string();
