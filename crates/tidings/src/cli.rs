@@ -18,15 +18,18 @@ mod failure;
 mod federation;
 mod form;
 mod interrupt;
+mod kinds;
 mod lines;
 mod migrate;
 mod output;
 mod plugin;
 mod record;
+mod resource;
 mod schema;
 mod sse;
 mod stream;
 mod template;
+mod unit;
 mod units;
 mod verify;
 
@@ -66,6 +69,23 @@ enum Command {
     /// Say what payloads must be, by subject
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
+    /// Put resources in force: groups, peers, subscriptions, plugins and others
+    #[command(after_help = resource::APPLY_EXAMPLES)]
+    Apply(resource::ApplyArgs),
+    /// List resources, or show one
+    #[command(after_help = resource::GET_EXAMPLES)]
+    Get(resource::GetArgs),
+    /// Show a resource with its history
+    Describe(resource::DescribeArgs),
+    /// Take resources out of force; their history stays
+    #[command(after_help = resource::DELETE_EXAMPLES)]
+    Delete(resource::DeleteArgs),
+    /// Compare resources of files with those in force; exit code 1 where they differ
+    Diff(resource::DiffArgs),
+    /// Say what a kind of resource, or a field of one, is
+    Explain(kinds::ExplainArgs),
+    /// List the kinds of resources, or write their JSON Schemas for an editor
+    Kinds(kinds::KindsArgs),
     /// Facts between sites, in the words of routerd's own command line
     #[command(subcommand, visible_alias = "fed")]
     Federation(Box<federation::FederationCommand>),
@@ -88,6 +108,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Copy a data directory to a NATS cluster while no node runs on it
     Migrate(migrate::MigrateArgs),
+    /// Print a service unit for a node
+    #[command(subcommand)]
+    Unit(unit::UnitCommand),
     /// Measure how fast a node records
     Bench(bench::BenchArgs),
     /// Print the completion script of a shell
@@ -106,6 +129,13 @@ pub fn main() -> ExitCode {
         Command::Stream(command) => stream::run(command),
         Command::Consumer(command) => consumer::run(command),
         Command::Schema(command) => schema::run(command),
+        Command::Apply(args) => resource::apply(&args),
+        Command::Get(args) => resource::get(&args),
+        Command::Describe(args) => resource::describe(&args),
+        Command::Delete(args) => resource::delete(&args),
+        Command::Diff(args) => resource::diff(&args),
+        Command::Explain(args) => kinds::run_explain(&args),
+        Command::Kinds(args) => kinds::run_kinds(&args),
         Command::Federation(command) => federation::run(*command),
         Command::Deliveries(command) => federation::run_deliveries(command),
         Command::Subscription(command) => federation::run_subscription(command),
@@ -114,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Verify(args) => verify::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Unit(command) => unit::run(command),
         Command::Bench(args) => bench::run(args),
         Command::Completion { shell } => completion(shell),
     };
@@ -183,5 +214,18 @@ mod tests {
         check("tidings fed event list --json -o yaml", false);
         check("tidings plugin run p --event e", false);
         check("tidings doctor everything", false);
+        check("tidings apply", false);
+        check("tidings apply -f a -f b --dry-run", true);
+        check("tidings apply -f a --dry-run --offline", false);
+        check("tidings get eg", true);
+        check("tidings get", false);
+        check("tidings get Whatever name -o yaml", true);
+        check("tidings get eg --api-version v", false);
+        check("tidings delete eg", false);
+        check("tidings delete eg a b", true);
+        check("tidings delete -f a", true);
+        check("tidings delete eg a -f b", false);
+        check("tidings delete", false);
+        check("tidings kinds --out d --json", false);
     }
 }

@@ -33,9 +33,23 @@ pub struct Problem {
     pub hint: Option<String>,
     /// In a batch: which event it is about, from 0.
     pub index: Option<usize>,
+    /// Of resources: what is wrong with which.
+    pub faults: Vec<FaultTold>,
     /// Whether the same request may succeed later: the node sent `Retry-After`.
     #[serde(skip)]
     pub retry_after_seconds: Option<u64>,
+}
+
+/// What is wrong with a resource, as the node tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FaultTold {
+    /// `apiVersion/kind/name`.
+    pub resource: String,
+    /// The field.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// Why a command failed.
@@ -63,6 +77,8 @@ pub enum Failure {
     },
     /// The command ran and found something wrong, which it has already shown.
     Found,
+    /// A file cannot be used; why was already shown.
+    Unusable,
     /// The user interrupted.
     Interrupted,
     /// Whoever read the output went away: not worth a word.
@@ -98,7 +114,7 @@ impl Failure {
         match self {
             Failure::Refused(_) | Failure::Found => ExitCode::from(EXIT_REFUSED),
             Failure::NotFound(_) => ExitCode::from(EXIT_NOT_FOUND),
-            Failure::Usage { .. } => ExitCode::from(EXIT_USAGE),
+            Failure::Usage { .. } | Failure::Unusable => ExitCode::from(EXIT_USAGE),
             Failure::Unreachable { .. } => ExitCode::from(EXIT_UNREACHABLE),
             Failure::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
             Failure::Closed => ExitCode::SUCCESS,
@@ -138,7 +154,7 @@ impl fmt::Display for Failure {
                 return write!(f, "error: cannot reach a node at {server}\n  {cause}\n  try: {hint}");
             }
             Failure::Interrupted => return f.write_str("interrupted"),
-            Failure::Found | Failure::Closed => return Ok(()),
+            Failure::Found | Failure::Unusable | Failure::Closed => return Ok(()),
         };
         write!(f, "error: {}", what.trim_end_matches('.'))?;
         if !detail.is_empty() && !detail.eq_ignore_ascii_case(what) {
