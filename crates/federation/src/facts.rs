@@ -41,7 +41,7 @@ use core::time::Duration;
 use event::{Fact, Moment};
 
 use crate::fingerprint;
-use crate::limits::{ENDED_KEEP, NAMES_MAX, WITHDRAWN_KEEP};
+use crate::limits::{CLOCK_SLACK, ENDED_KEEP, NAMES_MAX, WITHDRAWN_KEEP};
 use crate::stored::Stored;
 use ended::Ended;
 pub use state::Judged;
@@ -117,15 +117,17 @@ impl Entry {
 pub enum Why {
     /// Its time is over.
     Expired,
-    /// It was taken back, or an `X.expired` says so.
+    /// It was taken back: the withdrawal stands in its place, for peers to be told.
     Withdrawn,
+    /// An `X.expired` says that it is over: that is what peers are told.
+    Ended,
     /// A newer discovery with the same key stands in its place.
     Replaced,
-    /// Its record left the stream.
+    /// Its record left the stream; or it is a withdrawal that is kept no longer.
     Forgotten,
 }
 
-/// A fact that holds no longer.
+/// A fact that holds no longer, or a withdrawal that is kept no longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
     /// Its id.
@@ -178,6 +180,8 @@ pub struct Facts {
     /// Which discovery fact holds, by key.
     discovered: BTreeMap<Arc<str>, Arc<str>>,
     ended: Ended,
+    /// Up to when facts were let expire.
+    expired_at: Moment,
     /// Sources, types and peers: many facts share one.
     names: BTreeSet<Arc<str>>,
 }
@@ -194,6 +198,7 @@ impl Facts {
             about: BTreeSet::new(),
             discovered: BTreeMap::new(),
             ended: Ended::default(),
+            expired_at: Moment::EPOCH,
             names: BTreeSet::new(),
         }
     }
@@ -241,6 +246,20 @@ impl Facts {
             None if fact.withdrawn => Judged::Withdrawal,
             None => Judged::New,
         }
+    }
+
+    /// When a fact is observed that is told here now and does not say: now, or just behind what was told of
+    /// it before, where a clock was ahead then. What is told last is thereby the latest.
+    pub fn stamp(&self, id: &str, now: Moment) -> Moment {
+        let known = self.entries.get(id).map(Entry::state).or_else(|| self.ended.get(id));
+        let before = known.and_then(|state| state.observed);
+        before.map_or(now, |before| now.max(before.after(Duration::from_nanos(1))))
+    }
+
+    /// Whether the clock was set back so far since the last fold or [`Facts::expire`] that what expired by
+    /// it may hold after all: then the stream is to be folded into a new table.
+    pub fn is_ahead_of(&self, now: Moment) -> bool {
+        self.expired_at > now.after(CLOCK_SLACK)
     }
 
     /// What is to be recorded of a fact that is not a duplicate and not in conflict: the later
@@ -345,7 +364,7 @@ impl Facts {
         let why = if !entry.is_live(now) {
             Some(Why::Expired)
         } else if self.is_said_to_be_over(&entry) {
-            Some(Why::Withdrawn)
+            Some(Why::Ended)
         } else if self.newer_discovery(&entry) {
             Some(Why::Replaced)
         } else {
@@ -395,26 +414,29 @@ impl Facts {
         if let Some(stem) = entry.kind.strip_suffix(EXPIRED) {
             let observations = self.about(entry, stem.to_owned() + OBSERVED);
             let ended = observations.filter(|observation| observation.observed <= entry.observed);
-            over.extend(ended.map(|observation| (observation.id.clone(), Why::Withdrawn)));
+            over.extend(ended.map(|observation| (observation.id.clone(), Why::Ended)));
         }
         let older = entry.discovery.as_ref().and_then(|key| self.discovered.get(key));
         over.extend(older.map(|id| (id.clone(), Why::Replaced)));
         over
     }
 
-    /// Lets go of what expired before `now`, and of withdrawals that nobody asks for any more. Answers
-    /// what held until then.
+    /// Lets go of what expired before `now`, and of withdrawals that are kept no longer. Answers what is
+    /// in the table no more.
     pub fn expire(&mut self, now: Moment) -> Vec<Gone> {
+        self.expired_at = self.expired_at.max(now);
         let mut gone = Vec::new();
         while let Some((end, id)) = self.by_end.first().filter(|(end, _)| *end < now).cloned() {
             let Some(entry) = self.remove(&id) else {
                 self.by_end.remove(&(end, id));
                 continue;
             };
-            if !entry.withdrawn {
-                self.remember(&entry, Why::Expired, now);
-                gone.push(entry.gone(Why::Expired));
+            if entry.withdrawn {
+                gone.push(entry.gone(Why::Forgotten));
+                continue;
             }
+            self.remember(&entry, Why::Expired, now);
+            gone.push(entry.gone(Why::Expired));
         }
         self.ended.expire(now);
         gone
@@ -426,7 +448,8 @@ impl Facts {
         self.by_end.first().map(|(end, _)| end.after(Duration::from_nanos(1)))
     }
 
-    /// Lets go of facts whose record lies before a position: the stream keeps no more. Answers what held.
+    /// Lets go of facts whose record lies before a position: the stream keeps no more. Answers what is in
+    /// the table no more.
     pub fn forget_before(&mut self, seq: u64, now: Moment) -> Vec<Gone> {
         let mut gone = Vec::new();
         while let Some((_, id)) = self.by_seq.first_key_value().filter(|(at, _)| **at < seq) {
@@ -436,15 +459,13 @@ impl Facts {
                 continue;
             };
             self.remember(&entry, Why::Forgotten, now);
-            if !entry.withdrawn {
-                gone.push(entry.gone(Why::Forgotten));
-            }
+            gone.push(entry.gone(Why::Forgotten));
         }
         gone
     }
 
     fn remember(&mut self, entry: &Entry, why: Why, now: Moment) {
-        let over = why == Why::Withdrawn || entry.withdrawn;
+        let over = why == Why::Ended || entry.withdrawn;
         self.ended.insert(&entry.id, State { over, ..entry.state() }, now.after(ENDED_KEEP));
     }
 

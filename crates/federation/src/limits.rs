@@ -37,6 +37,9 @@ pub const REPLAYS_MAX: usize = 1 << 20;
 /// Longest text of an error that is kept of a delivery, in bytes: peers choose it.
 pub const ERROR_BYTES_MAX: usize = 512;
 
+/// How far a clock may be set back without more ado: what a time service corrects in passing.
+pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// Most facts that an outbox takes in before it asks for no more: what a peer that is away costs in memory,
 /// about 4 MB. The rest waits in the table of facts.
 pub const OWED_MAX: usize = 16_384;

@@ -15,7 +15,7 @@
 //! Invariants:
 //! - what was owed ends delivered, expired, gone or overtaken by a later state of the same fact, or is
 //!   tried again: nothing is lost here.
-//! - of one fact one state waits, the latest; a withdrawal waits beside what was told after it.
+//! - of one fact one state waits, the latest, be it that it is taken back.
 //! - a failure of the peer holds back everything for a while that doubles; a refusal of one fact holds back
 //!   that fact alone.
 //! - in memory are at most [`OWED_MAX`] facts and [`APART_MAX`] refused ones: [`Outbox::room`] says how many
@@ -200,7 +200,7 @@ pub struct Outbox {
     fitting: usize,
     /// By position, which is of one state of one fact.
     items: BTreeMap<u64, Item>,
-    /// The position of the latest state of each fact that waits or flies, without withdrawals.
+    /// The position of the latest state of each fact that waits or flies.
     latest: BTreeMap<Arc<str>, u64>,
     /// What may be sent: doubtful ones behind the others, then by position.
     ready: BTreeSet<(u32, u64)>,
@@ -262,7 +262,10 @@ impl Outbox {
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Moment, input: Input) {
-        self.now = self.now.max(now);
+        if now < self.now {
+            self.set_back(now);
+        }
+        self.now = now;
         match input {
             Input::Owe { row, bytes, withdrawal } => self.owe(row, bytes, withdrawal),
             Input::Gone { id } => self.gone(&id),
@@ -288,21 +291,30 @@ impl Outbox {
         [ready, apart].into_iter().flatten().min()
     }
 
+    /// The clock was set back: nothing waits longer for it than its back-off can be.
+    fn set_back(&mut self, now: Moment) {
+        self.pace.set_back(now);
+        let latest = now.after(APART_BACKOFF_MAX);
+        while let Some((due, seq)) = self.apart.last().filter(|(due, _)| *due > latest).copied() {
+            self.apart.remove(&(due, seq));
+            self.apart.insert((latest, seq));
+            if let Some(item) = self.items.get_mut(&seq) {
+                item.place = Place::Apart(latest);
+            }
+        }
+    }
+
     fn owe(&mut self, row: Delivery, bytes: usize, withdrawal: bool) {
         let seq = row.seq;
         if self.items.contains_key(&seq) {
             return;
         }
-        if !withdrawal {
-            match self.latest.get(&row.id).copied() {
-                Some(later) if later > seq => return,
-                Some(earlier) => self.overtake(earlier),
-                None => {}
-            }
-            self.latest.insert(row.id.clone(), seq);
-        } else if let Some(earlier) = self.latest.get(&row.id).copied().filter(|earlier| *earlier < seq) {
-            self.overtake(earlier);
+        match self.latest.get(&row.id).copied() {
+            Some(later) if later > seq => return,
+            Some(earlier) => self.overtake(earlier),
+            None => {}
         }
+        self.latest.insert(row.id.clone(), seq);
         self.outputs.push_back(Output::Record { row: row.clone(), keep: false });
         self.items.insert(seq, Item { row, bytes, withdrawal, doubts: 0, refusals: 0, place: Place::Ready });
         self.ready.insert((0, seq));

@@ -65,7 +65,7 @@ fn spelt(input: &[u8]) -> Vec<u8> {
 fn envelopes() {
     bolero::check!().with_iterations(ITERATIONS).for_each(|input: &[u8]| {
         let mut body = spelt(input);
-        if input.len() % 2 == 0 {
+        if input.len().is_multiple_of(2) {
             body = [b"{\"id\":\"1\",\"group\":\"g\",\"type\":\"t\",".as_slice(), &body, b"}"].concat();
         }
         let Ok(fact) = decode(&body) else { return };

@@ -187,7 +187,9 @@ fn a_withdrawal_ends_a_fact_until_it_is_observed_again() {
     table.facts.expire(at(7 + 601));
     assert!(table.facts.get("2").is_none() && table.facts.get("1").is_some());
     assert!(table.facts.expire(at(9 + WEEK)).is_empty() && table.facts.get("1").is_some());
-    assert!(table.facts.expire(at(10 + WEEK)).is_empty() && table.facts.get("1").is_none());
+    let gone = table.facts.expire(at(10 + WEEK));
+    assert_eq!(gone.iter().map(|gone| (&*gone.id, gone.why)).collect::<Vec<_>>(), [("1", Why::Forgotten)]);
+    assert!(table.facts.get("1").is_none());
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn an_expired_event_ends_what_was_observed_before_it() {
     for fact in &told {
         gone.extend(table.tell(5, fact).1.unwrap().gone);
     }
-    assert_eq!(gone, [Gone { id: "1".into(), seq: 1, why: Why::Withdrawn }]);
+    assert_eq!(gone, [Gone { id: "1".into(), seq: 1, why: Why::Ended }]);
     assert_eq!(table.ids(5), ["other", "e"]);
     // The other way round it is the same: recorded once, and never held.
     let mut turned = Table::new();
@@ -258,6 +260,21 @@ fn what_leaves_the_stream_leaves_the_table() {
     assert_eq!(table.ids(3), ["1"], "its latest record is still there");
     assert_eq!(table.facts.judge(&fact("2", 1, 0)), Judged::Duplicate, "a late copy is known as one");
     table.facts.check();
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_hide_what_is_told_later() {
+    let mut table = Table::new();
+    assert_eq!(table.facts.stamp("1", at(5)), at(5));
+    table.tell(600, &says(fact("1", 600, 700), "a"));
+    let stamped = table.facts.stamp("1", at(5));
+    assert_eq!((stamped > at(600), table.facts.stamp("1", at(601))), (true, at(601)));
+    let mut later = says(fact("1", 0, 700), "b");
+    later.observed = Some(stamped);
+    assert_eq!(table.tell(5, &later).0, Judged::Changed);
+    table.facts.expire(at(800));
+    assert!(table.facts.stamp("1", at(5)) > stamped, "nor does it when it is over");
+    assert!(table.facts.is_ahead_of(at(5)) && !table.facts.is_ahead_of(at(800)) && !table.facts.is_ahead_of(at(799)));
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Pace {
         before != self.breaker
     }
 
+    /// The clock was set back.
+    pub fn set_back(&mut self, now: Moment) {
+        self.until = self.until.min(now.after(BACKOFF_MAX));
+    }
+
     /// Forgets all failures; true where the breaker moved.
     pub fn forgive(&mut self) -> bool {
         let moved = self.breaker != Breaker::Closed;
