@@ -129,7 +129,7 @@ impl Federation {
     }
 
     /// Runs, oldest first: each as it is now.
-    async fn runs(&self, which: &Which) -> Result<Told, Problem> {
+    pub(super) async fn runs(&self, which: &Which) -> Result<Told, Problem> {
         let wanted = which.subscription.as_deref().map(|name| name.strip_prefix("EventSubscription/").unwrap_or(name));
         let mut newest: BTreeMap<(String, u64), (event::Moment, Value)> = BTreeMap::new();
         let each = |entry: super::ledger::Entry| {
@@ -322,10 +322,4 @@ fn run_json(run: &Value) -> Value {
         shown["dynamicGeneration"] = run["generation"].clone();
     }
     shown
-}
-
-impl Federation {
-    async fn doctor(&self) -> Result<Told, Problem> {
-        Ok(json!({}).into())
-    }
 }

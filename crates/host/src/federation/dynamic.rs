@@ -233,8 +233,9 @@ impl Dynamic {
                 }
             }
             let behind = self.file.is_some() && written != Some(current.index);
-            let expiry = self.state.lock().parts.values().filter_map(|part| part.expires).min();
-            let until = expiry.map(|at| at.since(self.port.now()));
+            let now = self.port.now();
+            let expiry = self.state.lock().parts.values().filter_map(|part| part.expires).filter(|at| *at > now).min();
+            let until = expiry.map(|at| at.since(now));
             tokio::select! {
                 biased;
                 () = end.cancelled() => return,
@@ -250,7 +251,8 @@ impl Dynamic {
         let now = self.port.now();
         let over: Vec<String> = {
             let state = self.state.lock();
-            state.parts.values().filter(|part| part.is_expired(now)).map(|part| part.source.clone()).collect()
+            let over = |part: &&Part| part.is_expired(now) && part.origin.is_none();
+            state.parts.values().filter(over).map(|part| part.source.clone()).collect()
         };
         for source in over {
             if let Err(error) = self.drop_part(&source, "expired").await {

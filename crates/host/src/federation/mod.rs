@@ -11,6 +11,7 @@
 //!   and subscription came in its consumer, parts and runs in the ledger.
 
 mod ask;
+mod doctor;
 mod dynamic;
 mod feed;
 mod group;

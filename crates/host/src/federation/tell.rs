@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use door::Principal;
 use door_http::problem::Problem;
-use door_http::{Told, Which, captured};
+use door_http::{Told, Which, captured, no_such};
 use event::units::Span;
 use event::{Fact, Moment};
 use federation::intake::Reject;
@@ -67,12 +67,15 @@ impl Telling {
             }
         };
         let mut kind = self.kind;
-        if kind.is_empty() && self.withdrawn {
-            // What is taken back is known by its id.
-            kind = group.entry(&self.id).map(|entry| entry.kind.to_string()).unwrap_or_default();
-        }
         if self.withdrawn && self.id.is_empty() {
             return Err(Problem::field("id", "is needed to take a fact back"));
+        }
+        if kind.is_empty() && self.withdrawn {
+            // What is taken back is known by its id.
+            let known = group.entry(&self.id);
+            let known =
+                known.ok_or_else(|| no_such("fact", &self.id, "tidings event list --group shows those that hold"))?;
+            kind = known.kind.to_string();
         }
         let id = if self.id.is_empty() { made_up() } else { self.id };
         let mut fact = Fact::new(&group.name, id, kind);
