@@ -232,6 +232,18 @@ class Site:
     def declare(self, *documents):
         answer = self.ask("POST", "/v1/resources", json={"resources": list(documents)})
         assert answer.status_code == 200, (self.name, answer.text)
+        for each in documents:
+            wait_for(lambda: self._stands(each), ARRIVES_SECONDS_MAX, lambda: f"{each} does not stand:\n{self.tail()}")
+
+    def _stands(self, document):
+        """Whether a group or a peer that was declared is at work."""
+        kind, name, spec = document["kind"], document["metadata"]["name"], document["spec"]
+        if kind == "EventGroup":
+            return self.ask("GET", f"/v1/streams/FED_{name}").status_code == 200
+        if kind == "EventPeer":
+            listed = self.get("/v1/federation/peers", group=spec["groupRef"])["peers"]
+            return spec["nodeName"] in [each["peer"] for each in listed]
+        return True
 
     def remove(self, kind, name):
         answer = self.ask("DELETE", f"/v1/resources/{kind}/{name}")
@@ -288,7 +300,7 @@ class Site:
 
     def verdict(self, code):
         """The worst that the doctor says under a code."""
-        found = [check["status"] for check in self.doctor()["checks"] if check["code"] == code]
+        found = [check["status"] for check in self.doctor()["checks"] if check.get("code") == code]
         return max(found, key=["skip", "pass", "warn", "fail"].index, default=None)
 
     def push(self, secret, body, offset=0, **headers):

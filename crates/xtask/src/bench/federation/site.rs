@@ -66,7 +66,26 @@ impl Site {
     /// Declares resources.
     pub fn declare(&self, resources: &[Value]) -> Result<(), String> {
         let body = json!({ "resources": resources });
-        api::done(&mut self.node.connect()?, "POST", "/v1/resources", &body).map(drop).map_err(|said| self.told(&said))
+        let mut conn = self.node.connect()?;
+        api::done(&mut conn, "POST", "/v1/resources", &body).map_err(|said| self.told(&said))?;
+        let begun = Instant::now();
+        while !self.stands(&mut conn, resources)? {
+            if begun.elapsed() > PATIENCE {
+                return Err(self.told("what was declared does not stand"));
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Whether the group is open and its peers are known.
+    fn stands(&self, conn: &mut Connection, resources: &[Value]) -> Result<bool, String> {
+        let mut get = |path: &str| conn.get(path).map_err(|error| self.told(&error.to_string()));
+        let known = get("/v1/federation/peers")?.json();
+        let peers: BTreeSet<&str> = list(&known["peers"]).filter_map(|peer| peer["peer"].as_str()).collect();
+        let wanted = resources.iter().filter(|resource| resource["kind"] == "EventPeer");
+        let all = wanted.filter_map(|peer| peer["spec"]["nodeName"].as_str()).all(|name| peers.contains(name));
+        Ok(all && get(&format!("/v1/streams/{STREAM}"))?.status == 200)
     }
 
     /// Where peers push to.
