@@ -117,4 +117,6 @@ echo "== now the cloud may observe it; site A hears of that, and nothing of its 
 observed_at "$cloud" 10.88.60.9 || fail "an observation of an address that nobody claims was refused"
 until_true "site-a did not hear of it" knows "$site_a" '10.88.60.9'
 on "$site_a" event list --group mobility
+recorded=$(on "$site_a" stream info FED_mobility --json | sed -n 's/.*"last_seq": *\([0-9]*\).*/\1/p')
+[ "$recorded" -eq 6 ] || fail "site-a recorded $recorded facts, not the five it observed and the one it heard of"
 echo "== every address was claimed and given back"
