@@ -76,7 +76,7 @@ where
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > most {
         if announced <= most + DRAIN_BYTES_MAX {
-            drain(body, waits.pause).await;
+            drain(body, announced, waits.pause).await;
         }
         return Err(Reject::TooLarge);
     }
@@ -90,7 +90,7 @@ where
         };
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + whole.len() + data.len() > most {
-            drain(body, waits.pause).await;
+            drain(body, DRAIN_BYTES_MAX, waits.pause).await;
             return Err(Reject::TooLarge);
         }
         room.take(held, data.len())?;
@@ -105,14 +105,16 @@ where
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// Reads on a little: a connection that is closed with bytes unread is reset, and the answer lost with it.
-async fn drain<B: Body<Data = Bytes>>(mut body: std::pin::Pin<&mut B>, wait: Duration) {
-    let mut left = DRAIN_BYTES_MAX;
+/// Reads on to the end, if that is near: a connection that is closed with bytes unread is reset, and the
+/// answer lost with it.
+async fn drain<B: Body<Data = Bytes>>(mut body: std::pin::Pin<&mut B>, most: usize, wait: Duration) {
+    let mut left = most;
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                break;
+            let read = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(read) {
+                Some(rest) => left = rest,
+                None => break,
             }
         }
     };

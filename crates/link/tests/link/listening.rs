@@ -81,6 +81,11 @@ async fn a_body_that_is_one_byte_too_long_is_answered_not_reset() {
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n100001\r\n";
     let end = b"\r\n0\r\n\r\n";
     check(&served, &[chunked, &too_much, end], Duration::ZERO, "HTTP/1.1 413 Payload Too Large\r\n").await;
+    // Nothing of it stays unread, however large it was announced to be.
+    let much = vec![b'x'; 5 << 20];
+    for _ in 0..5 {
+        check(&served, &[&head(much.len()), &much], Duration::ZERO, "HTTP/1.1 413 Payload Too Large\r\n").await;
+    }
     check(&served, &[&head(usize::MAX >> 1)], Duration::ZERO, "HTTP/1.1 413 Payload Too Large\r\n").await;
 }
 
