@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -76,7 +77,7 @@ impl Waits {
 }
 
 /// Where a peer listens: `http` or `https`, a host, and what stands before the paths.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Endpoint {
     /// Without brackets.
     pub host: String,
@@ -84,7 +85,8 @@ pub(crate) struct Endpoint {
     /// What goes into the `Host` header.
     pub authority: HeaderValue,
     pub prefix: String,
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// How TLS is spoken from the next connection on, and the name that the certificate is to be for.
+    pub tls: Option<(Mutex<Arc<ClientConfig>>, ServerName<'static>)>,
 }
 
 /// Why a request has no answer.
@@ -145,7 +147,8 @@ impl Endpoint {
         match &self.tls {
             None => open(stream).await,
             Some((config, name)) => {
-                let handshake = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream);
+                let config = Arc::clone(&config.lock());
+                let handshake = TlsConnector::from(config).connect(name.clone(), stream);
                 match timeout(waits.handshake, handshake).await {
                     Ok(Ok(stream)) => open(stream).await,
                     Ok(Err(error)) => Err(Trouble::Tls(error.to_string())),

@@ -175,6 +175,15 @@ impl Target {
         }
     }
 
+    /// Speaks TLS so from the next connection on; connections that are kept and idle are let go. Of no
+    /// consequence where the endpoint is plain.
+    pub fn set_tls(&self, config: Arc<ClientConfig>) {
+        if let Some((current, _)) = &self.endpoint.tls {
+            *current.lock() = config;
+            self.idle.lock().clear();
+        }
+    }
+
     /// How many requests may be in flight.
     pub fn connections(&self) -> usize {
         self.connections
@@ -455,7 +464,7 @@ fn parse(endpoint: &str, tls: Option<Arc<ClientConfig>>, server_name: Option<Str
             let config = tls.ok_or(TargetError::NoTls)?;
             let name = server_name.unwrap_or_else(|| host.clone());
             let name = ServerName::try_from(name.clone()).map_err(|_| TargetError::ServerName(name))?;
-            (443, Some((config, name)))
+            (443, Some((Mutex::new(config), name)))
         }
         _ => return Err(TargetError::Endpoint),
     };

@@ -132,7 +132,14 @@ pub struct KeyRing {
 impl KeyRing {
     /// A ring that accepts these keys, [`KEYS_MAX`] at most, and signs with none.
     pub fn new(mut accepted: Vec<Key>) -> Self {
-        accepted.truncate(KEYS_MAX);
+        if accepted.len() > KEYS_MAX {
+            tracing::warn!(
+                keys = accepted.len(),
+                most = KEYS_MAX,
+                "there are too many keys; the last are not accepted"
+            );
+            accepted.truncate(KEYS_MAX);
+        }
         KeyRing { signing: None, accepted }
     }
 

@@ -90,6 +90,15 @@ async fn a_body_that_is_one_byte_too_long_is_answered_not_reset() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_cut_off() {
+    let served = served(Memory::new(), None, ListenOptions { write: SHORT, ..ListenOptions::default() }).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let asked = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+    let ask = async { while stream.write_all(&asked).await.is_ok() {} };
+    timeout(LONG, ask).await.unwrap();
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_wait_until_one_ends() {
     let options = ListenOptions { connections: 2, ..ListenOptions::default() };
     let served = served(Memory::new(), None, options).await;

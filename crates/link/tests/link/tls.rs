@@ -109,6 +109,22 @@ async fn a_certificate_is_replaced_while_the_listener_runs() {
 }
 
 #[tokio::test]
+async fn a_client_is_given_another_certificate_while_it_pushes() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let with = |identity| client_config(&ClientFiles { identity: Some(identity), ..trusting(&ours) }).unwrap();
+    let served =
+        served(Memory::new(), Some(ours.server("127.0.0.1", Some(ours.path()))), ListenOptions::default()).await;
+    let options = TargetOptions { tls: Some(with(other.give("site-a"))), ..TargetOptions::default() };
+    let target = Target::new(&format!("https://{}", served.address), options).unwrap();
+    let push = async || target.push_one(&Secret::new(SECRET), NOW, fact("1")).await;
+    assert!(matches!(push().await, Pushed::Failed { .. }));
+    target.set_tls(with(ours.give("site-a")));
+    assert!(matches!(push().await, Pushed::Accepted { .. }));
+    target.set_tls(with(other.give("site-a")));
+    assert!(matches!(push().await, Pushed::Failed { .. }));
+}
+
+#[tokio::test]
 async fn plain_http_to_a_tls_listener_and_back_are_failures() {
     let ours = Authority::new();
     let tls = served(Memory::new(), Some(ours.server("127.0.0.1", None)), ListenOptions::default()).await;
