@@ -170,6 +170,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(federation::summarise_deliveries))
         .routes(routes!(federation::list_runs))
         .routes(routes!(federation::list_peers))
+        .routes(routes!(federation::get_status))
         .routes(routes!(federation::get_doctor))
         .routes(routes!(federation::get_trace))
         .routes(routes!(federation::list_parts))

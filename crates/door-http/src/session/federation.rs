@@ -73,6 +73,8 @@ pub enum Ask {
     Runs(Which),
     /// Peers, with lag, queue and breaker.
     Peers(Which),
+    /// What was received so far.
+    Status,
     /// What is wrong.
     Doctor,
     /// Where a fact went.
@@ -328,6 +330,15 @@ pub async fn list_runs(State(door): State<Shared>, call: Call) -> Result<Respons
     responses((status = 200, description = "The peers", body = Object)))]
 pub async fn list_peers(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
     list(&door, call, &["group"], Ask::Peers).await
+}
+
+/// What peers pushed to this door so far, as routerd tells it.
+#[utoipa::path(get, path = "/v1/status", tag = "federation",
+    responses((status = 200, description = "Counts of received facts", body = Object)))]
+pub async fn get_status(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
+    call.no_query()?;
+    sees(&call.who)?;
+    tell(&door, &call.who, Ask::Status).await
 }
 
 /// What is wrong with the exchange of facts, by how much, and what to do.

@@ -46,6 +46,10 @@ impl Federation {
             Ask::Summary(which) => self.summary(&which),
             Ask::Runs(which) => self.runs(&which).await,
             Ask::Peers(which) => self.peers(&which).await,
+            Ask::Status => {
+                let status = link::Intake::status(&self.everywhere);
+                serde_json::to_value(&status).map(Told::from).map_err(|error| Problem::closed(error.to_string()))
+            }
             Ask::Doctor => self.doctor().await,
             Ask::Trace { id, group, peers } => self.trace(&id, group.as_deref(), peers).await,
             Ask::Parts { source } => self.show_parts(source.as_deref()),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use journal::{Ack, Delivery, Fetch, Journal, Sink, Want};
 use tokio::sync::mpsc;
 
-/// Deliveries held, at most: a few batches to a peer, so that the next is there when one was sent.
-pub(super) const HELD_MAX: usize = 4_096;
+/// Deliveries held, at most: a batch to a peer, so that the next is there when one was sent.
+const HELD_MAX: usize = 1_024;
 
 /// The deliveries.
 pub(super) struct Feed {

@@ -27,13 +27,20 @@ pub(super) enum ListenError {
     Tls(String),
 }
 
+/// An open listener.
+pub(super) struct Open {
+    pub(super) address: SocketAddr,
+    /// Its certificate, which can be read again.
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
 /// Opens the listener and serves it until `end`.
 pub(super) async fn open(
     spec: &GroupSpec,
     intake: Arc<Intake>,
     tasks: &TaskTracker,
     end: CancellationToken,
-) -> Result<SocketAddr, ListenError> {
+) -> Result<Open, ListenError> {
     let (address, port) = spec.listen_at().unwrap_or(("", 0));
     let ip: IpAddr = address.parse().map_err(|_| ListenError::Address(address.to_owned()))?;
     let tls = match &spec.listen.tls {
@@ -52,6 +59,6 @@ pub(super) async fn open(
     let bound = listen("group", Listen::At(SocketAddr::new(ip, port)));
     let (listener, address) =
         bound.map_err(|error| ListenError::Bind(error.to_string()))?.ok_or(ListenError::Bind(String::new()))?;
-    tasks.spawn(serve(listener, intake, tls, ListenOptions::default(), end));
-    Ok(address)
+    tasks.spawn(serve(listener, intake, tls.clone(), ListenOptions::default(), end));
+    Ok(Open { address, tls })
 }

@@ -32,9 +32,9 @@ use std::time::Duration;
 
 use door::Port;
 use journal::{ConsumerConfig, ConsumerError, Journal};
-use link::KeyRing;
+use link::{KeyRing, ServerTls};
 use parking_lot::RwLock;
-use plan::{Declared, GroupSpec, PluginSpec, ResolvedPeer, SubscriptionSpec};
+use plan::{Declared, GroupListen, GroupSpec, PluginSpec, ResolvedPeer, SubscriptionSpec};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -83,7 +83,14 @@ struct Running {
     peers: BTreeMap<String, Arc<Peer>>,
     end: CancellationToken,
     /// The listener that is open, and what ends it.
-    listener: Option<(plan::GroupListen, CancellationToken)>,
+    listener: Option<Listener>,
+}
+
+/// A listener as it runs, and what of its declaration it runs by.
+struct Listener {
+    spec: GroupListen,
+    tls: Option<Arc<ServerTls>>,
+    end: CancellationToken,
 }
 
 /// A subscription as it runs, and what of its declaration it runs by.
@@ -329,20 +336,20 @@ impl Federation {
         let (end, intake) = {
             let mut groups = self.groups.write();
             let Some(running) = groups.get_mut(&group.name) else { return true };
-            if running.listener.as_ref().map(|(listen, _)| listen) == wanted.as_ref() {
+            if running.listener.as_ref().map(|listener| &listener.spec) == wanted.as_ref() {
                 return true;
             }
-            if let Some((_, end)) = running.listener.take() {
-                end.cancel();
+            if let Some(before) = running.listener.take() {
+                before.end.cancel();
             }
             (running.end.child_token(), Arc::clone(&running.intake))
         };
         let Some(listen) = wanted else { return true };
         match listen::open(spec, intake, &self.tasks, end.clone()).await {
-            Ok(address) => {
+            Ok(listen::Open { address, tls }) => {
                 info!(group = group.name, %address, "the group listens");
                 if let Some(running) = self.groups.write().get_mut(&group.name) {
-                    running.listener = Some((listen, end));
+                    running.listener = Some(Listener { spec: listen, tls, end });
                 }
                 true
             }
@@ -431,12 +438,22 @@ impl Federation {
     /// The files of secrets and certificates, whose change is to be noticed.
     pub(crate) fn watched(&self) -> Vec<PathBuf> {
         let declared = self.declared.borrow().clone();
-        declared.groups().iter().flat_map(|(name, spec)| keys::files(spec, &declared.peers_of(name))).collect()
+        let secrets = declared.groups().iter().flat_map(|(name, spec)| keys::files(spec, &declared.peers_of(name)));
+        let tls = declared.groups().values().filter_map(|spec| spec.listen.tls.as_ref());
+        let tls = tls.flat_map(|tls| [&tls.cert_file, &tls.key_file, &tls.client_ca_file]);
+        secrets.chain(tls.filter(|file| !file.is_empty()).map(PathBuf::from)).collect()
     }
 
-    /// Reads secrets again. Blocks on files.
+    /// Reads secrets and certificates again. Blocks on files.
     pub(crate) fn reload(&self) {
         let declared = self.declared.borrow().clone();
+        for (name, running) in self.groups.read().iter() {
+            if let Some(tls) = running.listener.as_ref().and_then(|listener| listener.tls.as_ref())
+                && let Err(error) = tls.reload()
+            {
+                error!(group = name, %error, "the group's certificate cannot be reloaded; the old one stays in force");
+            }
+        }
         for (name, spec) in declared.groups() {
             let peers = declared.peers_of(name);
             match keys::ring(name, spec, &peers) {
