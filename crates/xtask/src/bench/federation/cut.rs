@@ -27,6 +27,8 @@ const CUT_QUICK: Duration = Duration::from_secs(10);
 const FRESH: Duration = Duration::from_millis(100);
 /// What is under way when the link is cut may still arrive for so long.
 const UNDER_WAY: Duration = Duration::from_millis(500);
+/// How much of the rate must be kept up for the figures to count.
+const RATE_KEPT_MIN: f64 = 0.95;
 /// What converging is held to.
 const CONVERGED_MAX: Duration = Duration::from_secs(5);
 
@@ -34,17 +36,19 @@ const CONVERGED_MAX: Duration = Duration::from_secs(5);
 pub fn run(bench: &Bench) -> Result<(), String> {
     let cut = if bench.quick { CUT_QUICK } else { CUT };
     for (mode, what) in [(Mode::Silent, "packets vanish"), (Mode::Closed, "connections are closed")] {
-        let (mut converged, mut behind, mut emitted) = (Spread::default(), Spread::default(), Spread::default());
+        let [mut converged, mut behind, mut emitted, mut rate] = <[Spread; 4]>::default();
         let mut facts = 0;
         for _ in 0..bench.rounds {
             let mut round = round(bench, mode, cut)?;
             converged.add(round.converged.as_secs_f64());
             behind.add(round.behind as f64);
+            rate.add(round.rate);
             emitted.add_percentile(&mut round.emitted, 99);
             facts += round.facts;
         }
         let length = format!("{} s, {what}", cut.as_secs());
         converged.print_time(&format!("{length}: healed to converged"), Some(CONVERGED_MAX));
+        rate.print_rate(&format!("{length}: stated meanwhile"), Some(f64::from(RATE) * RATE_KEPT_MIN));
         emitted.print_time(&format!("{length}: emit's own answer, p99"), None);
         let [behind, ..] = behind.three();
         super::super::figure(&format!("{length}: facts that waited when it healed"), &format!("{behind:.0}"), None);
@@ -60,6 +64,8 @@ struct Round {
     behind: usize,
     emitted: Vec<Duration>,
     facts: usize,
+    /// Facts acknowledged in a second, from the first to the last.
+    rate: f64,
 }
 
 /// When each fact was acknowledged, and how long that took.
@@ -88,8 +94,11 @@ fn round(bench: &Bench, mode: Mode, cut: Duration) -> Result<Round, String> {
         b.until(facts).map_err(|said| a.told(&said))?;
         let wanted = stated.iter().enumerate().flat_map(|(number, count)| ids(&format!("c{number}-"), *count));
         b.check(wanted.collect())?;
-        let emitted = locked(&acknowledged).iter().map(|(_, took)| *took).collect();
-        Ok(Round { converged, behind, emitted, facts })
+        let acknowledged = locked(&acknowledged);
+        let took = acknowledged.first().zip(acknowledged.last()).map_or(Duration::ZERO, |(a, b)| b.0 - a.0);
+        let rate = facts as f64 / took.as_secs_f64().max(1e-9);
+        let emitted = acknowledged.iter().map(|(_, took)| *took).collect();
+        Ok(Round { converged, behind, emitted, facts, rate })
     })
 }
 

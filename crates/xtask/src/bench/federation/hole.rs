@@ -22,8 +22,6 @@ const FACTS_QUICK: usize = 40;
 const WARM_UP: usize = 20;
 /// Between two facts: 1,000 pushes a second in all.
 const PACE: Duration = Duration::from_millis(50);
-/// Rounds of each kind for each round that is asked for: a p99 needs more of them than a rate.
-const PAIRS: u64 = 2;
 /// How much more than without the dead peer.
 const DEARER_MAX: f64 = 1.2;
 
@@ -31,7 +29,7 @@ const DEARER_MAX: f64 = 1.2;
 pub fn run(bench: &Bench) -> Result<(), String> {
     let facts = bench.count(FACTS, FACTS_QUICK);
     let mut figures: [[Spread; 2]; 2] = Default::default();
-    for pair in 0..bench.rounds * PAIRS {
+    for pair in 0..bench.rounds {
         // The first of a pair is now the one kind, now the other.
         let first = pair % 2 == 1;
         for dead in [first, !first] {
