@@ -1,6 +1,6 @@
 //! Resources of files, with the lines that faults are told by.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use host::FileFault;
@@ -52,7 +52,7 @@ impl Files {
         for (index, fault) in faults.iter().enumerate() {
             match self.located(fault) {
                 Some(located) if index < SHOWN_MAX => show(&located),
-                Some(located) => eprintln!("{}", safe(&located.to_string())),
+                Some(located) => eprintln!("error: {}", safe(&located.to_string())),
                 None => eprintln!("error: {}", safe(&fault.to_string())),
             }
         }
@@ -80,7 +80,7 @@ fn read_input() -> Result<Vec<FromFile>, FileFault> {
     read_string(name, text)
 }
 
-/// Shows a fault in the text of its file.
+/// Shows a fault: to people in the text of its file, to whatever else reads in a line.
 fn show(fault: &FileFault) {
     let head = if fault.line == 0 {
         format!("{}: {}", fault.path.display(), fault.reason)
@@ -88,8 +88,8 @@ fn show(fault: &FileFault) {
         format!("{}:{}: {}", fault.path.display(), fault.line, fault.reason)
     };
     let diagnostic = MietteDiagnostic::new(head.clone());
-    let (Some(text), Ok(line), Ok(column)) =
-        (&fault.text, usize::try_from(fault.line), usize::try_from(fault.column.max(1)))
+    let text = fault.text.as_ref().filter(|_| std::io::stderr().is_terminal());
+    let (Some(text), Ok(line), Ok(column)) = (text, usize::try_from(fault.line), usize::try_from(fault.column.max(1)))
     else {
         eprintln!("error: {}", safe(&head));
         return;
