@@ -96,6 +96,20 @@ impl Entry {
         self.via.is_none() && !own_node.is_empty() && *self.source == *own_node
     }
 
+    /// The fact as peers are to be told: what its record says, with what the table knows from before. Two
+    /// that were told at once were recorded without knowing of each other.
+    #[must_use]
+    pub fn complete(&self, mut recorded: Fact) -> Fact {
+        (*self.kind).clone_into(&mut recorded.kind);
+        (*self.subject).clone_into(&mut recorded.subject);
+        recorded.observed = self.observed;
+        recorded.expires = match self.withdrawn {
+            true => Some(self.observed.unwrap_or(Moment::EPOCH)),
+            false => self.expires,
+        };
+        recorded
+    }
+
     fn state(&self) -> State {
         State {
             source: state::source_of(&self.source),

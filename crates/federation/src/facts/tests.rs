@@ -278,6 +278,20 @@ fn a_clock_that_was_ahead_does_not_hide_what_is_told_later() {
 }
 
 #[test]
+fn peers_are_told_what_the_table_knows() {
+    let mut table = Table::new();
+    table.record(1, &says(fact("1", 1, 100), "a"));
+    let later = says(fact("1", 2, 50), "b");
+    table.record(2, &later);
+    let told = table.facts.get("1").unwrap().complete(later.clone());
+    assert_eq!((told.expires, told.payload), (Some(at(100)), later.payload));
+    let bare = withdrawn(Fact { source: "a".into(), observed: Some(at(3)), ..Fact::new("g", "1", "?") });
+    table.record(3, &bare);
+    let told = table.facts.get("1").unwrap().complete(bare);
+    assert_eq!((told.kind.as_str(), told.subject.as_str(), told.expires), ("x.observed", "10.0.0.1", Some(at(3))));
+}
+
+#[test]
 fn what_came_by_a_peer_is_not_owed() {
     let mut table = Table::new();
     table.tell(1, &fact("1", 1, 0));
