@@ -197,6 +197,13 @@ UMask=0077
 
 fn systemd(args: &SystemdArgs) -> Result<String, Failure> {
     let (needs, name) = (args.common.needs()?, &args.common.name);
+    if let (None, Some(path)) = (&args.user, needs.writes.first()) {
+        let what = format!("a user that is there only while the service is cannot own {path}, where the node writes");
+        return Err(Failure::usage(
+            what,
+            "name a user who owns it with --user, or leave data, effective and log_file out",
+        ));
+    }
     let mut unit = format!(
         "# /etc/systemd/system/{name}.service\n[Unit]\nDescription=Tidings node ({name})\n\
          Wants=network-online.target\nAfter=network-online.target{}\n\
@@ -249,8 +256,14 @@ fn rcd(args: &RcdArgs) -> Result<String, Failure> {
     let variable: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let config = needs.config.clone().unwrap_or_default();
     let data = if needs.says_data { String::new() } else { format!("/var/db/{name}") };
-    let program = &needs.program;
-    Ok(format!(
+    let head = rcd_head(name, &variable, &[&config, &data, user]);
+    Ok(head + &rcd_body(name, &variable, &needs.program))
+}
+
+/// What a script says of itself, and what can be said in rc.conf: `defaults` are configuration, data and user.
+fn rcd_head(name: &str, variable: &str, defaults: &[&str; 3]) -> String {
+    let [config, data, user] = defaults;
+    format!(
         r#"#!/bin/sh
 # /usr/local/etc/rc.d/{name}
 
@@ -278,7 +291,14 @@ load_rc_config "$name"
 : "${{{variable}_data={data}}}"
 : "${{{variable}_user:={user}}}"
 : "${{{variable}_args=}}"
+"#
+    )
+}
 
+/// What a script does.
+fn rcd_body(name: &str, variable: &str, program: &str) -> String {
+    format!(
+        r#"
 node_user="${{{variable}_user}}"
 node_pidfile="/var/run/{name}.node.pid"
 pidfile="/var/run/{name}.pid"
@@ -317,7 +337,7 @@ extra_commands="reload"
 
 run_rc_command "$1"
 "#
-    ))
+    )
 }
 
 #[cfg(test)]
@@ -344,6 +364,8 @@ mod tests {
         let file = folder.path().join("node.yaml");
         std::fs::write(&file, "http: 0.0.0.0:443\nopen: true\ndata: /srv/tidings\neffective: /srv/out/router.json\n")
             .unwrap();
+        let nobody = SystemdArgs { common: common(Some(file.clone())), user: None, credentials: Vec::new() };
+        assert!(systemd(&nobody).unwrap_err().to_string().contains("cannot own /srv/out"));
         let needing = unit_of(Some(file.clone()), Some("tidings"), &[("cloud", "/etc/tidings/cloud.key")]);
         for line in [
             "User=tidings",

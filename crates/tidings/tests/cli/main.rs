@@ -4,4 +4,7 @@ mod commands;
 mod demo;
 mod federation;
 mod follow;
+#[path = "../process/mod.rs"]
+mod process;
+mod resource;
 mod stub;
