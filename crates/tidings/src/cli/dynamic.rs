@@ -7,7 +7,7 @@ use super::client::{Client, Reach, Request};
 use super::failure::{Failure, Problem};
 use super::federation::hinted;
 use super::form::{Form, Format, Row, Theirs, cell, go_time, yaml};
-use super::output::{Colour, Out, safe};
+use super::output::{Colour, Out, date, safe};
 
 const LIST_EXAMPLES: &str = "Examples:
   tidings dynamic list
@@ -204,7 +204,11 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 fn describe(args: &DescribeArgs) -> Result<(), Failure> {
     let client = Client::new(&args.reach)?;
     let request = about("parts").query("source", &args.source);
-    let (answer, parts) = parts(&client, &request).map_err(hinted(PARTS_HINT))?;
+    let (answer, parts) = match parts(&client, &request) {
+        // routerctl shows an empty list.
+        Err(Failure::NotFound(_)) if args.form.is_routerd() => (Vec::new(), Vec::new()),
+        found => found.map_err(hinted(PARTS_HINT))?,
+    };
     if parts.is_empty() && !args.form.is_routerd() {
         return Err(Failure::NotFound(Problem {
             title: "no part has this source".to_owned(),
@@ -298,7 +302,7 @@ fn explain(args: &ExplainArgs) -> Result<(), Failure> {
             ("subscription", text(&explained["subscription"])),
             ("plugin", text(&explained["plugin"])),
             ("run", if run.is_object() { text(&run["run"]) } else { text(run) }),
-            ("run at", text(&run["startedAt"])),
+            ("run at", run["startedAt"].as_str().map(date).unwrap_or_default()),
             ("attempts", text(&run["attempts"])),
         ])?;
         for each in explained["quarantined"].as_array().into_iter().flatten() {

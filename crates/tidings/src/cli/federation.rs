@@ -104,10 +104,11 @@ fn about(segments: &[&str]) -> Request {
     Request::get(&[&["federation"], segments].concat())
 }
 
-/// Says what to do where something does not exist, if the node does not say it.
+/// Says what to do where something does not exist, unless the node names a command for that itself.
 pub fn hinted(hint: &'static str) -> impl Fn(Failure) -> Failure {
     move |failure| match failure {
         Failure::NotFound(mut problem) => {
+            let hint = if problem.detail.contains("tidings ") { "" } else { hint };
             problem.hint.get_or_insert_with(|| hint.to_owned());
             Failure::NotFound(problem)
         }

@@ -200,7 +200,7 @@ impl Ran {
             ("outcome", outcome),
         ])?;
         self.part.show(out, form)?;
-        out.line("changes to the configuration in effect:")?;
+        out.line("the configuration in effect with it, against what is declared:")?;
         for line in &self.diff.lines {
             out.line(format!("  {}", safe(line)))?;
         }

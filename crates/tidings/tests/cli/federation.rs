@@ -138,6 +138,12 @@ fn facts_are_listed() {
     let (_, ran) = ask(&stub, "fed event list --compat routerd");
     assert_eq!(header(&ran), names[..7]);
     ran.says(&["2025-05-30T10:13:10Z"]);
+    let mut older = fact();
+    (older["live"], older["expiresAt"]) = (json!(false), json!("2199-01-31T12:00:00Z"));
+    let twice = node(vec![("/v1/federation/events", json!({"events": [older, fact()]}))]);
+    ask(&twice, "event list --group g --include-expired").1.expect(0).says(&["replaced", "live"]);
+    let newest = json_of(&ask(&twice, "fed event list --include-expired -o json --compat routerd").1);
+    assert_eq!((newest.as_array().map(Vec::len), &newest[0]["ExpiresAt"]), (Some(1), &fact()["expiresAt"]));
     let none = node(vec![("/v1/federation/events", json!({"events": []}))]);
     ask(&none, "event list --group g").1.expect(0).says(&["no fact holds in g", "--include-expired"]);
 }
@@ -252,6 +258,8 @@ fn nothing_is_null_or_an_empty_list_as_routerd_has_it() {
             assert_eq!(ran.expect(0).out, expected, "{line} -o {form}");
         }
     }
+    let (_, ran) = ask(&node(Vec::new()), "dynamic describe Plugin/x -o json --compat routerd");
+    assert_eq!(ran.expect(0).out, "[]\n");
     ask(&stub, "dynamic describe Plugin/x").1.expect(4).says(&["Plugin/x", "tidings dynamic list"]);
 }
 

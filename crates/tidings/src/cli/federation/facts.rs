@@ -1,7 +1,8 @@
 //! Facts of a group: stated, withdrawn, listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use event::Moment;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use super::super::failure::Failure;
 use super::super::form::{Form, Row, Theirs, cell, go_time};
 use super::super::output::{Colour, Out, safe};
 use super::super::record::Record;
-use super::super::units::{Pair, Span, When};
+use super::super::units::{Pair, Span, When, now};
 use super::{GROUPS_HINT, about, hinted};
 
 pub const EMIT_EXAMPLES: &str = "Examples:
@@ -199,7 +200,10 @@ pub fn list(args: &ListArgs) -> Result<(), Failure> {
     if let Some(start) = start {
         answer = narrowed(&answer, start, args.limit)?;
     }
-    let facts = serde_json::from_slice::<Listed>(&answer).map_err(Failure::strange)?.events;
+    let mut facts = serde_json::from_slice::<Listed>(&answer).map_err(Failure::strange)?.events;
+    if args.form.is_routerd() {
+        facts = newest_of_each(facts);
+    }
     let theirs = || Theirs::Go(facts.iter().map(Fact::go).collect());
     args.form.show(&answer, theirs, |out| {
         if facts.is_empty() && !args.form.is_routerd() {
@@ -208,6 +212,15 @@ pub fn list(args: &ListArgs) -> Result<(), Failure> {
         }
         table(out, &args.form, &facts)
     })
+}
+
+/// The newest record of each fact, in order: routerd keeps no other.
+fn newest_of_each(facts: Vec<Fact>) -> Vec<Fact> {
+    let mut seen = HashSet::new();
+    let newest = facts.into_iter().rev().filter(|fact| seen.insert((fact.group.clone(), fact.id.clone())));
+    let mut newest: Vec<Fact> = newest.collect();
+    newest.reverse();
+    newest
 }
 
 fn nothing(args: &ListArgs) -> String {
@@ -314,11 +327,14 @@ impl Fact {
         }
     }
 
+    /// What became of it. A record that was followed by another of the fact is replaced.
     fn state(&self) -> &'static str {
-        match (self.withdrawn, self.live) {
-            (true, _) => "withdrawn",
-            (false, true) => "live",
-            (false, false) => "expired",
+        let over = self.expires_at.as_deref().and_then(|at| Moment::parse(at).ok()).is_some_and(|at| at < now());
+        match (self.withdrawn, self.live, over) {
+            (true, ..) => "withdrawn",
+            (false, true, _) => "live",
+            (false, false, true) => "expired",
+            (false, false, false) => "replaced",
         }
     }
 

@@ -125,19 +125,21 @@ impl Hop {
     }
 }
 
-/// A span since the first hop: in milliseconds up to ten seconds.
+/// A span since the first hop: in milliseconds up to ten seconds, in tenths up to ten minutes.
 fn span(span: std::time::Duration) -> String {
     match span.as_secs() {
         0..10 => format!("+{}ms", span.as_millis()),
-        seconds => format!("+{seconds}s"),
+        10..600 => format!("+{:.1}s", span.as_secs_f64()),
+        seconds => format!("+{}m", seconds / 60),
     }
 }
 
 /// What every hop of a fact says, or its time does: JSON has all of it.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "at",
     "id",
     "eventId",
+    "eventExpiresAt",
     "group",
     "type",
     "subject",
