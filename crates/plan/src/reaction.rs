@@ -182,7 +182,7 @@ pub enum Output {
     },
     /// Keep a record of a run.
     Record(Box<RunRecord>),
-    /// Lay a run aside as a dead letter, with its history.
+    /// Lay a run aside as a dead letter, with its history. After a crash the same run may be told again.
     Dead(Box<RunRecord>),
     /// Acknowledge these positions.
     Done {

@@ -340,8 +340,8 @@ fn a_failed_run_is_tried_again_later_and_does_not_hold_others_up() {
     assert!((6100..=7100).contains(&third), "{third}");
     story.play("9100 fail exit status 3");
     let end = "
-        9100 dead 1.3 a
         9100 dead letter a: exit status 1 / exit status 2 / exit status 3
+        9100 dead 1.3 a
         9100 done 1
         "
     .replace("\n        ", "\n");
@@ -491,8 +491,8 @@ fn a_part_that_cannot_be_derived_again_goes_in_the_end() {
         > 100 gone b
         100 run 2.1 a
         > 110 fail boom
-        110 dead 2.1 a
         110 dead letter a: boom
+        110 dead 2.1 a
         110 drop a,b: re-run failed
         ",
     );

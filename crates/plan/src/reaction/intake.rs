@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use event::Fact;
 
-use super::{Finished, Held, Output, Reaction, RunRecord, RunStatus};
+use super::{Held, Output, Reaction, RunRecord, RunStatus};
 use crate::part::{FactRef, revision};
 
 impl Reaction {
@@ -20,16 +20,17 @@ impl Reaction {
             self.again(seq, known, fact);
             return;
         }
-        if fact.withdrawn || !self.is_about(&fact) {
-            self.leave(&fact.id);
-            self.done(vec![seq]);
-        } else if !fact.is_live(self.now) {
-            self.leave(&fact.id);
-            self.skip(vec![FactRef::of(&fact, seq)], "it expired before it was run");
-            self.done(vec![seq]);
-        } else {
+        let about = self.is_about(&fact);
+        if about && fact.is_live(self.now) {
             self.hold(seq, fact);
+            return;
         }
+        let new = self.finished.get(&fact.id).is_none_or(|finished| finished.revision != revision(&fact));
+        self.leave(&fact.id);
+        if about && new {
+            self.skip(vec![FactRef::of(&fact, seq)], "it had gone before it was run");
+        }
+        self.done(vec![seq]);
     }
 
     /// The newest position at which a fact was seen.
@@ -44,7 +45,9 @@ impl Reaction {
     fn again(&mut self, seq: u64, known: u64, fact: Arc<Fact>) {
         let id = fact.id.as_str();
         // Told again after a restart: what a part is made of is needed to derive it anew.
-        if !self.held.contains_key(id) && self.members.contains_key(id) && fact.is_live(self.now) {
+        let made_of = self.members.get(id).and_then(|source| self.parts.get(source)?.facts.get(id));
+        let needed = made_of.is_some_and(|made_of| seq == known || made_of.revision == revision(&fact));
+        if needed && !self.held.contains_key(id) && fact.is_live(self.now) {
             self.uncount_gone(id);
             self.held.insert(id.to_string(), held(known, fact.clone()));
         }
@@ -84,23 +87,14 @@ impl Reaction {
         if pending {
             held.unacked.push(seq);
         }
-        if let Some(source) = fresh_in {
+        // The run under way makes a part of what the fact says no more.
+        let overtaken = running.is_some() && !unchanged;
+        if let Some(source) = fresh_in.filter(|_| !overtaken) {
             self.renewing.entry(source).or_default().push((id, seq, !pending));
         } else if !pending {
-            self.wait_unless_finished(id, seq, now);
+            // New, changed, or refreshed after its part had ended or it was laid aside.
+            self.wait(&id, seq);
         }
-    }
-
-    fn wait_unless_finished(&mut self, id: String, seq: u64, revision: u64) {
-        let same = self.finished.get(&id).is_some_and(|finished| finished.revision == revision);
-        if self.restoring && same && !self.members.contains_key(&id) {
-            // Its part has ended, or it is a dead letter; a refresh that comes later tries again.
-            self.finished.insert(id.clone(), Finished { seq, revision });
-            self.held.remove(&id);
-            self.done(vec![seq]);
-            return;
-        }
-        self.wait(&id, seq);
     }
 
     /// Puts a held fact into the window.

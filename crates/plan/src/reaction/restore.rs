@@ -88,6 +88,13 @@ impl Reaction {
             return;
         }
         self.drop_replaced();
+        for (source, part) in &mut self.parts {
+            let known = part.facts.len();
+            part.facts.retain(|id, _| self.members.get(id) == Some(source));
+            if part.facts.len() < known {
+                self.dirty.insert(source.clone());
+            }
+        }
         let jobs: Vec<u64> = self.jobs.keys().copied().collect();
         for at in jobs {
             self.resume(at);

@@ -274,8 +274,9 @@ impl Reaction {
     fn bury(&mut self, mut job: Job) {
         let mut record = self.record(&job, RunStatus::Dead);
         record.error = job.history.last().map(|attempt| attempt.error.clone());
-        self.out.push_back(Output::Record(Box::new(record.clone())));
-        self.out.push_back(Output::Dead(Box::new(record)));
+        // The letter first: one that is laid aside twice is found, one that is lost is not.
+        self.out.push_back(Output::Dead(Box::new(record.clone())));
+        self.out.push_back(Output::Record(Box::new(record)));
         self.finish(&mut job);
         if let Some(source) = job.replaces.as_ref().filter(|_| job.removal) {
             self.drop_part(source, DropReason::RerunFailed);
@@ -295,7 +296,7 @@ impl Reaction {
             let Some(held) = self.held.get_mut(&fact.id) else { continue };
             let mut seq = fact.seq;
             // A refresh during the run changes nothing that it was told.
-            if held.revision == fact.revision {
+            if held.revision == fact.revision && held.waiting.is_none() {
                 seqs.append(&mut held.unacked);
                 seq = held.seq;
             }
