@@ -69,8 +69,13 @@ impl Recorder {
         let atomic = self.need_stream(appends.len() > 1).await?;
         if atomic && appends.len() > 1 {
             let count = appends.len() as u64;
-            let last = self.append_all(appends).await?.seq;
-            return Ok(((1..=count).map(|place| (last + place).saturating_sub(count)).collect(), time));
+            match self.append_all(appends.clone()).await {
+                Ok(Receipt { seq: last, .. }) => {
+                    return Ok(((1..=count).map(|place| (last + place).saturating_sub(count)).collect(), time));
+                }
+                Err(AppendError::BatchNotAllowed | AppendError::BatchUnsupported(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let mut positions = Vec::new();
         for append in appends {
@@ -81,10 +86,10 @@ impl Recorder {
         Ok((positions, time))
     }
 
-    async fn append_all(&self, appends: Vec<Append>) -> Result<Receipt, Problem> {
+    async fn append_all(&self, appends: Vec<Append>) -> Result<Receipt, AppendError> {
         let (done, recorded) = answer(|| Err(BatchError { index: 0, error: lost() }));
         self.journal.append_all(appends, done);
-        recorded.await.map_err(|refused| Problem::from(refused.error))
+        recorded.await.map_err(|refused| refused.error)
     }
 
     fn message(&self, change: Change, by: Option<&str>, time: Moment) -> Result<Message, Problem> {

@@ -20,7 +20,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use door_http::problem::Problem;
@@ -90,6 +90,8 @@ impl Sources {
 
 /// The resources of a node.
 pub(crate) struct Resources {
+    /// For changes, which go on when who asked for them has left.
+    me: Weak<Resources>,
     folder: Option<PathBuf>,
     recorder: Recorder,
     sources: Mutex<Arc<Sources>>,
@@ -110,7 +112,8 @@ impl Resources {
         report_warnings(&declared);
         let (in_force, _) = watch::channel(Arc::new(declared));
         let (sources, changing) = (Mutex::new(Arc::new(sources)), tokio::sync::Mutex::default());
-        Ok(Arc::new(Resources { folder, recorder, sources, in_force, changing }))
+        let whole = |me: &Weak<Self>| Resources { me: me.clone(), folder, recorder, sources, in_force, changing };
+        Ok(Arc::new_cyclic(whole))
     }
 
     /// What is in force, now and whenever it changes.
@@ -151,9 +154,12 @@ impl Resources {
 
     fn put_in_force(&self, sources: Sources, declared: Declared) {
         *self.sources.lock() = Arc::new(sources);
+        // Who follows may compare by address: the same documents stay the same.
         self.in_force.send_if_modified(|old| {
             let changed = old.documents() != declared.documents();
-            *old = Arc::new(declared);
+            if changed {
+                *old = Arc::new(declared);
+            }
             changed
         });
     }
@@ -247,22 +253,29 @@ impl Resources {
         Ok(answer)
     }
 
-    async fn told(&self, named: Named) -> Result<Value, Problem> {
-        let (kind, name) = (encode_token(&kind_of(&named.kind).to_lowercase()), encode_token(&named.name));
-        let subjects = [format!("{kind}.{name}"), format!("{kind}.{name}.*")];
-        let mut history = Vec::new();
-        let wanted = |found: &Value| match (&named.api_version, found.get("apiVersion")) {
-            (Some(wanted), Some(found)) => wanted == found,
-            _ => true,
+    /// Carries a change out whether or not who asked for it waits: what is recorded is to be in force.
+    fn to_the_end<'a, F>(&self, change: impl FnOnce(Arc<Self>) -> F) -> ResourceAnswer<'a>
+    where
+        F: Future<Output = Result<Value, Problem>> + Send + 'static,
+    {
+        let Some(me) = self.me.upgrade() else {
+            return Box::pin(std::future::ready(Err(Problem::closed("the node is shutting down"))));
         };
-        self.recorder
-            .history(&subjects, |stored| {
-                let entry = view::history(stored);
-                if wanted(&entry) {
-                    history.push(entry);
-                }
-            })
-            .await?;
+        let task = tokio::spawn(change(me));
+        Box::pin(async move { task.await.map_err(broken)? })
+    }
+
+    async fn told(&self, named: Named) -> Result<Value, Problem> {
+        let (kind, name) = (kind_of(&named.kind).to_owned(), named.name.clone());
+        let subjects = match named.api_version.clone() {
+            Some(api_version) => vec![subject(&Identity { api_version, kind, name })],
+            None => {
+                let stem = format!("{}.{}", encode_token(&kind.to_lowercase()), encode_token(&name));
+                vec![format!("{stem}.*"), stem]
+            }
+        };
+        let mut history = Vec::new();
+        self.recorder.history(&subjects, |stored| history.push(view::history(stored))).await?;
         if history.is_empty() && find(&self.sources.lock().clone(), &named).is_err() {
             return Err(no_resource(&named));
         }
@@ -286,11 +299,13 @@ impl Shown for Resources {
     }
 
     fn apply<'a>(&'a self, who: &'a str, body: Bytes, dry_run: bool) -> ResourceAnswer<'a> {
-        Box::pin(self.apply(who, body, dry_run))
+        let who = who.to_owned();
+        self.to_the_end(|me| async move { me.apply(&who, body, dry_run).await })
     }
 
     fn delete<'a>(&'a self, who: &'a str, named: Named, dry_run: bool) -> ResourceAnswer<'a> {
-        Box::pin(self.delete(who, named, dry_run))
+        let who = who.to_owned();
+        self.to_the_end(|me| async move { me.delete(&who, named, dry_run).await })
     }
 
     fn history(&self, named: Named) -> ResourceAnswer<'_> {
@@ -374,10 +389,11 @@ fn broken(error: tokio::task::JoinError) -> Problem {
     Problem::closed(error.to_string())
 }
 
-/// A kind as people write it: known ones by their plural and their short name too.
+/// A kind as people write it: known ones in any case, and by their plural and their short name too.
 fn kind_of(text: &str) -> &str {
-    let found = KINDS.iter().find(|kind| [kind.plural, kind.short].iter().any(|name| name.eq_ignore_ascii_case(text)));
-    found.map_or(text, |kind| kind.name)
+    let named =
+        |kind: &&plan::Kind| [kind.name, kind.plural, kind.short].iter().any(|name| name.eq_ignore_ascii_case(text));
+    KINDS.iter().find(named).map_or(text, |kind| kind.name)
 }
 
 /// The resource that a request names.

@@ -168,6 +168,11 @@ fn each_change_is_in_the_history_with_who_asked_for_it() {
     assert_eq!((&entries[1]["resource"]["spec"]["mtu"], &entries[2]["resource"]), (&json!(9000), &Value::Null));
     assert!(entries.iter().all(|entry| entry["by"].is_string() && entry["time"].is_string()));
     check(&node, "GET /v1/resources/Interface/none/history", &Value::Null, 404);
+    for (version, count) in [("net.routerd.net%2Fv1alpha1", 3), ("other%2Fv1", 0)] {
+        let line = format!("GET /v1/resources/Interface/eth0/history?apiVersion={version}");
+        let (_, answer) = ask(&node, &line, &Value::Null);
+        assert_eq!(answer["history"].as_array().map_or(0, Vec::len), count, "{answer}");
+    }
     node.stop();
 }
 
