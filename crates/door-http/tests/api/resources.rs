@@ -58,9 +58,10 @@ fn node() -> Node {
         let all = || vec![Pattern::all()];
         Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin }
     };
-    let node = Node::with(Access::tokens([token("root", true), token("app", false)]), Limits::default());
+    let mut node = Node::with(Access::tokens([token("root", true), token("app", false)]), Limits::default());
     let options = Options { resources: Arc::new(Echo), shutdown: node.shutdown.clone(), ..Options::default() };
-    Node { router: router(node.port.clone(), options), ..node }
+    node.router = router(node.port.clone(), options);
+    node
 }
 
 #[tokio::test]
