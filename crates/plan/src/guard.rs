@@ -53,11 +53,11 @@ impl fmt::Display for Claim {
 pub enum GuardError {
     /// The part of a mobility pool is not what such a part is.
     #[error(
-        "invalid active MobilityPool typed plan record prevents federation self-capture evaluation: {source}: {reason}"
+        "invalid active MobilityPool typed plan record prevents federation self-capture evaluation: {part}: {reason}"
     )]
     Plan {
-        /// Whose part.
-        r#source: String,
+        /// The source of the part.
+        part: String,
         /// What is wrong.
         reason: String,
     },
@@ -159,7 +159,7 @@ fn pool_captures(parts: &[Part], address: IpAddr, now: Moment) -> Result<Option<
     let mut plans: BTreeMap<&str, (&Part, &str)> = BTreeMap::new();
     for part in parts.iter().filter(|part| !part.is_expired(now)) {
         let Some((pool, listener)) = reserved_source(&part.source) else { continue };
-        let invalid = |reason: &str| GuardError::Plan { source: part.source.clone(), reason: reason.into() };
+        let invalid = |reason: &str| GuardError::Plan { part: part.source.clone(), reason: reason.into() };
         envelope(part).map_err(invalid)?;
         if !listener && plans.insert(&part.source, (part, pool)).is_some() {
             return Err(invalid("the source has several parts"));
@@ -168,7 +168,7 @@ fn pool_captures(parts: &[Part], address: IpAddr, now: Moment) -> Result<Option<
     let mut found = None;
     for (part, pool) in plans.into_values() {
         let Some(plan) = &part.mobility_dataplane else { continue };
-        let invalid = |reason: String| GuardError::Plan { source: part.source.clone(), reason };
+        let invalid = |reason: String| GuardError::Plan { part: part.source.clone(), reason };
         if captures(plan, pool, address).map_err(invalid)? && found.is_none() {
             found = Some(format!("MobilityPool/{pool}"));
         }

@@ -239,7 +239,9 @@ impl PluginResult {
             return Err(PartError::new("document", format!("has more than {RESULT_DEPTH_MAX} levels")).into());
         }
         for (key, wanted) in [("apiVersion", PLUGIN_API_VERSION), ("kind", "PluginResult")] {
-            if value.get(key).and_then(Value::as_str) != Some(wanted) {
+            let given = value.get(key);
+            // Plugins of routerd's may leave the version out.
+            if given.and_then(Value::as_str) != Some(wanted) && (given.is_some() || key == "kind") {
                 return Err(PartError::new(key, format!("must be {wanted}")).into());
             }
         }

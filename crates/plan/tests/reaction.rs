@@ -309,7 +309,8 @@ fn a_full_batch_goes_at_once() {
     let mut story = Story::new(json!({"batchWindow": "1h"}));
     let ids: Vec<String> = (0..1030).map(|index| format!("f{index:04}")).collect();
     story.play(&format!("5 facts {}", ids.join(" ")));
-    let runs: Vec<usize> = story.transcript.lines().filter(|line| line.starts_with("5 run")).map(|line| line.split(',').count()).collect();
+    let runs: Vec<usize> =
+        story.transcript.lines().filter(|line| line.starts_with("5 run")).map(|line| line.split(',').count()).collect();
     assert_eq!(runs, [1024]);
     assert_eq!(story.reaction.waiting(), (0, 6));
     let big = "x".repeat(1024 * 1024);
