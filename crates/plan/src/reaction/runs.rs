@@ -97,6 +97,10 @@ impl Reaction {
     /// Starts a job, with what its facts say now. One for which there is nothing left to do ends here.
     fn start(&mut self, at: u64) {
         let Some(mut job) = self.jobs.remove(&at) else { return };
+        // A fact of the part may have come back since the job was made.
+        if let Some(part) = job.replaces.as_ref().and_then(|source| self.parts.get(source)) {
+            job.ids.extend(part.facts.keys().cloned());
+        }
         job.ids.retain(|id| self.held.contains_key(id));
         let replaced = job.replaces.as_ref().is_some_and(|source| !self.parts.contains_key(source));
         if replaced {

@@ -146,6 +146,9 @@ impl Reaction {
         }
         self.dirty.remove(source);
         self.out.push_back(Output::Drop { source: source.to_string(), why });
+        if let Some(refreshed) = self.renewing.remove(source) {
+            self.renew_nothing(refreshed);
+        }
         let ids: BTreeSet<String> = part.facts.into_keys().collect();
         for id in ids {
             if self.members.get(&id).is_none_or(|now| now != source) {
@@ -157,9 +160,6 @@ impl Reaction {
             } else {
                 self.release(&id);
             }
-        }
-        if let Some(refreshed) = self.renewing.remove(source) {
-            self.renew_nothing(refreshed);
         }
     }
 
