@@ -39,6 +39,7 @@ impl Asked for Federation {
 
 impl Federation {
     async fn answer(&self, who: Principal, ask: Ask) -> Result<Told, Problem> {
+        self.up_to_date().await;
         match ask {
             Ask::Emit { group, body } => self.emit(&who, &group, &body).await,
             Ask::Events(which) => self.facts(&which).await,

@@ -26,7 +26,7 @@ use tracing::{error, warn};
 
 use super::dynamic::Dynamic;
 use super::ledger::Ledger;
-use super::meters::Meters;
+use super::meters::{Meters, Received};
 
 /// How long a message id is remembered: until the record it names was folded, by far.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(10);
@@ -73,6 +73,7 @@ pub(super) struct Group {
     port: Port,
     dynamic: Arc<Dynamic>,
     meters: Arc<Meters>,
+    pub(super) received: Received,
     /// The node itself, where a peer's fact is recorded.
     itself: Principal,
 }
@@ -109,6 +110,7 @@ impl Group {
             port,
             dynamic,
             meters,
+            received: Received::default(),
             itself: Principal::anyone(),
         };
         group.declare().await?;
@@ -205,6 +207,12 @@ impl Group {
                 () = end.cancelled() => return,
                 page = self.journal.read(&self.stream, read) => page,
             };
+            if self.facts.lock().is_ahead_of(self.port.now()) {
+                warn!(group = self.name, "the clock was set back; the facts are looked at anew");
+                *self.facts.lock() = Facts::new(&self.name);
+                next = 1;
+                continue;
+            }
             match page {
                 Ok(page) => {
                     next = page.next;
@@ -297,7 +305,7 @@ impl Group {
                 Ok(Begun::Asked(answer)) => outcome(answer.await).map_err(|error| self.not_stored(&error)),
             };
             match &answer {
-                Ok(taken) => self.meters.received(&self.name, &fact.kind, taken.duplicate),
+                Ok(taken) => self.meters.received(&self.received, &self.name, &fact.kind, taken.duplicate),
                 Err(reject) => self.meters.rejected(&self.name, reject.reason()),
             }
             taken.push(answer);
@@ -339,7 +347,8 @@ impl Group {
                 _ => facts.merged(fact),
             }
         };
-        let message = to_message(&merged, via).map_err(|error| Reject::Validation(error.to_string()))?;
+        let message =
+            to_message(&merged, via).map_err(|error| Reject::Validation(format!("invalid event: {error}")))?;
         let append = Append { id: Some(message_id(&merged)), ..Append::new(message) };
         let (sender, receiver) = oneshot::channel();
         self.port.publish_then(who, append, move |outcome| {

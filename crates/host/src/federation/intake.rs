@@ -106,7 +106,7 @@ impl Intake {
             self.received.fetch_add(1, Ordering::Relaxed);
             self.duplicate.fetch_add(1, Ordering::Relaxed);
             let kind = noted.fact.map_or("", |fact| fact.kind.as_str());
-            self.meters.received(&self.group.name, kind, true);
+            self.meters.received(&self.group.received, &self.group.name, kind, true);
             return;
         };
         self.rejected.fetch_add(1, Ordering::Relaxed);

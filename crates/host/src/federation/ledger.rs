@@ -110,18 +110,23 @@ impl Ledger {
         self.record(tokens, kind, data).await.map(|_| ())
     }
 
-    /// Records lines at `tidings.federation.<tokens>`, without waiting: what is lost is history alone.
+    /// Records lines at `tidings.federation.<tokens>`, without waiting; `then` is called when they are on
+    /// disk, from an engine's thread. What is lost is history alone.
     ///
     /// # Errors
-    /// Where the tokens make no subject.
-    pub(super) fn lines(&self, tokens: &[&str], lines: Vec<u8>) -> Result<(), event::cloud::EventError> {
+    /// Where the tokens make no subject; `then` is not called.
+    pub(super) fn lines(
+        &self,
+        tokens: &[&str],
+        lines: Vec<u8>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), event::cloud::EventError> {
         let subject = subject_of("tidings.federation", tokens).map_err(event::cloud::EventError::Subject)?;
         let mut message = self.message(subject, "dev.tidings.deliveries", None)?;
         message.payload = lines.into();
-        let done = |answer: Result<journal::Receipt, AppendError>| {
-            if let Err(error) = answer {
-                tracing::debug!(%error, "a record of deliveries is lost");
-            }
+        let done = move |answer: Result<journal::Receipt, AppendError>| match answer {
+            Ok(_) => then(),
+            Err(error) => tracing::debug!(%error, "a record of deliveries is lost"),
         };
         self.journal.append(Append::new(message), Box::new(done));
         Ok(())

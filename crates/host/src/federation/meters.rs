@@ -4,7 +4,8 @@
 //! - No label names a fact, an address or an endpoint. Types are labels up to [`TYPES_MAX`] of them;
 //!   the rest are counted as `other`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,11 +19,14 @@ use prometheus_client::registry::Registry;
 /// Types that are told apart in labels.
 const TYPES_MAX: usize = 256;
 
+/// What the rest is counted as.
+const OTHER: &str = "other";
+
 /// First bucket of every histogram, in seconds.
 const SECONDS_MIN: f64 = 0.001;
 
-/// Buckets, each twice as wide as the one before: up to nine hours.
-const BUCKETS: u16 = 26;
+/// Buckets, each four times as wide as the one before: up to an hour.
+const BUCKETS: u16 = 12;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pushed {
@@ -76,7 +80,7 @@ struct Plugin {
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(SECONDS_MIN, 2.0, BUCKETS))
+    Histogram::new(exponential_buckets(SECONDS_MIN, 4.0, BUCKETS))
 }
 
 /// The counters.
@@ -105,10 +109,26 @@ pub(crate) struct Meters {
     quarantined: Gauge,
 }
 
+/// What is counted towards one peer, of one type. Looked up once: a label costs more than a count.
+#[derive(Clone)]
+struct Handles {
+    delivered: [Counter; 2],
+    failed: [Counter; 2],
+    repush: Counter,
+    stale: Counter,
+    lag: Histogram,
+}
+
+/// What is counted towards one peer.
+pub(super) struct PeerMeters {
+    meters: Arc<Meters>,
+    group: String,
+    peer: String,
+    kinds: Mutex<HashMap<String, Handles>>,
+}
+
 /// How one push of one fact ended.
 pub(super) struct Ended<'a> {
-    pub(super) group: &'a str,
-    pub(super) peer: &'a str,
     pub(super) kind: &'a str,
     pub(super) delivered: bool,
     /// Whether the peer had it before, with an earlier expiry.
@@ -116,6 +136,59 @@ pub(super) struct Ended<'a> {
     /// From recorded to delivered.
     pub(super) lag: Duration,
 }
+
+impl PeerMeters {
+    pub(super) fn new(meters: &Arc<Meters>, group: &str, peer: &str) -> Self {
+        let (group, peer) = (group.to_owned(), peer.to_owned());
+        PeerMeters { meters: Arc::clone(meters), group, peer, kinds: Mutex::default() }
+    }
+
+    pub(super) fn pushed(&self, ended: &Ended<'_>) {
+        let mut kinds = self.kinds.lock();
+        let handles = match kinds.get(ended.kind) {
+            Some(handles) => handles,
+            None => {
+                let handles = self.handles(ended.kind);
+                // Beyond so many types there is one handle for all the others.
+                let key = if kinds.len() < TYPES_MAX { ended.kind } else { OTHER };
+                kinds.entry(key.to_owned()).or_insert(handles)
+            }
+        };
+        for counter in if ended.delivered { &handles.delivered } else { &handles.failed } {
+            counter.inc();
+        }
+        if ended.again {
+            handles.stale.inc();
+        }
+        if ended.again && ended.delivered {
+            handles.repush.inc();
+        }
+        if ended.delivered {
+            handles.lag.observe(ended.lag.as_secs_f64());
+        }
+    }
+
+    fn handles(&self, kind: &str) -> Handles {
+        let (meters, group, peer) = (&self.meters, self.group.clone(), self.peer.clone());
+        let event_type = meters.kind(kind);
+        let of = Of { group: group.clone(), peer: peer.clone(), event_type: event_type.clone() };
+        let counters = |status| {
+            let label = Pushed { group: group.clone(), peer: peer.clone(), event_type: event_type.clone(), status };
+            [meters.delivery.get_or_create_owned(&label), meters.attempts.get_or_create_owned(&label)]
+        };
+        Handles {
+            delivered: counters("delivered"),
+            failed: counters("failed"),
+            repush: meters.repush.get_or_create_owned(&of),
+            stale: meters.stale.get_or_create_owned(&of),
+            lag: meters.lag.get_or_create_owned(&of),
+        }
+    }
+}
+
+/// What is counted of a group's receiving: accepted and duplicate, by type.
+#[derive(Default)]
+pub(super) struct Received(Mutex<HashMap<String, [Counter; 2]>>);
 
 impl Meters {
     pub(crate) fn new() -> Self {
@@ -181,28 +254,10 @@ impl Meters {
             return kind.to_owned();
         }
         if types.len() >= TYPES_MAX {
-            return String::from("other");
+            return OTHER.to_owned();
         }
         types.insert(kind.to_owned());
         kind.to_owned()
-    }
-
-    pub(super) fn pushed(&self, ended: &Ended<'_>) {
-        let status = if ended.delivered { "delivered" } else { "failed" };
-        let (group, peer, event_type) = (ended.group.to_owned(), ended.peer.to_owned(), self.kind(ended.kind));
-        let of = Of { group: group.clone(), peer: peer.clone(), event_type: event_type.clone() };
-        let pushed = Pushed { group, peer, event_type, status };
-        self.attempts.get_or_create(&pushed).inc();
-        self.delivery.get_or_create(&pushed).inc();
-        if ended.again {
-            self.stale.get_or_create(&of).inc();
-            if ended.delivered {
-                self.repush.get_or_create(&of).inc();
-            }
-        }
-        if ended.delivered {
-            self.lag.get_or_create(&of).observe(ended.lag.as_secs_f64());
-        }
     }
 
     pub(super) fn tick(&self, group: &str, peer: &str, failed: bool, took: Duration) {
@@ -214,9 +269,18 @@ impl Meters {
         self.tick_seconds.get_or_create(&towards).observe(took.as_secs_f64());
     }
 
-    pub(super) fn received(&self, group: &str, kind: &str, duplicate: bool) {
-        let came = Came { group: group.to_owned(), event_type: self.kind(kind) };
-        if duplicate { &self.duplicate } else { &self.accepted }.get_or_create(&came).inc();
+    pub(super) fn received(&self, known: &Received, group: &str, kind: &str, duplicate: bool) {
+        let mut kinds = known.0.lock();
+        let counters = match kinds.get(kind) {
+            Some(counters) => counters,
+            None => {
+                let came = Came { group: group.to_owned(), event_type: self.kind(kind) };
+                let counters = [self.accepted.get_or_create_owned(&came), self.duplicate.get_or_create_owned(&came)];
+                let key = if kinds.len() < TYPES_MAX { kind } else { OTHER };
+                kinds.entry(key.to_owned()).or_insert(counters)
+            }
+        };
+        counters[usize::from(duplicate)].inc();
     }
 
     pub(super) fn rejected(&self, group: &str, reason: &'static str) {

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use door::Port;
 use journal::{ConsumerConfig, ConsumerError, Journal};
-use link::{KeyRing, ServerTls};
+use link::{Key, KeyRing, ServerTls};
 use parking_lot::RwLock;
 use plan::{Declared, GroupListen, GroupSpec, PluginSpec, ResolvedPeer, SubscriptionSpec};
 use tokio::sync::{Semaphore, watch};
@@ -56,6 +56,9 @@ const REST: Duration = Duration::from_secs(5);
 
 /// How often what waits for peers is measured.
 const MEASURE: Duration = Duration::from_secs(2);
+
+/// How long a request waits for what was declared just before.
+const TAKE_UP: Duration = Duration::from_secs(5);
 
 /// How long to wait before what could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -109,6 +112,8 @@ pub(crate) struct Federation {
     ledger: Arc<Ledger>,
     dynamic: Arc<Dynamic>,
     declared: watch::Receiver<Arc<Declared>>,
+    /// What was taken up last.
+    taken_up: watch::Sender<Arc<Declared>>,
     groups: RwLock<BTreeMap<String, Running>>,
     subscriptions: RwLock<BTreeMap<String, Subscribed>>,
     everywhere: Everywhere,
@@ -132,6 +137,7 @@ impl Federation {
             ledger,
             dynamic,
             declared: declared.clone(),
+            taken_up: watch::channel(Arc::default()).0,
             groups: RwLock::default(),
             subscriptions: RwLock::default(),
             plugins: Arc::new(Semaphore::new(PLUGINS_MAX)),
@@ -195,7 +201,17 @@ impl Federation {
         }
         let mut whole = self.take_up_groups(declared).await;
         whole &= self.take_up_subscriptions(declared).await;
+        self.taken_up.send_replace(Arc::clone(declared));
         whole
+    }
+
+    /// Waits until what is declared now is taken up: who declares finds it done.
+    async fn up_to_date(&self) {
+        let current = self.declared.borrow().clone();
+        let mut taken_up = self.taken_up.subscribe();
+        let same = taken_up.wait_for(|taken| Arc::ptr_eq(taken, &current));
+        // What takes longer is told as it is; the sender lives as long as this.
+        let _waited = tokio::time::timeout(TAKE_UP, same).await;
     }
 
     async fn take_up_groups(&self, declared: &Declared) -> bool {
@@ -438,10 +454,13 @@ impl Federation {
     /// The files of secrets and certificates, whose change is to be noticed.
     pub(crate) fn watched(&self) -> Vec<PathBuf> {
         let declared = self.declared.borrow().clone();
+        let peers = declared.groups().keys().flat_map(|name| declared.peers_of(name));
+        let peers = peers.flat_map(|peer| [peer.tls.ca_file, peer.tls.cert_file, peer.tls.key_file]);
+        let peers = peers.filter(|file| !file.is_empty()).map(PathBuf::from);
         let secrets = declared.groups().iter().flat_map(|(name, spec)| keys::files(spec, &declared.peers_of(name)));
         let tls = declared.groups().values().filter_map(|spec| spec.listen.tls.as_ref());
         let tls = tls.flat_map(|tls| [&tls.cert_file, &tls.key_file, &tls.client_ca_file]);
-        secrets.chain(tls.filter(|file| !file.is_empty()).map(PathBuf::from)).collect()
+        secrets.chain(tls.filter(|file| !file.is_empty()).map(PathBuf::from)).chain(peers).collect()
     }
 
     /// Reads secrets and certificates again. Blocks on files.
@@ -465,6 +484,9 @@ impl Federation {
             }
             for peer in &peers {
                 let running = self.groups.read().get(name).and_then(|running| running.peers.get(&peer.name).cloned());
+                if let Some(Err(error)) = running.as_ref().map(|running| running.reload_tls()) {
+                    error!(group = name, peer = peer.name, %error, "the peer's certificates cannot be reloaded");
+                }
                 match (keys::signing(name, spec, peer), running) {
                     (Ok(Some(key)), Some(running)) => running.set_key(key),
                     (Err(error), _) => {
@@ -478,8 +500,14 @@ impl Federation {
 
     fn rekey(&self, group: &str, ring: KeyRing) {
         if let Some(running) = self.groups.read().get(group) {
+            let before = running.intake.ring();
+            let same = |one: &Key, other: &Key| one.binding == other.binding && one.secret == other.secret;
+            let (old, new) = (before.accepted(), ring.accepted());
+            let changed = old.len() != new.len() || !old.iter().zip(new).all(|(old, new)| same(old, new));
             running.intake.set_keys(Arc::new(ring));
-            info!(group, "keys reloaded");
+            if changed {
+                info!(group, "keys reloaded");
+            }
         }
         self.take_everywhere();
     }

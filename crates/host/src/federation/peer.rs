@@ -31,6 +31,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -38,7 +39,7 @@ use super::feed::Feed;
 use super::group::Group;
 use super::keys;
 use super::ledger::Ledger;
-use super::meters::{Ended, Meters};
+use super::meters::{Ended, Meters, PeerMeters};
 
 /// Bytes of bodies that wait in memory for one peer, at most, save that there is one: a few full batches.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -48,6 +49,9 @@ const ACK_WAIT: Duration = Duration::from_secs(3_600);
 
 /// How long each phase of a probe may take, so that a peer that is back is soon found to be.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
+
+/// Where the consumer notes what the peer wants.
+const WANTS: &str = "tidings.wants";
 
 /// How long to wait where the consumer is gone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +94,7 @@ pub(super) struct Peer {
     standing: Mutex<Standing>,
     ledger: Arc<Ledger>,
     meters: Arc<Meters>,
+    counts: PeerMeters,
     port: Port,
     journal: Arc<dyn Journal>,
     /// Another key signs: what waits is tried at once.
@@ -112,7 +117,7 @@ struct Standing {
 struct Owed {
     token: AckToken,
     id: Arc<str>,
-    kind: String,
+    kind: Arc<str>,
     body: Bytes,
     /// The peer has an earlier state of it.
     again: bool,
@@ -168,6 +173,7 @@ impl Peer {
             standing: Mutex::default(),
             ledger: Arc::clone(ledger),
             meters: Arc::clone(meters),
+            counts: PeerMeters::new(meters, &group.name, &resolved.name),
             port: port.clone(),
             journal: Arc::clone(port.journal()),
             row_name: resolved.name.as_str().into(),
@@ -185,14 +191,31 @@ impl Peer {
         config.start = ConsumerStart::All;
         config.ack_wait = ACK_WAIT;
         config.ack_pending_max = None;
+        let wants = json!([self.own_node, self.wants.types, self.wants.subject_prefixes]).to_string();
+        config.metadata.insert(WANTS.to_owned(), wants);
+        let known = self.journal.consumer_info(&self.group.stream, &self.consumer).await;
+        // What it wanted not before and wants now lies behind; what it has, the table of deliveries knows.
+        let again = known.is_ok_and(|known| known.config.metadata.get(WANTS) != config.metadata.get(WANTS));
         super::need_consumer(&self.journal, &self.group.stream, config).await?;
-        // What was on its way when the process before ended is sent again.
-        self.journal.consumer_reset(&self.group.stream, &self.consumer, None).await.map(|_| ())
+        // Without a position: what was on its way when the process before ended is sent again.
+        let from = again.then_some(1);
+        self.journal.consumer_reset(&self.group.stream, &self.consumer, from).await.map(|_| ())
     }
 
     /// Whether it is what is declared.
     pub(super) fn is(&self, resolved: &ResolvedPeer, spec: &GroupSpec) -> bool {
         self.resolved == *resolved && self.own_node == spec.node_name
+    }
+
+    /// Reads the certificates again that it is spoken to with. Blocks on files.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the old ones stay in force.
+    pub(super) fn reload_tls(&self) -> Result<(), TlsError> {
+        if let Some(config) = tls_of(&self.resolved)? {
+            self.target.set_tls(config);
+        }
+        Ok(())
     }
 
     /// Signs with another key from now on.
@@ -295,36 +318,35 @@ impl Peer {
         let peer: Arc<str> = Arc::clone(&self.row_name);
         let mut row = Record::pending(&entry, &peer);
         row.attempts = before.as_ref().filter(|row| row.seq == entry.seq).map_or(0, |row| row.attempts);
-        let body = Bytes::from(envelope::encode(&stored.fact));
+        let body = Bytes::from(envelope::encode(&entry.complete(stored.fact)));
         let again = before.is_some_and(|row| row.seq < entry.seq && row.delivered.is_some());
         let (bytes, withdrawal) = (body.len(), entry.withdrawn);
         if let Some(earlier) = hand.latest.insert(Arc::clone(&entry.id), entry.seq)
             && earlier != entry.seq
         {
             // This state stands for the one before.
-            self.let_go(hand, earlier);
+            Self::taken_out(hand, earlier).into_iter().for_each(|token| self.done(token));
             hand.latest.insert(Arc::clone(&entry.id), entry.seq);
         }
         hand.bytes += bytes;
-        let kind = entry.kind.to_string();
+        let kind = Arc::clone(&entry.kind);
         hand.owed.insert(entry.seq, Owed { token, id: Arc::clone(&entry.id), kind, body, again });
         hand.outbox.handle(self.now(), Input::Owe { row, bytes, withdrawal });
     }
 
-    /// A position is done with.
-    fn let_go(&self, hand: &mut Hand, seq: u64) {
-        if let Some(owed) = hand.owed.remove(&seq) {
-            hand.bytes = hand.bytes.saturating_sub(owed.body.len());
-            if hand.latest.get(&owed.id) == Some(&seq) {
-                hand.latest.remove(&owed.id);
-            }
-            self.done(owed.token);
+    /// Takes a position out of what waits.
+    fn taken_out(hand: &mut Hand, seq: u64) -> Option<AckToken> {
+        let owed = hand.owed.remove(&seq)?;
+        hand.bytes = hand.bytes.saturating_sub(owed.body.len());
+        if hand.latest.get(&owed.id) == Some(&seq) {
+            hand.latest.remove(&owed.id);
         }
+        Some(owed.token)
     }
 
     /// Does what the outbox wants.
     fn carry_out(self: &Arc<Self>, hand: &mut Hand, rounds: &mut JoinSet<Round>) {
-        let mut kept = Vec::new();
+        let (mut kept, mut over) = (Vec::new(), Vec::new());
         while let Some(output) = hand.outbox.poll() {
             match output {
                 Output::Push { batch, seqs } => {
@@ -335,7 +357,7 @@ impl Peer {
                     rounds.spawn(Arc::clone(self).round(batch, facts, probe));
                 }
                 Output::Record { row, keep } => {
-                    self.recorded(hand, &row);
+                    over.extend(self.recorded(hand, &row));
                     if keep {
                         kept.push(row);
                     }
@@ -343,11 +365,7 @@ impl Peer {
                 Output::Moved(breaker) => self.moved(breaker),
             }
         }
-        if !kept.is_empty()
-            && let Err(error) = self.ledger.lines(&["deliveries", &self.group.name, &self.name], encode(&kept))
-        {
-            warn!(peer = self.name, %error, "what became of facts is not recorded");
-        }
+        self.keep(&kept, over);
         let mut standing = self.standing.lock();
         standing.breaker = Some(hand.outbox.breaker());
         standing.waiting = hand.outbox.len() as u64;
@@ -355,8 +373,25 @@ impl Peer {
         standing.next = hand.outbox.next_wake();
     }
 
-    /// A row is now so.
-    fn recorded(&self, hand: &mut Hand, row: &Record) {
+    /// Records rows, and acknowledges what is done with once they are.
+    fn keep(&self, rows: &[Record], over: Vec<AckToken>) {
+        let journal = Arc::clone(&self.journal);
+        let done = move || {
+            for token in over {
+                journal.acknowledge(token, Ack::Done, false, Box::new(|_| ()));
+            }
+        };
+        if rows.is_empty() {
+            return done();
+        }
+        let tokens = ["deliveries", self.group.name.as_str(), self.name.as_str()];
+        if let Err(error) = self.ledger.lines(&tokens, encode(rows), done) {
+            warn!(peer = self.name, %error, "what became of facts is not recorded");
+        }
+    }
+
+    /// A row is now so; what is done with then.
+    fn recorded(&self, hand: &mut Hand, row: &Record) -> Option<AckToken> {
         {
             let facts = self.group.facts.lock();
             if facts.get(&row.id).is_some() {
@@ -367,12 +402,12 @@ impl Peer {
         if let Some(owed) = hand.owed.get(&row.seq)
             && matches!(row.status, Status::Delivered | Status::Failed)
         {
-            let (group, peer, kind) = (self.group.name.as_str(), self.name.as_str(), owed.kind.as_str());
             let delivered = row.status == Status::Delivered;
-            self.meters.pushed(&Ended { group, peer, kind, delivered, again: owed.again, lag: row.lag(now) });
+            self.counts.pushed(&Ended { kind: &owed.kind, delivered, again: owed.again, lag: row.lag(now) });
         }
-        if matches!(row.status, Status::Delivered | Status::Expired) {
-            self.let_go(hand, row.seq);
+        match row.status {
+            Status::Delivered | Status::Expired => Self::taken_out(hand, row.seq),
+            Status::Pending | Status::Failed | Status::Skipped => None,
         }
     }
 
@@ -494,20 +529,23 @@ impl Peer {
 fn prepare(group: &str, spec: &GroupSpec, peer: &ResolvedPeer) -> Result<(Target, Option<Key>), PeerError> {
     let key = keys::signing(group, spec, peer)?.ok_or(PeerError::NoKey)?;
     let endpoint = peer.endpoint.as_deref().unwrap_or_default();
-    let given = |file: &str| Some(file).filter(|file| !file.is_empty()).map(std::path::PathBuf::from);
-    let tls = match endpoint.trim_start().starts_with("https:") {
-        false => None,
-        true => {
-            let identity = given(&peer.tls.cert_file).zip(given(&peer.tls.key_file));
-            Some(link::client_config(&ClientFiles { authorities: given(&peer.tls.ca_file), identity })?)
-        }
-    };
+    let tls = tls_of(peer)?;
     let options = TargetOptions {
         tls,
         server_name: Some(peer.tls.server_name.clone()).filter(|name| !name.is_empty()),
-        waits: Waits::default().within(peer.timeout),
+        waits: Waits::of_request(peer.timeout),
         batch: peer.batch == Batch::Auto,
         ..TargetOptions::default()
     };
     Ok((Target::new(endpoint, options)?, Some(key)))
+}
+
+/// What a peer is spoken to with, where its endpoint is https. Blocks on files.
+fn tls_of(peer: &ResolvedPeer) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    let given = |file: &str| Some(file).filter(|file| !file.is_empty()).map(std::path::PathBuf::from);
+    if !peer.endpoint.as_deref().unwrap_or_default().trim_start().starts_with("https:") {
+        return Ok(None);
+    }
+    let identity = given(&peer.tls.cert_file).zip(given(&peer.tls.key_file));
+    link::client_config(&ClientFiles { authorities: given(&peer.tls.ca_file), identity }).map(Some)
 }

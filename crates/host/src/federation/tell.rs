@@ -52,7 +52,7 @@ impl Telling {
     /// The fact, told at `now` by a node, with an id that was made up where none is given.
     fn fact(self, group: &Group, now: Moment, made_up: impl FnOnce() -> String) -> Result<Fact, Problem> {
         let observed = match &self.observed_at {
-            None => Moment::from_nanos(now.nanos() / 1_000_000_000 * 1_000_000_000),
+            None => group.facts.lock().stamp(&self.id, now),
             Some(text) => Moment::parse(text).map_err(|error| Problem::field("observedAt", &error.to_string()))?,
         };
         let ttl = match &self.ttl {
