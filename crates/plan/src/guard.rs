@@ -226,7 +226,7 @@ fn captures(plan: &Value, pool: &str, address: IpAddr) -> Result<bool, String> {
             }
             let (name, host) = if key == "routes" { ("destination", false) } else { ("address", true) };
             let (place, bits) = network(text(name))
-                .filter(|(place, bits)| contains(scope, (*place).into()) && *bits >= scope.1 && (!host || *bits == 32))
+                .filter(|(place, bits)| contains(scope, *place) && *bits >= scope.1 && (!host || *bits == 32))
                 .ok_or_else(|| format!("{key} holds {:?}, which is not canonical or outside {prefix}", text(name)))?;
             let held = matches!(text("disposition"), "desired" | "protect-existing" | "hold");
             found |=
@@ -242,5 +242,5 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
     let IpAddr::V4(v4) = address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or_default();
     let spelt = format!("{}/{bits}", Ipv4Addr::from(u32::from(v4) & mask));
-    (spelt == text.to_string()).then_some((address, bits))
+    (text == spelt).then_some((address, bits))
 }
