@@ -20,7 +20,8 @@ use core::time::Duration;
 
 use event::Moment;
 
-use crate::facts::Entry;
+use crate::facts::{Entry, Facts};
+use crate::peer::{PeerSpec, Verdict};
 pub use codec::{DecodeError, decode, encode};
 pub use summary::{Filter, Summary};
 
@@ -84,7 +85,7 @@ pub struct Delivery {
     pub last_error: Option<Arc<str>>,
     /// When the peer took it.
     pub delivered: Option<Moment>,
-    /// The expiry that the peer knows, or is to be told.
+    /// The expiry that the peer knows, or is to be told; `None`, too, where it is to be told afterwards.
     pub expires: Option<Moment>,
 }
 
@@ -101,7 +102,7 @@ impl Delivery {
             last_attempt: None,
             last_error: None,
             delivered: None,
-            expires: entry.expires.filter(|_| !entry.withdrawn),
+            expires: entry.expires.filter(|_| !entry.withdrawn && !entry.outlasted),
         }
     }
 
@@ -175,9 +176,20 @@ impl Deliveries {
         self.rows.values().flat_map(BTreeMap::values)
     }
 
-    /// Whether a peer is still to be told the latest state of a fact.
+    /// Whether a peer is still to be told the latest state of a fact that holds or is taken back. One that
+    /// expired by a clock that was ahead, and holds, is owed again.
     pub fn owes(&self, entry: &Entry, peer: &str) -> bool {
-        self.get(&entry.id, peer).is_none_or(|row| row.seq < entry.seq || row.status.is_outstanding())
+        let ended = |row: &Delivery| matches!(row.status, Status::Delivered | Status::Skipped);
+        self.get(&entry.id, peer).is_none_or(|row| row.seq < entry.seq || !ended(row))
+    }
+
+    /// The position from which on a peer is owed something; `None`: nothing. Where an outbox begins after a
+    /// start, after its peer's filters changed, and after the table was folded anew.
+    pub fn first_owed(&self, facts: &Facts, peer: &PeerSpec, own_node: &str, now: Moment) -> Option<u64> {
+        let told = |entry: &&Entry| entry.withdrawn || entry.is_live(now);
+        let wanted = |entry: &&Entry| peer.wants_entry(entry, own_node) == Verdict::Push;
+        let owed = facts.after(0).filter(told).filter(wanted).find(|entry| self.owes(entry, &peer.name));
+        owed.map(|entry| entry.seq)
     }
 
     /// Lets go of the rows of facts that are no more.

@@ -11,7 +11,8 @@
 //!   to an expiry and never replaces one.
 //! - what a peer observed again is recorded although nothing else is new: a fact that said something
 //!   else in between, and is still on its way, is thereby known as overtaken.
-//! - who missed that a fact was withdrawn and told anew holds it to the later expiry of both lives.
+//! - who missed that a fact was withdrawn and told anew holds it to the later expiry of both lives. Where
+//!   that is for ever, the end of the second life is kept and told like a withdrawal.
 //! - `X.expired` withdraws the `X.observed` of the same source and subject that were observed before it
 //!   or with it, whichever arrives first.
 //! - of discovery facts with one key the newest holds (observed, then recorded, then id).
@@ -56,6 +57,9 @@ const DISCOVERED: &str = "routerd.client.ipv4.observed";
 /// The values of `source` in the payload of a discovery fact.
 const DISCOVERIES: [&str; 2] = ["provider-discovery", "onprem-l2-discovery"];
 
+/// The last moment that an expiry can be.
+const FOR_EVER: Moment = Moment::from_nanos(u64::MAX);
+
 /// What the table knows of one fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -75,7 +79,7 @@ pub struct Entry {
     pub subject: Arc<str>,
     /// When it was observed.
     pub observed: Option<Moment>,
-    /// The last moment at which it holds; `None`: for ever. Of a withdrawn fact: until when that is kept.
+    /// The last moment at which it holds; `None`: for ever.
     pub expires: Option<Moment>,
     /// Whether it is taken back.
     pub withdrawn: bool,
@@ -83,6 +87,10 @@ pub struct Entry {
     pub fingerprint: u64,
     /// Its key, where it is a discovery fact.
     discovery: Option<Arc<str>>,
+    /// Until when it is kept, where it is withdrawn.
+    kept: Option<Moment>,
+    /// Whether who missed what came before may hold it for ever: then its end is told, too.
+    pub(crate) outlasted: bool,
 }
 
 impl Entry {
@@ -103,10 +111,7 @@ impl Entry {
         (*self.kind).clone_into(&mut recorded.kind);
         (*self.subject).clone_into(&mut recorded.subject);
         recorded.observed = self.observed;
-        recorded.expires = match self.withdrawn {
-            true => Some(self.observed.unwrap_or(Moment::EPOCH)),
-            false => self.expires,
-        };
+        recorded.expires = self.expires;
         recorded
     }
 
@@ -121,6 +126,11 @@ impl Entry {
         }
     }
 
+    /// The last moment in the table.
+    fn end(&self) -> Option<Moment> {
+        self.kept.or(self.expires)
+    }
+
     fn place(&self) -> (Moment, Arc<str>) {
         (self.observed.unwrap_or(Moment::EPOCH), self.id.clone())
     }
@@ -131,7 +141,7 @@ impl Entry {
 pub enum Why {
     /// Its time is over.
     Expired,
-    /// It was taken back: the withdrawal stands in its place, for peers to be told.
+    /// It was taken back, or its end is to be told though it expired: that stands in its place.
     Withdrawn,
     /// An `X.expired` says that it is over: that is what peers are told.
     Ended,
@@ -279,7 +289,8 @@ impl Facts {
     /// What is to be recorded of a fact that is not a duplicate and not in conflict: the later
     /// observation and the later expiry of both. A withdrawal takes type and subject of what it withdraws,
     /// so that it passes the same filters, and expires when it was observed, so that a peer that does not
-    /// know withdrawals does not take it for a fact that holds.
+    /// know withdrawals does not take it for a fact that holds. What was over and is told anew for ever gets
+    /// the last expiry there is: to have none would not outlast the one that a peer may still know.
     #[must_use]
     pub fn merged(&self, fact: &Fact) -> Fact {
         let mut merged = fact.clone();
@@ -294,14 +305,19 @@ impl Facts {
         } else if let Some(entry) = entry.filter(|entry| !entry.withdrawn) {
             merged.observed = fact.observed.max(entry.observed);
             merged.expires = state::longer(entry.expires, fact.expires);
+        } else if fact.expires.is_none() && (entry.is_some() || self.ended.get(&fact.id).is_some()) {
+            merged.expires = Some(FOR_EVER);
         }
         merged
     }
 
     /// Takes a record of the stream. Records come in the order of their positions.
     ///
-    /// What expired before `now` goes first.
+    /// What expired before it was recorded goes first: so records that are read again later give the same
+    /// table. What expired since goes with [`Facts::expire`]. A moment of recording that lies ahead, because
+    /// a clock was, counts as `now`.
     pub fn fold(&mut self, seq: u64, recorded: Moment, stored: &Stored, now: Moment) -> Folded {
+        let now = now.min(recorded);
         let mut gone = self.expire(now);
         let fact = &stored.fact;
         let change = match self.judge(fact) {
@@ -331,7 +347,14 @@ impl Facts {
         let discovers = !fact.withdrawn
             && fact.kind == DISCOVERED
             && fact.payload.get("source").is_some_and(|source| DISCOVERIES.contains(&source.as_str()));
+        let outlasted = merged.expires.is_some()
+            && match self.entries.get(fact.id.as_str()) {
+                Some(before) => before.outlasted || before.withdrawn || before.expires.is_none(),
+                None => self.ended.get(&fact.id).is_some_and(|state| state.over && state.expires.is_none()),
+            };
         Entry {
+            outlasted,
+            kept: None,
             id: self
                 .entries
                 .get_key_value(fact.id.as_str())
@@ -362,14 +385,20 @@ impl Facts {
     }
 
     /// Puts a withdrawal in the place of its fact.
-    fn withdraw(&mut self, mut entry: Entry, gone: &mut Vec<Gone>) -> Change {
+    fn withdraw(&mut self, entry: Entry, gone: &mut Vec<Gone>) -> Change {
         let held = self.remove(&entry.id.clone());
-        let end = held.as_ref().map_or(entry.expires, |held| held.expires);
-        let (least, most) = (entry.recorded.after(ENDED_KEEP), entry.recorded.after(WITHDRAWN_KEEP));
-        entry.expires = Some(end.unwrap_or(most).clamp(least, most));
+        let end = held.as_ref().map_or(entry.expires, Entry::end);
         gone.extend(held.filter(|held| !held.withdrawn).map(|held| held.gone(Why::Withdrawn)));
-        self.insert(entry);
+        self.bury(entry, end);
         Change::Withdrawn
+    }
+
+    /// Keeps what is over, for peers to be told, until it would have expired.
+    fn bury(&mut self, mut entry: Entry, end: Option<Moment>) {
+        let (least, most) = (entry.recorded.after(ENDED_KEEP), entry.recorded.after(WITHDRAWN_KEEP));
+        entry.kept = Some(end.unwrap_or(most).clamp(least, most));
+        entry.withdrawn = true;
+        self.insert(entry);
     }
 
     /// Puts a fact that holds; false where it is over already, or overtaken.
@@ -385,8 +414,14 @@ impl Facts {
             None
         };
         if let Some(why) = why {
+            let buried = why == Why::Expired && entry.outlasted;
+            let why = if buried { Why::Withdrawn } else { why };
             gone.extend(before.filter(|before| !before.withdrawn).map(|before| before.gone(why)));
-            self.remember(&entry, why, now);
+            if buried {
+                self.bury(entry, None);
+            } else {
+                self.remember(&entry, why, now);
+            }
             return false;
         }
         let overtaken = self.overtaken_by(&entry);
@@ -449,6 +484,11 @@ impl Facts {
                 gone.push(entry.gone(Why::Forgotten));
                 continue;
             }
+            if entry.outlasted {
+                gone.push(entry.clone().gone(Why::Withdrawn));
+                self.bury(entry, None);
+                continue;
+            }
             self.remember(&entry, Why::Expired, now);
             gone.push(entry.gone(Why::Expired));
         }
@@ -487,7 +527,7 @@ impl Facts {
         let id = entry.id.clone();
         self.ended.remove(&id);
         self.by_seq.insert(entry.seq, id.clone());
-        if let Some(end) = entry.expires {
+        if let Some(end) = entry.end() {
             self.by_end.insert((end, id.clone()));
         }
         if !entry.withdrawn {
@@ -505,7 +545,7 @@ impl Facts {
     fn remove(&mut self, id: &Arc<str>) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.by_seq.remove(&entry.seq);
-        if let Some(end) = entry.expires {
+        if let Some(end) = entry.end() {
             self.by_end.remove(&(end, id.clone()));
         }
         if !entry.withdrawn {

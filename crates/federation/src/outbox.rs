@@ -306,7 +306,11 @@ impl Outbox {
 
     fn owe(&mut self, row: Delivery, bytes: usize, withdrawal: bool) {
         let seq = row.seq;
-        if self.items.contains_key(&seq) {
+        if let Some(item) = self.items.get_mut(&seq) {
+            // What seemed over while it was on its way, by a clock that was ahead, holds after all.
+            if item.place == Place::Overtaken && self.latest.get(&row.id) == Some(&seq) {
+                item.place = Place::Flying;
+            }
             return;
         }
         match self.latest.get(&row.id).copied() {
@@ -474,6 +478,10 @@ impl Outbox {
         let row = item.row.clone();
         self.counts.failed += 1;
         if item.place == Place::Overtaken {
+            // Without a later state in its place, it is what holds no longer.
+            if self.latest.get(&row.id) == Some(&seq) {
+                return self.expired(seq);
+            }
             self.counts.overtaken += 1;
             self.drop_item(seq);
             return;

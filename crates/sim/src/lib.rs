@@ -4,10 +4,12 @@
 //! reorders what was not synced, fills up, fails syncs, and flips bits. [`world`] drives the
 //! embedded engine over it with random operations, beside the engine in memory, and asks that both
 //! answer alike and that what was acknowledged survives. [`chance`] is where all randomness comes
-//! from: a seed names a run, and the same seed gives the same bytes.
+//! from: a seed names a run, and the same seed gives the same bytes. [`federation`] has sites exchange facts over
+//! links that fail, and asks that nothing is lost or doubled and that all hold the same in the end.
 //!
 //! Nothing here reads a clock, sleeps, or touches a real disk.
 
 pub mod chance;
 pub mod disk;
+pub mod federation;
 pub mod world;

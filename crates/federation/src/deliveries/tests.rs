@@ -73,6 +73,11 @@ fn numbers_are_by_peer_over_the_facts_that_hold() {
     }
     assert!(table.owes(facts.get("1").unwrap(), "p") && !table.owes(facts.get("3").unwrap(), "q"));
     assert!(table.owes(facts.get("2").unwrap(), "q"));
+    let mut over = row("3", "q", 3, Status::Expired);
+    over.peer = "r".into();
+    table.apply(over);
+    assert!(table.owes(facts.get("3").unwrap(), "r"), "it holds after all");
+    table.rows.get_mut("3").unwrap().remove("r");
     let found = table.summary(&facts, &Filter::default(), at(20));
     let text = serde_json::to_string(&found).unwrap();
     let expected = "[{\"group\":\"g\",\"peer\":\"p\",\"events\":3,\"delivered\":1,\"staleTTL\":1,\"failed\":1,\

@@ -69,7 +69,7 @@ impl Facts {
     fn check(&self) {
         let live = self.entries.values().filter(|entry| !entry.withdrawn).count();
         assert_eq!((self.by_observed.len(), self.by_seq.len()), (live, self.entries.len()));
-        assert_eq!(self.by_end.len(), self.entries.values().filter(|entry| entry.expires.is_some()).count());
+        assert_eq!(self.by_end.len(), self.entries.values().filter(|entry| entry.end().is_some()).count());
         let abouts = self.entries.values().filter(|entry| !entry.withdrawn && entry.about().is_some());
         assert_eq!(self.about.len(), abouts.count());
         for (key, id) in &self.discovered {
@@ -176,6 +176,8 @@ fn a_withdrawal_ends_a_fact_until_it_is_observed_again() {
     assert_eq!(table.tell(6, &withdrawn(fact("1", 6, 0))).0, Judged::Again);
     assert_eq!(table.tell(6, &fact("1", 5, 0)).0, Judged::Duplicate, "the withdrawal wins at the same moment");
     assert_eq!(table.tell(6, &fact("1", 6, 0)).1.unwrap().change, Change::New);
+    let expires = table.facts.get("1").unwrap().expires;
+    assert_eq!(expires, Some(FOR_EVER), "it outlasts what a peer may still know of its first life");
     // A withdrawal that comes late withdraws nothing; one of what is not known forbids it.
     assert_eq!(table.tell(7, &withdrawn(fact("1", 5, 0))).0, Judged::Duplicate);
     assert_eq!(table.tell(7, &withdrawn(fact("2", 5, 0))).1.unwrap().change, Change::Withdrawn);
@@ -292,6 +294,42 @@ fn peers_are_told_what_the_table_knows() {
 }
 
 #[test]
+fn the_end_of_what_somebody_may_hold_for_ever_is_kept_and_told() {
+    let mut table = Table::new();
+    table.tell(1, &fact("1", 1, 0));
+    table.tell(2, &fact("1", 2, 10));
+    let gone = table.facts.expire(at(11));
+    assert_eq!(gone, [Gone { id: "1".into(), seq: 2, why: Why::Withdrawn }]);
+    let entry = table.facts.get("1").unwrap().clone();
+    assert!(entry.withdrawn && !table.facts.after(1).any(|entry| entry.seq != 2) && table.facts.is_empty());
+    // A peer that knows the first state is told that it is over.
+    let mut peer = Table::new();
+    peer.tell(1, &fact("1", 1, 0));
+    let folded = peer.tell(12, &entry.complete(fact("1", 2, 10))).1.unwrap();
+    assert_eq!((folded.change, folded.gone.len(), peer.ids(12)), (Change::Ignored, 1, vec![]));
+    // The same where the record is read after its end.
+    let mut late = Table::new();
+    late.record(1, &fact("1", 1, 0));
+    late.record(20, &fact("1", 2, 10));
+    assert!(late.facts.get("1").unwrap().withdrawn);
+}
+
+#[test]
+fn records_that_are_read_again_give_the_same_table() {
+    // Two that were told at once and do not know of each other: the expiry of the first counts for both.
+    let records = [says(fact("1", 1, 10), "a"), says(fact("1", 2, 0), "b"), fact("2", 1, 5), fact("2", 8, 20)];
+    for late in [1, 9, 15, 100] {
+        let mut table = Facts::new("g");
+        for (seq, record) in (1..).zip(&records) {
+            table.fold(seq, at(1), &Stored { fact: record.clone(), via: None }, at(late));
+        }
+        assert_eq!(table.get("1").and_then(|entry| entry.expires), Some(at(10)), "read at {late}");
+        let gone = table.expire(at(late)).len();
+        assert_eq!(gone, table.by_seq.len().abs_diff(2), "read at {late}");
+    }
+}
+
+#[test]
 fn what_came_by_a_peer_is_not_owed() {
     let mut table = Table::new();
     table.tell(1, &fact("1", 1, 0));
@@ -352,7 +390,7 @@ fn in_any_order(told: Vec<(u8, u8, u8, bool)>, picks: &[prop::sample::Index]) ->
     }
     [origin, receiver].map(|table| {
         let live = table.facts.live(at(100)).cloned();
-        live.map(|entry| Entry { seq: 0, recorded: Moment::EPOCH, ..entry }).collect()
+        live.map(|entry| Entry { seq: 0, recorded: Moment::EPOCH, outlasted: false, ..entry }).collect()
     })
 }
 

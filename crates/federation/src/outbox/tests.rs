@@ -279,6 +279,13 @@ fn what_expires_while_it_waits_is_not_pushed() {
     assert_eq!(story.flying(), [vec![3]], "a withdrawal is pushed all the same");
     assert!(story.rows.contains(&(2, Status::Expired, true)) && story.rows.contains(&(4, Status::Expired, true)));
     assert_eq!(story.outbox.counts().expired, 2);
+    // What goes while it is on its way is done with when it comes back in vain.
+    story.answer(|_| Outcome::Delivered).tell(owe(5)).tell(Input::Gone { id: "fact-5".into() }).answer(|_| failed());
+    assert!(story.outbox.is_empty() && story.rows.contains(&(5, Status::Expired, true)));
+    // Unless it is owed again by then: the clock that ended it was wrong.
+    story.tell(owe(6)).sleep();
+    story.tell(Input::Gone { id: "fact-6".into() }).tell(owe(6)).answer(|_| failed()).sleep();
+    assert_eq!(story.flying(), [vec![6]]);
 }
 
 #[test]
