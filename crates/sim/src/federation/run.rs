@@ -309,7 +309,8 @@ impl World {
         let now = self.clock(node);
         let mut fact = Fact::new(GROUP, id, kind);
         fact.source = format!("site-{node}");
-        fact.subject = if about % 2 == 0 { format!("10.{node}.0.{about}") } else { format!("fd00:{node}::{about}") };
+        fact.subject =
+            if about.is_multiple_of(2) { format!("10.{node}.0.{about}") } else { format!("fd00:{node}::{about}") };
         fact.observed = Some(self.nodes.get(node).map_or(now, |node| node.facts.stamp(id, now)));
         fact.expires = (life > 0).then(|| now.after(Duration::from_secs(life)));
         fact
