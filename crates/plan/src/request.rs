@@ -240,7 +240,7 @@ impl PluginResult {
         }
         for (key, wanted) in [("apiVersion", PLUGIN_API_VERSION), ("kind", "PluginResult")] {
             let given = value.get(key);
-            // Plugins of routerd's may leave the version out.
+            // Leaving the version out does no harm.
             if given.and_then(Value::as_str) != Some(wanted) && (given.is_some() || key == "kind") {
                 return Err(PartError::new(key, format!("must be {wanted}")).into());
             }

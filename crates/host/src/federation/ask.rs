@@ -235,7 +235,7 @@ impl Federation {
             let mut shown = json!({"name": name, "executable": spec.executable,
                 "timeout": duration::print(spec.timeout), "capabilities": capabilities,
                 "runs": own().count(), "failed": failed});
-            if let Some(last) = own().last() {
+            if let Some(last) = own().next_back() {
                 shown["lastRunAt"] = last["startedAt"].clone();
             }
             if let Err(error) = plugin::check_executable(std::path::Path::new(&spec.executable)) {

@@ -159,10 +159,12 @@ impl Reacting {
                 },
                 delivery = feed.next(), if room => match delivery {
                     Some(delivery) => {
-                        self.given(&mut machine, &delivery);
+                        self.given(&mut machine, &delivery).await;
                         // What came together goes together.
-                        while machine.room() > 0 && let Some(delivery) = feed.held() {
-                            self.given(&mut machine, &delivery);
+                        while machine.room() > 0
+                            && let Some(delivery) = feed.held()
+                        {
+                            self.given(&mut machine, &delivery).await;
                         }
                     }
                     None => {
@@ -228,17 +230,25 @@ impl Reacting {
     }
 
     /// A delivery: a fact for the machine, or nothing to wait for.
-    fn given(&self, machine: &mut Reaction, delivery: &Delivery) {
+    async fn given(&self, machine: &mut Reaction, delivery: &Delivery) {
         let stored = &delivery.stored;
         let fact = from_message(&stored.message, &self.group.name).and_then(Result::ok).map(|stored| stored.fact);
-        match fact.filter(|fact| machine.is_about(fact)) {
-            Some(fact) if fact.withdrawn => {
-                machine.handle(self.now(), Input::Gone { id: fact.id });
+        let Some(fact) = fact.filter(|fact| machine.is_about(fact)) else {
+            return self.acknowledge(stored.seq);
+        };
+        // What the table says counts, so it must have read what is judged by it.
+        self.group.folded(stored.seq).await;
+        let now = self.now();
+        match self.group.entry(&fact.id) {
+            Some(entry) if entry.is_live(now) && entry.seq == stored.seq => {
+                machine.handle(now, Input::Fact { seq: stored.seq, fact: Arc::new(fact) });
+            }
+            // A later state comes in its own time.
+            Some(entry) if entry.is_live(now) => self.acknowledge(stored.seq),
+            _ => {
+                machine.handle(now, Input::Gone { id: fact.id });
                 self.acknowledge(stored.seq);
             }
-            // What was overtaken, or ended while nobody looked, is told all the same: the machine knows.
-            Some(fact) => machine.handle(self.now(), Input::Fact { seq: stored.seq, fact: Arc::new(fact) }),
-            None => self.acknowledge(stored.seq),
         }
     }
 

@@ -32,9 +32,9 @@ pub struct Problem {
     #[serde(alias = "help", alias = "action")]
     pub hint: Option<String>,
     /// In a batch: which event it is about, from 0.
-    pub index: Option<usize>,
+    pub index: Option<u32>,
     /// Of resources: what is wrong with which.
-    pub faults: Vec<FaultTold>,
+    pub faults: Box<[FaultTold]>,
     /// Whether the same request may succeed later: the node sent `Retry-After`.
     #[serde(skip)]
     pub retry_after_seconds: Option<u64>,

@@ -200,7 +200,8 @@ fn the_schemas_take_what_the_documents_show_and_refuse_what_is_wrong() {
 
 #[test]
 fn the_resources_of_the_documents_are_fine_together() {
-    for page in ["resources.md"] {
+    {
+        let page = "resources.md";
         let said = run(&mut tidings(&["apply", "-f", "-", "--offline"]), &declared_in(page).join("---\n"));
         assert_eq!(said.code, 0, "{page}: {}", said.err);
     }
