@@ -149,14 +149,7 @@ impl Node {
             let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
             let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
-            let ground = Ground {
-                node: config.node.clone(),
-                journal: Arc::clone(&journal),
-                port: port.clone(),
-                meters: metrics.federation(),
-                effective: config.effective.clone(),
-                declared: resources.watch(),
-            };
+            let ground = ground(&config, &port, &metrics, &resources);
             let federation = runtime.block_on(Federation::open(ground));
             let reloadable = Reloadable {
                 port: port.clone(),
@@ -249,6 +242,18 @@ impl Node {
         drop(self.ports_file.take());
         self.runtime.shutdown_background();
         ended
+    }
+}
+
+/// What facts between sites stand on.
+fn ground(config: &Config, port: &Port, metrics: &Metrics, resources: &Resources) -> Ground {
+    Ground {
+        node: config.node.clone(),
+        journal: Arc::clone(port.journal()),
+        port: port.clone(),
+        meters: metrics.federation(),
+        effective: config.effective.clone(),
+        declared: resources.watch(),
     }
 }
 
