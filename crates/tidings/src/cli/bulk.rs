@@ -316,7 +316,7 @@ impl Batch {
     fn refused(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Refused(mut problem) => {
-                let faulty = problem.index.and_then(|index| self.lines.get(index));
+                let faulty = problem.index.and_then(|index| self.lines.get(usize::try_from(index).ok()?));
                 let place = match (faulty, self.lines.first()) {
                     (Some(line), _) => format!("line {line}"),
                     (None, first) => format!("lines {} to {}", first.unwrap_or(&0), self.reached.lines),
