@@ -47,9 +47,16 @@ impl Reaction {
         // Told again after a restart: what a part is made of is needed to derive it anew.
         let made_of = self.members.get(id).and_then(|source| self.parts.get(source)?.facts.get(id));
         let needed = made_of.is_some_and(|made_of| seq == known || made_of.revision == revision(&fact));
-        if needed && !self.held.contains_key(id) && fact.is_live(self.now) {
-            self.uncount_gone(id);
-            self.held.insert(id.to_string(), held(known, fact.clone()));
+        if fact.is_live(self.now) {
+            match self.held.get_mut(id) {
+                // It was first told as it was before: with another end, perhaps.
+                Some(held) if seq == held.seq => held.fact = fact.clone(),
+                None if needed => {
+                    self.uncount_gone(id);
+                    self.held.insert(id.to_string(), held(known, fact.clone()));
+                }
+                _ => {}
+            }
         }
         let outstanding = self.held.get(id).is_some_and(|held| {
             let in_job = |job: &u64| self.jobs.get(job).is_some_and(|job| job.seqs.iter().any(|(_, at)| *at == seq));

@@ -157,9 +157,22 @@ impl Reaction {
             self.members.remove(&id);
             if self.gone.contains_key(&id) {
                 self.part_lost(&id);
+            } else if matches!(why, DropReason::Replaced | DropReason::RerunFailed) {
+                // It came back after the run was told of the others: what takes the part's place is without it.
+                self.wait_again(&id);
             } else {
                 self.release(&id);
             }
+        }
+    }
+
+    /// Puts a held fact into the window that is in no part any more, and in no run.
+    fn wait_again(&mut self, id: &str) {
+        if let Some(held) = self.held.get_mut(id)
+            && held.job.is_none()
+            && held.waiting.is_none()
+        {
+            held.waiting = Some(self.window.push(self.now, &held.fact));
         }
     }
 

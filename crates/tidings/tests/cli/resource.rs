@@ -120,7 +120,7 @@ fn a_fault_is_told_with_file_line_and_field() {
     let url = format!("http://{}", node.http());
     let file = folder.path().join("edge.yaml");
     fs::write(&file, GROUP.replace("  groupRef: edge\n", "  groupRef: other\n")).unwrap();
-    let at = format!("{}:11:", file.display());
+    let at = format!("{}:12:", file.display());
     let path = file.to_str().unwrap();
     let absent = "spec.groupRef \"other\" does not reference an existing EventGroup resource";
     // The node judges what resources say of each other; without one the files do.
@@ -133,7 +133,7 @@ fn a_fault_is_told_with_file_line_and_field() {
     fs::write(&file, GROUP.replace("nodeName: cloud", "nodname: cloud")).unwrap();
     let said = offline(&["apply", "-f", path, "--offline"]).err;
     assert!(said.contains("does not exist; did you mean spec.nodeName?"), "{said}");
-    assert!(said.contains(&format!("{}:12:", file.display())), "{said}");
+    assert!(said.contains(&format!("{}:13:", file.display())), "{said}");
     fs::write(&file, "kind: [").unwrap();
     assert_eq!(offline(&["apply", "-f", path, "--offline"]).code, 2);
     assert_eq!(offline(&["apply", "-f", "/does/not/exist", "--offline"]).code, 2);
