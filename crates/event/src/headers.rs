@@ -103,7 +103,8 @@ impl Headers {
     /// Name and value of each header, in order; values without the white space around them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let block = core::str::from_utf8(&self.0).unwrap_or_default();
-        block.split("\r\n").filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim()))
+        // A line feed ends a line, and is in no value.
+        block.split('\n').filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim()))
     }
 
     /// The first value under a name, in any case.

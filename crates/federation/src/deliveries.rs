@@ -16,6 +16,7 @@ mod tests;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use event::Moment;
@@ -24,6 +25,9 @@ use crate::facts::{Entry, Facts};
 use crate::peer::{PeerSpec, Verdict};
 pub use codec::{DecodeError, decode, encode};
 pub use summary::{Filter, Summary};
+
+/// Up to so many peers, the rows of a fact take no more room than they need.
+const FEW_PEERS: usize = 4;
 
 /// How a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,8 +119,8 @@ impl Delivery {
 /// The table. See the module.
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    /// By fact, then peer: a row is of one fact towards one peer.
-    rows: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Delivery>>,
+    /// By fact, then in the order of the peers: a row is of one fact towards one peer.
+    rows: BTreeMap<Arc<str>, Vec<Delivery>>,
     len: usize,
 }
 
@@ -142,13 +146,18 @@ impl Deliveries {
     /// next record.
     pub fn apply(&mut self, delivery: Delivery) -> bool {
         let peers = self.rows.entry(delivery.id.clone()).or_default();
-        match peers.get_mut(&delivery.peer) {
-            None => {
-                peers.insert(delivery.peer.clone(), delivery);
+        match place(peers, &delivery.peer) {
+            Err(place) => {
+                // Most nodes have a few peers, and many facts.
+                if peers.len() < FEW_PEERS {
+                    peers.reserve_exact(1);
+                }
+                peers.insert(place, delivery);
                 self.len += 1;
                 true
             }
-            Some(row) => {
+            Ok(place) => {
+                let Some(row) = peers.get_mut(place) else { return false };
                 let delivered = row.status == Status::Delivered;
                 let older = delivery.seq < row.seq || (delivery.seq == row.seq && delivered);
                 let owed_again = delivery.status == Status::Pending && (delivered || delivery.seq == row.seq);
@@ -163,17 +172,18 @@ impl Deliveries {
 
     /// One row.
     pub fn get(&self, id: &str, peer: &str) -> Option<&Delivery> {
-        self.rows.get(id)?.get(peer)
+        let peers = self.rows.get(id)?;
+        peers.get(place(peers, peer).ok()?)
     }
 
     /// The rows of one fact, by peer.
     pub fn of(&self, id: &str) -> impl Iterator<Item = &Delivery> {
-        self.rows.get(id).into_iter().flat_map(BTreeMap::values)
+        self.rows.get(id).into_iter().flatten()
     }
 
     /// All rows, by fact, then peer.
     pub fn iter(&self) -> impl Iterator<Item = &Delivery> {
-        self.rows.values().flat_map(BTreeMap::values)
+        self.rows.values().flatten()
     }
 
     /// Whether a peer is still to be told the latest state of a fact that holds or is taken back. One that
@@ -202,10 +212,18 @@ impl Deliveries {
     /// Lets go of the rows of a peer that is no more.
     pub fn prune_peer(&mut self, peer: &str) {
         for peers in self.rows.values_mut() {
-            self.len -= usize::from(peers.remove(peer).is_some());
+            if let Ok(place) = place(peers, peer) {
+                peers.remove(place);
+                self.len -= 1;
+            }
         }
         self.rows.retain(|_, peers| !peers.is_empty());
     }
+}
+
+/// Where a peer's row is among those of a fact, or belongs.
+fn place(peers: &[Delivery], peer: &str) -> Result<usize, usize> {
+    peers.binary_search_by(|row| (*row.peer).cmp(peer))
 }
 
 /// An error's text as it is kept.

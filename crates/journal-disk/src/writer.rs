@@ -25,6 +25,8 @@ use crate::patience::Patience;
 const OPS_MAX: usize = 65_536;
 /// Bytes of requests that may wait, save that one always may.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Requests for which there is room ahead, at most: a few hundred kilobytes of an idle engine.
+const ROOM_MAX: usize = 1_024;
 /// How long the writer looks for more before it sleeps: what waking a publisher takes, so that one
 /// who asks again at once finds it awake.
 const SPIN: Duration = Duration::from_micros(100);
@@ -73,6 +75,14 @@ struct Queue {
     committing: (u64, Option<Moment>),
     ended: Option<String>,
     status: Status,
+}
+
+impl Queue {
+    /// What waits, and room for as many again: under load the next will be about as many.
+    fn taken(&mut self) -> VecDeque<Op> {
+        let room = self.ops.len().min(ROOM_MAX);
+        std::mem::replace(&mut self.ops, VecDeque::with_capacity(room))
+    }
 }
 
 /// The way to the writer.
@@ -214,7 +224,7 @@ impl Inbox {
         self.queued.store(0, Ordering::Relaxed);
         let since = queue.since.take();
         queue.committing = (queue.committing.0 + queue.ops.len() as u64, queue.committing.1.or(since));
-        std::mem::take(&mut queue.ops)
+        queue.taken()
     }
 
     /// Waits until there is something to do, or until the moment.
@@ -246,7 +256,7 @@ impl Inbox {
         self.full.store(false, Ordering::Release);
         self.queued.store(0, Ordering::Relaxed);
         queue.committing = (queue.ops.len() as u64, queue.since.take());
-        (std::mem::take(&mut queue.ops), std::mem::take(&mut queue.told))
+        (queue.taken(), std::mem::take(&mut queue.told))
     }
 
     /// Notes why appends are refused: before those are answered that are.

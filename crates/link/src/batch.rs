@@ -36,7 +36,10 @@ pub(crate) fn unpacked_bytes(body: &[u8]) -> Result<usize, Reject> {
 
 /// The facts of a batch, each decoded or refused.
 pub(crate) fn decode(body: &Bytes, packed: bool) -> Result<Vec<Result<Fact, Reject>>, Reject> {
-    let body = if packed { wire::unpack(body).ok_or(Reject::BadBody)? } else { body.clone() };
+    let body = match packed {
+        true => wire::unpack(body, unpacked_bytes(body)?).ok_or(Reject::BadBody)?,
+        false => body.clone(),
+    };
     let mut facts = Vec::new();
     for line in wire::lines(&body) {
         if facts.len() == BATCH_FACTS_MAX {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{BATCH_DECODED_BYTES_MAX, COMPRESS_BYTES_MIN};
+use crate::limits::COMPRESS_BYTES_MIN;
 
 /// Where one fact is pushed to.
 pub const EVENTS: &str = "/v1/events";
@@ -82,9 +82,9 @@ pub(crate) fn pack(facts: &[Bytes]) -> (Bytes, bool) {
     (lines.into(), false)
 }
 
-/// The lines of a compressed batch. `None` where it is no such, or has more than [`BATCH_DECODED_BYTES_MAX`] bytes.
-pub(crate) fn unpack(body: &[u8]) -> Option<Bytes> {
-    zstd::bulk::decompress(body, BATCH_DECODED_BYTES_MAX).ok().map(Bytes::from)
+/// The lines of a compressed batch. `None` where it is no such, or has more than so many bytes.
+pub(crate) fn unpack(body: &[u8], bytes_max: usize) -> Option<Bytes> {
+    zstd::bulk::decompress(body, bytes_max).ok().map(Bytes::from)
 }
 
 /// The envelopes of a batch: its lines, save blank ones.
@@ -95,12 +95,13 @@ pub(crate) fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BATCH_DECODED_BYTES_MAX;
 
     fn check(facts: &[&str], compressed: bool) {
         let facts: Vec<Bytes> = facts.iter().map(|fact| Bytes::copy_from_slice(fact.as_bytes())).collect();
         let (body, packed) = pack(&facts);
         assert_eq!(packed, compressed);
-        let body = if packed { unpack(&body).unwrap() } else { body };
+        let body = if packed { unpack(&body, BATCH_DECODED_BYTES_MAX).unwrap() } else { body };
         assert_eq!(lines(&body).map(Bytes::copy_from_slice).collect::<Vec<_>>(), facts);
     }
 
@@ -116,9 +117,9 @@ mod tests {
     fn what_unpacks_to_too_much_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0; BATCH_DECODED_BYTES_MAX + 1], 1).unwrap();
         assert!(bomb.len() < 64 * 1_024);
-        assert!(unpack(&bomb).is_none());
+        assert!(unpack(&bomb, BATCH_DECODED_BYTES_MAX).is_none());
         let largest = zstd::bulk::compress(&vec![0; BATCH_DECODED_BYTES_MAX], 1).unwrap();
-        assert_eq!(unpack(&largest).unwrap().len(), BATCH_DECODED_BYTES_MAX);
-        assert!(unpack(b"garbage").is_none());
+        assert_eq!(unpack(&largest, BATCH_DECODED_BYTES_MAX).unwrap().len(), BATCH_DECODED_BYTES_MAX);
+        assert!(unpack(b"garbage", BATCH_DECODED_BYTES_MAX).is_none());
     }
 }

@@ -59,7 +59,7 @@ impl Deliveries {
             (filter.include_expired || entry.is_live(now))
                 && filter.kind.as_deref().is_none_or(|kind| kind == &*entry.kind)
         });
-        let rows = wanted.flat_map(|(entry, peers)| peers.values().map(move |row| (entry, row)));
+        let rows = wanted.flat_map(|(entry, peers)| peers.iter().map(move |row| (entry, row)));
         rows.filter(|(_, row)| filter.peer.as_deref().is_none_or(|peer| peer == &*row.peer))
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Group {
     pub(super) gone: broadcast::Sender<Arc<[Gone]>>,
     /// The position up to which the table is folded.
     folded: watch::Sender<u64>,
+    /// How often the table was folded anew: facts that had ended may hold again.
+    pub(super) refolded: watch::Sender<u64>,
     journal: Arc<dyn Journal>,
     port: Port,
     dynamic: Arc<Dynamic>,
@@ -106,6 +108,7 @@ impl Group {
             deliveries: Mutex::default(),
             gone: broadcast::channel(GONE_HELD_MAX).0,
             folded: watch::channel(0).0,
+            refolded: watch::channel(0).0,
             journal,
             port,
             dynamic,
@@ -120,6 +123,7 @@ impl Group {
                 Ok(page) => page,
                 Err(error) => return Err(StreamError::Closed(error.to_string())),
             };
+            // Nobody listens yet.
             group.fold(&page);
             next = page.next;
             if page.next > page.last {
@@ -209,8 +213,13 @@ impl Group {
             };
             if self.facts.lock().is_ahead_of(self.port.now()) {
                 warn!(group = self.name, "the clock was set back; the facts are looked at anew");
-                *self.facts.lock() = Facts::new(&self.name);
-                next = 1;
+                match self.fold_anew().await {
+                    Ok(reached) => next = reached,
+                    Err(error) => {
+                        warn!(group = self.name, %error, "the group's facts cannot be read");
+                        pause(&end).await;
+                    }
+                }
                 continue;
             }
             match page {
@@ -234,6 +243,30 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Makes the table again, of all that is kept, and puts it in the place of the one that is. What went
+    /// within that history is told to nobody: it had been told when it did.
+    async fn fold_anew(&self) -> Result<u64, ReadError> {
+        let mut facts = Facts::new(&self.name);
+        let mut next = 1;
+        loop {
+            let page = self.journal.read(&self.stream, Read::from(next, PAGE_MESSAGES_MAX)).await?;
+            let now = self.port.now();
+            for message in &page.messages {
+                if let Some(Ok(stored)) = from_message(&message.message, &self.name) {
+                    facts.fold(message.seq, message.time, &stored, now);
+                }
+            }
+            next = page.next;
+            if page.next > page.last {
+                break;
+            }
+        }
+        *self.facts.lock() = facts;
+        self.folded.send_replace(next.saturating_sub(1));
+        self.refolded.send_modify(|times| *times += 1);
+        Ok(next)
     }
 
     fn until_expiry(&self) -> Duration {

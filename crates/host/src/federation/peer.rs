@@ -181,11 +181,13 @@ impl Peer {
             end,
             over: CancellationToken::new(),
         };
-        peer.declare().await?;
+        peer.declare(false).await?;
         Ok(Arc::new(peer))
     }
 
-    async fn declare(&self) -> Result<(), ConsumerError> {
+    /// Has the journal keep the peer's consumer. From the beginning where the peer wants what it did not
+    /// before, or `anew`: what it has, the table of deliveries knows.
+    async fn declare(&self, anew: bool) -> Result<(), ConsumerError> {
         let mut config = ConsumerConfig::new(&self.consumer);
         config.description = format!("What is owed to the peer {}", self.name);
         config.start = ConsumerStart::All;
@@ -194,11 +196,10 @@ impl Peer {
         let wants = json!([self.own_node, self.wants.types, self.wants.subject_prefixes]).to_string();
         config.metadata.insert(WANTS.to_owned(), wants);
         let known = self.journal.consumer_info(&self.group.stream, &self.consumer).await;
-        // What it wanted not before and wants now lies behind; what it has, the table of deliveries knows.
         let again = known.is_ok_and(|known| known.config.metadata.get(WANTS) != config.metadata.get(WANTS));
         super::need_consumer(&self.journal, &self.group.stream, config).await?;
         // Without a position: what was on its way when the process before ended is sent again.
-        let from = again.then_some(1);
+        let from = (anew || again).then_some(1);
         self.journal.consumer_reset(&self.group.stream, &self.consumer, from).await.map(|_| ())
     }
 
@@ -237,6 +238,7 @@ impl Peer {
             bytes: 0,
         };
         let mut gone = self.group.gone.subscribe();
+        let mut refolded = self.group.refolded.subscribe();
         let mut feed = Feed::open(&self.journal, &self.group.stream, &self.consumer);
         let mut rounds: JoinSet<Round> = JoinSet::new();
         info!(group = self.group.name, peer = self.name, "facts are pushed to the peer");
@@ -260,18 +262,23 @@ impl Peer {
                     Some(delivery) => self.gather(&mut hand, delivery, &mut feed).await,
                     None => {
                         sleep(PAUSE).await;
-                        if let Err(error) = self.declare().await {
-                            warn!(peer = self.name, %error, "the peer's consumer cannot be had");
-                        }
-                        feed = Feed::open(&self.journal, &self.group.stream, &self.consumer);
+                        feed = self.feed_anew(false).await;
                     }
                 },
+                Ok(()) = refolded.changed() => feed = self.feed_anew(true).await,
                 () = sleep_until(Instant::now() + wake.unwrap_or_default()), if wake.is_some() => {
                     hand.outbox.handle(self.now(), Input::Tick);
                 }
                 () = self.nudge.notified() => hand.outbox.handle(self.now(), Input::Nudge),
             }
         }
+    }
+
+    async fn feed_anew(&self, from_the_beginning: bool) -> Feed {
+        if let Err(error) = self.declare(from_the_beginning).await {
+            warn!(peer = self.name, %error, "the peer's consumer cannot be had");
+        }
+        Feed::open(&self.journal, &self.group.stream, &self.consumer)
     }
 
     fn now(&self) -> Moment {
@@ -330,7 +337,11 @@ impl Peer {
         }
         hand.bytes += bytes;
         let kind = Arc::clone(&entry.kind);
-        hand.owed.insert(entry.seq, Owed { token, id: Arc::clone(&entry.id), kind, body, again });
+        let owed = Owed { token, id: Arc::clone(&entry.id), kind, body, again };
+        // Given anew, under another token.
+        if let Some(given_before) = hand.owed.insert(entry.seq, owed) {
+            hand.bytes = hand.bytes.saturating_sub(given_before.body.len());
+        }
         hand.outbox.handle(self.now(), Input::Owe { row, bytes, withdrawal });
     }
 
