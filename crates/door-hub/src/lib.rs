@@ -1,0 +1,1 @@
+//! The hub door: messengers, repeaters and hubs of the central event system over WebSockets.
