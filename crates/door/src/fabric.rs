@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use event::{Headers, Message, Pattern, Subject};
+pub use route::Class;
 
 /// Names one listener of a fabric.
 pub type ListenerId = u64;
@@ -127,6 +128,8 @@ pub struct Listener {
     pub queue: Option<Arc<str>>,
     /// The connection that it belongs to.
     pub connection: ConnectionId,
+    /// The kind of that connection: which messages may go there.
+    pub class: Class,
     /// Where its messages go.
     pub taker: Arc<dyn Taker>,
 }
@@ -146,6 +149,12 @@ pub struct Way {
     pub direct: Vec<Hop>,
     /// One of each of these gets a copy.
     pub groups: Vec<Vec<Hop>>,
+    /// One of these gets a copy.
+    pub repeaters: Vec<Hop>,
+    /// Whose turn it is among the repeaters: all ways of a fabric share it.
+    pub round: Arc<AtomicUsize>,
+    /// The kind of connection that its messages come from.
+    pub from: Class,
     /// What the fabric tells currency by.
     pub stamp: [u64; 3],
     /// Whether every subject that differs in its last token alone has the same way. Inboxes mostly
@@ -157,12 +166,14 @@ pub struct Way {
 impl Way {
     /// A way to these.
     pub fn new(direct: Vec<Hop>, groups: Vec<Vec<Hop>>, stamp: [u64; 3]) -> Self {
-        Way { direct, groups, stamp, alike: false, turn: AtomicUsize::new(0) }
+        let round = Arc::default();
+        let turn = AtomicUsize::new(0);
+        Way { direct, groups, repeaters: Vec::new(), round, from: Class::Client, stamp, alike: false, turn }
     }
 
     /// Whether it leads nowhere.
     pub fn is_empty(&self) -> bool {
-        self.direct.is_empty() && self.groups.is_empty()
+        self.direct.is_empty() && self.groups.is_empty() && self.repeaters.is_empty()
     }
 
     /// Offers a parcel to everyone that it leads to, but for the connection `without` ([`NOBODY`]:
@@ -186,13 +197,19 @@ impl Way {
         for hop in self.direct.iter().filter(|hop| !excluded(hop)) {
             if give(hop) { taken += 1 } else { refused += 1 }
         }
-        for group in &self.groups {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let (before, after) = group.split_at(turn % group.len().max(1));
+        let mut one_of = |hops: &[Hop], turn: usize| {
+            let (before, after) = hops.split_at(turn % hops.len().max(1));
             match after.iter().chain(before).filter(|hop| !excluded(hop)).any(&mut give) {
                 true => taken += 1,
                 false => refused += 1,
             }
+        };
+        for group in &self.groups {
+            one_of(group, self.turn.fetch_add(1, Ordering::Relaxed));
+        }
+        if !self.repeaters.is_empty() {
+            // The second of two comes first: clients of the first hubs rely on no order, and see theirs.
+            one_of(&self.repeaters, self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         }
         (taken, refused)
     }
@@ -203,8 +220,13 @@ pub trait Fabric: Send + Sync {
     /// Whether nobody listens at all, so that a message need not be kept for them.
     fn is_quiet(&self) -> bool;
 
-    /// Where the messages of a subject go.
-    fn way(&self, subject: &str) -> Arc<Way>;
+    /// Where the messages of a subject go that come from a connection of a class.
+    fn way_from(&self, subject: &str, from: Class) -> Arc<Way>;
+
+    /// Where the messages of a subject go that come from a client.
+    fn way(&self, subject: &str) -> Arc<Way> {
+        self.way_from(subject, Class::Client)
+    }
 
     /// Whether a way to this subject is as it would be if it was asked for now.
     fn is_current(&self, way: &Way) -> bool;
@@ -214,6 +236,10 @@ pub trait Fabric: Send + Sync {
 
     /// Adds a listener.
     fn join(&self, listener: Listener) -> ListenerId;
+
+    /// Has a listener want other patterns, at once: nothing that both match is missed or comes twice.
+    /// Unknown ones are ignored.
+    fn change(&self, id: ListenerId, patterns: Vec<Pattern>);
 
     /// Takes a listener out. Unknown ones are ignored.
     fn leave(&self, id: ListenerId);
@@ -247,8 +273,8 @@ impl Fabric for Quiet {
         true
     }
 
-    fn way(&self, _subject: &str) -> Arc<Way> {
-        Arc::new(Way::new(Vec::new(), Vec::new(), [0; 3]))
+    fn way_from(&self, _subject: &str, from: Class) -> Arc<Way> {
+        Arc::new(Way { from, ..Way::new(Vec::new(), Vec::new(), [0; 3]) })
     }
 
     fn is_current(&self, _way: &Way) -> bool {
@@ -260,6 +286,8 @@ impl Fabric for Quiet {
     fn join(&self, _listener: Listener) -> ListenerId {
         0
     }
+
+    fn change(&self, _id: ListenerId, _patterns: Vec<Pattern>) {}
 
     fn leave(&self, _id: ListenerId) {}
 
@@ -301,6 +329,31 @@ mod tests {
         assert_eq!(free.0.lock().unwrap().len(), 6);
         assert!(own.0.lock().unwrap().is_empty() && !full.0.lock().unwrap().is_empty());
         assert_eq!(flushed, 6);
+    }
+
+    #[test]
+    fn repeaters_take_turns_over_all_ways_and_stand_in_for_each_other() {
+        let (one, one_hand) = taker(Took::Yes);
+        let (two, two_hand) = taker(Took::Yes);
+        let (full, full_hand) = taker(Took::No);
+        let hop = |connection, taker: &Arc<dyn Taker>| Hop { connection, taker: Arc::clone(taker) };
+        let round = Arc::new(AtomicUsize::new(0));
+        let way = |repeaters| {
+            let round = Arc::clone(&round);
+            Way { repeaters, round, ..Way::new(Vec::new(), Vec::new(), [0; 3]) }
+        };
+        let (first, second) =
+            (way(vec![hop(1, &one_hand), hop(2, &two_hand)]), way(vec![hop(1, &one_hand), hop(2, &two_hand)]));
+        let heard = |taker: &Scripted| taker.0.lock().unwrap().len();
+        first.offer(&Parcel::new("a", b""), NOBODY, &mut |_| ());
+        assert_eq!((heard(&one), heard(&two)), (0, 1));
+        second.offer(&Parcel::new("b", b""), NOBODY, &mut |_| ());
+        assert_eq!((heard(&one), heard(&two)), (1, 1));
+        let third = way(vec![hop(3, &full_hand), hop(1, &one_hand)]);
+        for _ in 0..2 {
+            assert_eq!(third.offer(&Parcel::new("c", b""), NOBODY, &mut |_| ()), (1, 0));
+        }
+        assert!(heard(&full) > 0 && heard(&one) == 3);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod suite;
 pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
 pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
-pub use fabric::{ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
+pub use fabric::{Class, ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
 pub use journal;
 pub use limits::Limits;
 pub use port::{Port, Published, RESOURCES_PREFIX};

@@ -291,6 +291,20 @@ impl Port {
         }
     }
 
+    /// Has a listener want other patterns, at once.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] naming the pattern; the listener wants what it wanted.
+    pub fn listen_otherwise(&self, who: &Principal, id: ListenerId, patterns: Vec<Pattern>) -> Result<(), NotAllowed> {
+        match patterns.iter().find(|pattern| !who.may_listen(pattern)) {
+            Some(pattern) => Err(refusal(who, Verb::Read, pattern.as_str())),
+            None => {
+                self.0.fabric.change(id, patterns);
+                Ok(())
+            }
+        }
+    }
+
     /// Takes a listener out.
     pub fn leave(&self, id: ListenerId) {
         self.0.fabric.leave(id);
@@ -674,7 +688,7 @@ impl Port {
 
 /// Offers a recorded message along the way that its publisher knew, or the one that leads there now.
 fn offer(fabric: &dyn Fabric, way: Arc<Way>, message: &Message, without: ConnectionId) -> u64 {
-    let way = if fabric.is_current(&way) { way } else { fabric.way(message.subject.as_str()) };
+    let way = if fabric.is_current(&way) { way } else { fabric.way_from(message.subject.as_str(), way.from) };
     let (taken, refused) = way.offer(&Parcel::of(message), without, &mut |taker| taker.wake());
     fabric.count(taken, refused);
     taken

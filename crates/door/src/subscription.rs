@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use event::{Message, Pattern};
 use tokio::sync::mpsc;
 
-use crate::fabric::{Fabric, Listener, ListenerId, NOBODY, Parcel, Taker, Took};
+use crate::fabric::{Class, Fabric, Listener, ListenerId, NOBODY, Parcel, Taker, Took};
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -68,7 +68,8 @@ impl Subscription {
     /// Subscribes to a fabric with a buffer of so many messages and bytes.
     pub fn new(fabric: Arc<dyn Fabric>, patterns: &[Pattern], messages_max: usize, bytes_max: usize) -> Self {
         let (taker, mut subscription) = Subscription::pair(messages_max, bytes_max);
-        let id = fabric.join(Listener { patterns: patterns.to_vec(), queue: None, connection: NOBODY, taker });
+        let class = Class::Client;
+        let id = fabric.join(Listener { patterns: patterns.to_vec(), queue: None, connection: NOBODY, class, taker });
         subscription.leave = Some((fabric, id));
         subscription
     }

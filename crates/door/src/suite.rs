@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use crate::fabric::{Fabric, Hop, Listener, ListenerId, Way};
+use event::Pattern;
+
+use crate::fabric::{Class, Fabric, Hop, Listener, ListenerId, Way};
 
 /// A message as a client at a door's far side sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub trait Street {
 /// A fabric that asks every listener about every message: for doors' tests, and the oracle of
 /// better ones.
 #[derive(Default)]
-pub struct Plain(Mutex<Members>, Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
+pub struct Plain(Mutex<Members>, Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>, Arc<AtomicUsize>);
 
 /// The number of the last change, and who listens.
 type Members = (u64, BTreeMap<ListenerId, Listener>);
@@ -51,20 +54,24 @@ impl Fabric for Plain {
         self.with(|(_, all)| all.is_empty())
     }
 
-    fn way(&self, subject: &str) -> Arc<Way> {
+    fn way_from(&self, subject: &str, from: Class) -> Arc<Way> {
         self.with(|(version, all)| {
             let (mut direct, mut groups) = (Vec::new(), BTreeMap::<Arc<str>, Vec<Hop>>::new());
-            for listener in all.values() {
+            let mut repeaters = Vec::new();
+            for listener in all.values().filter(|listener| from.reaches(listener.class)) {
                 if !listener.patterns.iter().any(|pattern| pattern.matches(subject)) {
                     continue;
                 }
                 let hop = Hop { connection: listener.connection, taker: Arc::clone(&listener.taker) };
                 match &listener.queue {
                     Some(queue) => groups.entry(Arc::clone(queue)).or_default().push(hop),
+                    None if listener.class == Class::Repeater => repeaters.push(hop),
                     None => direct.push(hop),
                 }
             }
-            Arc::new(Way::new(direct, groups.into_values().collect(), [*version, 0, 0]))
+            let mut way = Way::new(direct, groups.into_values().collect(), [*version, 0, 0]);
+            (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.2));
+            Arc::new(way)
         })
     }
 
@@ -87,6 +94,15 @@ impl Fabric for Plain {
 
     fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>) {
         self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(joined);
+    }
+
+    fn change(&self, id: ListenerId, patterns: Vec<Pattern>) {
+        self.with(|(version, all)| {
+            *version += 1;
+            if let Some(listener) = all.get_mut(&id) {
+                listener.patterns = patterns;
+            }
+        });
     }
 
     fn leave(&self, id: ListenerId) {

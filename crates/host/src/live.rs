@@ -11,12 +11,12 @@
 //! it alone, for as long as one pattern is deep.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use door::{Fabric, Hop, Listener, ListenerId, Taker, Way};
+use door::{Class, Fabric, Hop, Listener, ListenerId, Taker, Way};
 use event::Pattern;
 use parking_lot::RwLock;
-use route::{Class, Interests, Leg};
+use route::{Interests, Leg};
 
 /// Into how many parts first tokens are told apart: a few dozen kinds of subjects seldom meet.
 const PARTS: usize = 64;
@@ -41,6 +41,8 @@ pub(crate) struct Live {
     delivered: AtomicU64,
     dropped: AtomicU64,
     watchers: RwLock<Vec<Arc<dyn Fn() + Send + Sync>>>,
+    /// Whose turn it is among repeaters.
+    round: Arc<AtomicUsize>,
 }
 
 impl Default for Live {
@@ -53,6 +55,7 @@ impl Default for Live {
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             watchers: RwLock::default(),
+            round: Arc::default(),
         }
     }
 }
@@ -109,15 +112,23 @@ impl Fabric for Live {
         self.listeners.load(Ordering::Acquire) == 0
     }
 
-    fn way(&self, subject: &str) -> Arc<Way> {
+    fn way_from(&self, subject: &str, from: Class) -> Arc<Way> {
         let part = part(first_token(subject));
         let members = self.members.read();
         let stamp = self.stamp(part);
-        let route = members.interests.route(subject, Class::Client);
+        let route = members.interests.route(subject, from);
         drop(members);
         let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
-        let groups = route.groups.iter().map(|group| group.iter().map(hop).collect()).collect();
+        let (mut groups, mut repeaters) = (Vec::with_capacity(route.groups.len()), Vec::new());
+        for group in &route.groups {
+            let hops: Vec<Hop> = group.iter().map(hop).collect();
+            match group.first().map(|leg| leg.class) {
+                Some(Class::Repeater) => repeaters.extend(hops),
+                _ => groups.push(hops),
+            }
+        }
         let mut way = Way::new(route.direct.iter().map(hop).collect(), groups, stamp);
+        (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.round));
         way.alike = route.alike && subject.contains('.');
         Arc::new(way)
     }
@@ -135,11 +146,11 @@ impl Fabric for Live {
     }
 
     fn join(&self, listener: Listener) -> ListenerId {
-        let Listener { patterns, queue, connection, taker } = listener;
+        let Listener { patterns, queue, connection, class, taker } = listener;
         let mut members = self.members.write();
         let number = members.next;
         members.next += 1;
-        members.interests.add(Leg { class: Class::Client, number, connection, queue, hand: taker }, &patterns);
+        members.interests.add(Leg { class, number, connection, queue, hand: taker }, &patterns);
         self.touched(&members, &patterns);
         drop(members);
         self.watchers.read().iter().for_each(|joined| joined());
@@ -148,6 +159,16 @@ impl Fabric for Live {
 
     fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>) {
         self.watchers.write().push(joined);
+    }
+
+    fn change(&self, id: ListenerId, patterns: Vec<Pattern>) {
+        let mut members = self.members.write();
+        if let Some(before) = members.interests.change(id, &patterns) {
+            self.touched(&members, &before);
+            self.touched(&members, &patterns);
+        }
+        drop(members);
+        self.watchers.read().iter().for_each(|joined| joined());
     }
 
     fn leave(&self, id: ListenerId) {

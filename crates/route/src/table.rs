@@ -69,6 +69,24 @@ impl<T> Interests<T> {
         self.wishes.insert(leg.number, Wish { leg: Arc::new(leg), patterns: kept });
     }
 
+    /// Has a leg want other patterns from now on; what it wanted, `None` where there is no such leg.
+    pub fn change(&mut self, number: u64, patterns: &[Pattern]) -> Option<Vec<Pattern>> {
+        let wish = self.wishes.get_mut(&number)?;
+        let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            if !kept.contains(pattern) {
+                kept.push(pattern.clone());
+            }
+        }
+        for pattern in kept.iter().filter(|pattern| !wish.patterns.contains(pattern)) {
+            self.wanted.add(pattern, number);
+        }
+        for pattern in wish.patterns.iter().filter(|pattern| !kept.contains(pattern)) {
+            self.wanted.remove(pattern, &number);
+        }
+        Some(core::mem::replace(&mut wish.patterns, kept))
+    }
+
     /// Takes a leg out; what it wanted, `None` where there is no such leg.
     pub fn remove(&mut self, number: u64) -> Option<Vec<Pattern>> {
         let wish = self.wishes.remove(&number)?;
@@ -194,7 +212,9 @@ mod tests {
             let mut naive: BTreeMap<u64, (Vec<Pattern>, bool)> = BTreeMap::new();
             for (number, texts, queued, add) in wishes {
                 let patterns: Vec<Pattern> = texts.iter().map(|text| pattern(text)).collect();
-                if add {
+                if add && queued && interests.change(number, &patterns).is_some() {
+                    naive.entry(number).and_modify(|(known, _)| *known = patterns);
+                } else if add {
                     let class = classes[usize::try_from(number).unwrap()];
                     interests.add(leg(number, class, queued.then_some("q")), &patterns);
                     naive.insert(number, (patterns, queued));

@@ -13,7 +13,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use door::{Listener, Principal, Taker};
+use door::{Class, Listener, Principal, Taker};
 use event::Pattern;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
@@ -308,6 +308,7 @@ impl Session {
             patterns: vec![pattern],
             queue: (!queue.is_empty()).then(|| queue.into()),
             connection: self.connection.id,
+            class: Class::Client,
             taker: Arc::clone(&subscriber) as Arc<dyn Taker>,
         };
         match self.shared.port.listen(&admitted.who, listener) {

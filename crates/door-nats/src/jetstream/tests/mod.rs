@@ -82,8 +82,13 @@ impl Table {
     fn listen(&self, pattern: &str, queue: Option<&str>) -> (Arc<Inbox>, ListenerId) {
         let inbox = Arc::new(Inbox::default());
         let patterns = vec![Pattern::parse(pattern).unwrap()];
-        let id =
-            self.fabric.join(Listener { patterns, queue: queue.map(Arc::from), connection: 1, taker: inbox.clone() });
+        let id = self.fabric.join(Listener {
+            patterns,
+            queue: queue.map(Arc::from),
+            connection: 1,
+            class: door::Class::Client,
+            taker: inbox.clone(),
+        });
         (inbox, id)
     }
 
