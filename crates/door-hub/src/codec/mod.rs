@@ -1,0 +1,1 @@
+//! Bytes to frames, events and changes of subscriptions, and back. Pure: no socket, no clock.
