@@ -39,6 +39,8 @@ cargo xtask COMMAND
                            our NATS door beside nats-server
   bench federation [--only ROW,…] [--rounds 3] [--quick]
                            facts between nodes: latency, rates, dead peers, partitions
+  bench hub [--only deliver,idle,stalled,triangle] [--rounds 3] [--quick]
+                           messengers at hubs: rates, memory, those that stall, a triangle
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
       [--server PATH [--label NAME]] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them

@@ -23,6 +23,9 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// How often a start is looked at. Bounds the error of a measured start.
 const LOOK: Duration = Duration::from_micros(500);
 
+/// Ticks of a processor second in `/proc/PID/stat`: Linux shows 100 to every program.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// A running node.
 pub struct Node {
     child: Child,
@@ -70,6 +73,8 @@ impl Launch {
             }
         };
         command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--data"]).arg(&self.data);
+        // By the environment, so that a wrapper can say otherwise.
+        command.env("TIDINGS_HUB", "off");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }
@@ -118,6 +123,15 @@ impl Launch {
     }
 }
 
+/// Processor time that all threads of a process have used, user and system.
+pub fn processor_time(process: u32) -> Result<Duration, String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).map_err(|error| error.to_string())?;
+    // The name may hold blanks; what is behind its parenthesis does not. utime and stime are fields 14 and 15.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 fn read_ports(path: &Path) -> Option<SocketAddr> {
     let ports: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     ports["http"].as_str()?.parse().ok()
@@ -157,6 +171,11 @@ impl Node {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    }
+
+    /// Processor time that all its threads have used, user and system.
+    pub fn cpu(&self) -> Result<Duration, String> {
+        processor_time(self.child.id())
     }
 
     /// Its process.

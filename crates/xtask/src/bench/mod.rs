@@ -3,12 +3,14 @@
 //! `journal` runs the engine beside a raw program, in one run: an example of the crate journal-disk.
 //! `http` drives the optimised binary from outside, as its users do, and reads its start, its memory
 //! and its disk use from the operating system. `nats` compares the NATS door and JetStream with
-//! nats-server. `federation` runs several nodes that push facts to one another.
+//! nats-server. `federation` runs several nodes that push facts to one another. `hub` crowds the hub door.
 
 mod federation;
+mod hub;
 mod load;
 mod nats;
 mod process;
+mod spread;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -34,6 +36,9 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     if kind == "federation" {
         return federation::run(flags);
     }
+    if kind == "hub" {
+        return hub::run(flags);
+    }
     let quick = flags.has("quick");
     flags.nothing_left()?;
     let folder = node::scratch("bench")?;
@@ -44,7 +49,7 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     let done = match kind.as_str() {
         "journal" => journal(quick),
         "http" => load::run(&folder, quick).and_then(|()| process::run(&folder, quick)),
-        other => Err(format!("there is no benchmark '{other}'; there are journal, http, nats and federation")),
+        other => Err(format!("there is no benchmark '{other}'; there are journal, http, nats, federation and hub")),
     };
     let _left_behind = fs::remove_dir_all(&folder);
     done?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Bench;
 use super::proxy::{Link, Mode};
 use super::site::{LOOK, PATIENCE, Site, emit, ids, peer};
-use super::spread::Spread;
+use crate::bench::spread::Spread;
 
 /// Facts in a second.
 const RATE: u32 = 1_000;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::Bench;
 use super::site::{LOOK, PATIENCE, Site, ids, peer};
-use super::spread::Spread;
+use crate::bench::spread::Spread;
 
 /// Facts of a backlog, one by one and in batches: some seconds at the rates that are asked.
 const SINGLE: usize = 20_000;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Bench;
 use super::peers::{Came, Peer};
 use super::site::{PATIENCE, emit, peer};
-use super::spread::Spread;
+use crate::bench::spread::Spread;
 
 /// Peers.
 const PEERS: usize = 50;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::site::{PATIENCE, STREAM, Site, emit, peer, push};
-use super::spread::Spread;
+use crate::bench::spread::Spread;
 
 /// Facts of one round.
 const SINGLES: usize = 2_000;

@@ -12,7 +12,6 @@ mod latency;
 mod peers;
 mod proxy;
 mod site;
-mod spread;
 
 use std::fs;
 use std::path::{Path, PathBuf};

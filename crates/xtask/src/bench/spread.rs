@@ -42,6 +42,25 @@ impl Spread {
         figure(name, &value, asked);
     }
 
+    /// Prints bytes, held to a most.
+    pub fn print_bytes(&self, name: &str, most: Option<f64>) {
+        let asked = most.map(|most| (format!("under {:.0} KiB", most / 1024.0), self.median() < most));
+        let asked = asked.as_ref().map(|(words, met)| (words.as_str(), *met));
+        self.print(name, |bytes| format!("{:.1} KiB", bytes / 1024.0), asked);
+    }
+
+    /// Prints how many, held to nothing.
+    pub fn print_count(&self, name: &str) {
+        self.print(name, |count| format!("{count:.0}"), None);
+    }
+
+    /// Prints a share of something, held to a most.
+    pub fn print_percent(&self, name: &str, most: Option<f64>) {
+        let asked = most.map(|most| (format!("at most {most:.0} %"), self.median() <= most));
+        let asked = asked.as_ref().map(|(words, met)| (words.as_str(), *met));
+        self.print(name, |percent| format!("{percent:.1} %"), asked);
+    }
+
     /// Prints seconds, held to a most.
     pub fn print_time(&self, name: &str, most: Option<Duration>) {
         let asked = most.map(|most| (format!("under {}", spell(most)), self.median() < most.as_secs_f64()));
