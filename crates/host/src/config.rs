@@ -7,7 +7,9 @@
 //! Invariant: a [`Config`] that [`Config::from_layers`] gave listens beyond loopback only where
 //! tokens are configured or it was said to be open.
 
+mod hub;
 mod nats;
+mod section;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +26,7 @@ use serde::Deserialize;
 use crate::error::StartError;
 use crate::units::{Size, Span, brief};
 
+pub use hub::{HUB_PORT, HubConfig, HubLayer};
 pub use nats::{
     HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
     NatsSubjects, NatsTls, NatsUserConfig,
@@ -79,10 +82,6 @@ pub enum Sync {
 /// Doors that a node will have and that this version does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FutureDoor {
-    /// The hub of a central event system.
-    Hub,
-    /// Its repeater.
-    Repeater,
     /// Consul clients.
     Consul,
     /// DNS.
@@ -94,8 +93,6 @@ pub enum FutureDoor {
 impl fmt::Display for FutureDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            FutureDoor::Hub => "hub",
-            FutureDoor::Repeater => "repeater",
             FutureDoor::Consul => "consul",
             FutureDoor::Dns => "dns",
             FutureDoor::Slim => "slim",
@@ -138,6 +135,8 @@ pub struct Config {
     pub http: Listen,
     /// The NATS door.
     pub nats: NatsConfig,
+    /// The hub door.
+    pub hub: HubConfig,
     /// Whether doors beyond loopback may be open to anyone.
     pub open: bool,
     /// The file of tokens. With it, every request needs one.
@@ -179,10 +178,9 @@ pub struct Layer {
     /// See [`Config::nats`].
     #[serde(default)]
     pub nats: NatsLayer,
-    /// A door of a later version.
-    pub hub: Option<Listen>,
-    /// A door of a later version.
-    pub repeater: Option<Listen>,
+    /// See [`Config::hub`].
+    #[serde(default)]
+    pub hub: HubLayer,
     /// A door of a later version.
     pub consul: Option<Listen>,
     /// A door of a later version.
@@ -354,8 +352,7 @@ impl Layer {
             sync: self.sync.or(weaker.sync),
             http: self.http.or(weaker.http),
             nats: self.nats.over(weaker.nats),
-            hub: self.hub.or(weaker.hub),
-            repeater: self.repeater.or(weaker.repeater),
+            hub: self.hub.over(weaker.hub),
             consul: self.consul.or(weaker.consul),
             dns: self.dns.or(weaker.dns),
             slim: self.slim.or(weaker.slim),
@@ -396,14 +393,8 @@ impl Layer {
         }
     }
 
-    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 5] {
-        [
-            (FutureDoor::Hub, self.hub),
-            (FutureDoor::Repeater, self.repeater),
-            (FutureDoor::Consul, self.consul),
-            (FutureDoor::Dns, self.dns),
-            (FutureDoor::Slim, self.slim),
-        ]
+    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 3] {
+        [(FutureDoor::Consul, self.consul), (FutureDoor::Dns, self.dns), (FutureDoor::Slim, self.slim)]
     }
 }
 
@@ -438,6 +429,7 @@ impl Config {
             sync: layer.sync.unwrap_or(Sync::Always),
             http: layer.http.unwrap_or(Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT))),
             nats: layer.nats.complete(limits.payload_bytes_max)?,
+            hub: layer.hub.complete(limits.payload_bytes_max)?,
             open: layer.open.unwrap_or(false),
             tokens: layer.tokens,
             tls,
@@ -457,7 +449,7 @@ impl Config {
             Listen::At(address) if !is_loopback(address.ip()) && self.tokens.is_none() && !self.open => {
                 Err(StartError::Exposed { door: "http", address })
             }
-            _ => nats::check_exposure(self),
+            _ => nats::check_exposure(self).and_then(|()| hub::check_exposure(self)),
         }
     }
 }
@@ -474,6 +466,7 @@ impl Default for Config {
             sync: Sync::Always,
             http: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT)),
             nats: NatsConfig::default(),
+            hub: HubConfig::default(),
             open: false,
             tokens: None,
             tls: None,
@@ -686,8 +679,8 @@ mod tests {
 
     #[test]
     fn a_door_of_a_later_version_may_only_be_off() {
-        check(Layer { hub: Some(Listen::Off), ..Layer::default() }, None);
-        check(Layer { hub: Some("7100".parse().unwrap()), ..Layer::default() }, Some("the hub door is not part"));
+        check(Layer { consul: Some(Listen::Off), ..Layer::default() }, None);
+        check(Layer { consul: Some("8500".parse().unwrap()), ..Layer::default() }, Some("the consul door is not part"));
     }
 
     #[test]

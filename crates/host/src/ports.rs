@@ -1,7 +1,7 @@
 //! `ports.json`: where a running node's doors listen, for programs that start it with port 0.
 //!
 //! ```json
-//! {"node":"alpha","pid":4242,"engine":"disk","tls":false,"http":"127.0.0.1:7070","nats":"127.0.0.1:4222","monitor":"127.0.0.1:8222"}
+//! {"node":"alpha","pid":4242,"engine":"disk","tls":false,"http":"127.0.0.1:7070","nats":"127.0.0.1:4222","monitor":"127.0.0.1:8222","hub":"127.0.0.1:7100"}
 //! ```
 //!
 //! A door that is closed is left out. The file appears whole, when every door listens, and is
@@ -42,12 +42,19 @@ pub struct Ports {
     /// NATS monitoring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor: Option<SocketAddr>,
+    /// The hub door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<SocketAddr>,
+    /// The repeater's own listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeater: Option<SocketAddr>,
 }
 
 impl Ports {
     pub(crate) fn new(node: &str, engine: &Engine, tls: bool) -> Self {
-        let (node, engine) = (node.to_owned(), engine.to_string());
-        Ports { node, pid: std::process::id(), engine, tls, http: None, nats: None, websocket: None, monitor: None }
+        let (node, engine, pid) = (node.to_owned(), engine.to_string(), std::process::id());
+        let (http, nats, websocket, monitor, hub, repeater) = (None, None, None, None, None, None);
+        Ports { node, pid, engine, tls, http, nats, websocket, monitor, hub, repeater }
     }
 }
 

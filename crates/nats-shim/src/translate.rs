@@ -321,6 +321,7 @@ impl Settings {
             "data": data,
             "engine": if self.jetstream { "disk" } else { "memory" },
             "http": "off",
+            "hub": "off",
             "open": true,
             "default_stream": false,
             "log": if self.debug { "debug" } else { "info" },

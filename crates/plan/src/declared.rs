@@ -22,8 +22,8 @@ pub(crate) use report::Report;
 
 use crate::document::{Document, Fault, Identity};
 use crate::kinds::{
-    ClaimSpec, GroupSpec, KINDS, Kind, Known, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PolicySpec, PoolSpec,
-    SloSpec, SourceSpec, SubscriptionSpec, known, shape,
+    ClaimSpec, GroupSpec, HubLinkSpec, KINDS, Kind, Known, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PolicySpec,
+    PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, known, shape,
 };
 
 /// Documents that are fine, each and together.
@@ -49,6 +49,8 @@ struct Typed {
     node_sets: BTreeMap<String, NodeSetSpec>,
     pools: BTreeMap<String, PoolSpec>,
     claims: BTreeMap<String, ClaimSpec>,
+    hub_links: BTreeMap<String, HubLinkSpec>,
+    repeater_targets: BTreeMap<String, RepeaterTargetSpec>,
     /// By kind and name: whether the document is our own, and its identity.
     origins: BTreeMap<(&'static str, String), (bool, Identity)>,
 }
@@ -122,6 +124,8 @@ impl Typed {
             "SAMNodeSet" => insert(&mut self.node_sets, name, spec, report),
             "MobilityPool" => insert(&mut self.pools, name, spec, report),
             "AddressClaim" => insert(&mut self.claims, name, spec, report),
+            "HubLink" => insert(&mut self.hub_links, name, spec, report),
+            "RepeaterTarget" => insert(&mut self.repeater_targets, name, spec, report),
             // A test holds this list and that of the kinds against each other.
             other => report.fault("kind", format!("{other} has no typed form")),
         }
@@ -217,6 +221,16 @@ impl Declared {
     /// Claims by name.
     pub fn claims(&self) -> &BTreeMap<String, ClaimSpec> {
         &self.typed.claims
+    }
+
+    /// Links to other hubs by name.
+    pub fn hub_links(&self) -> &BTreeMap<String, HubLinkSpec> {
+        &self.typed.hub_links
+    }
+
+    /// Whom the repeater sends to, by name.
+    pub fn repeater_targets(&self) -> &BTreeMap<String, RepeaterTargetSpec> {
+        &self.typed.repeater_targets
     }
 
     /// The peers of a group that facts are pushed to, by name: those of its node sets, and in their

@@ -8,6 +8,7 @@
 pub(crate) mod address;
 mod claim;
 mod group;
+mod hub;
 mod mobility;
 mod part;
 mod peer;
@@ -27,6 +28,7 @@ use schemars::generate::SchemaSettings;
 pub use claim::ClaimSpec;
 pub(crate) use group::DEFAULT_KEY;
 pub use group::{GroupAuth, GroupKey, GroupListen, GroupSpec, ListenTls, PeersSource, Retention};
+pub use hub::{HubLinkSpec, PushRetry, RepeaterTargetSpec};
 pub use mobility::{MembersSource, NodeSetSpec, NodeSpec, PoolSpec, StaticHandover};
 pub use part::{DirectiveSpec, PartSpec};
 pub(crate) use peer::PUSH_TIMEOUT;
@@ -177,6 +179,22 @@ pub const KINDS: &[Kind] = &[
         routerd: None,
         doc: "An address that a node captures: what it then sees of it is no observation.",
         schema: of::<ClaimSpec>,
+    },
+    Kind {
+        name: "HubLink",
+        plural: "hublinks",
+        short: "hl",
+        routerd: None,
+        doc: "Another hub that this node's hub connects to, and whose messengers hear its rooms.",
+        schema: of::<HubLinkSpec>,
+    },
+    Kind {
+        name: "RepeaterTarget",
+        plural: "repeatertargets",
+        short: "rt",
+        routerd: None,
+        doc: "Whom this node's repeater sends the events of rooms: another repeater, a device, a web service.",
+        schema: of::<RepeaterTargetSpec>,
     },
 ];
 

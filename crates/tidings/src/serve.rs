@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
-use host::config::{Engine, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer};
+use host::config::{Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer};
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -56,12 +56,15 @@ pub struct ServeArgs {
     /// NATS monitoring [default: 127.0.0.1:8222; off where the NATS door is]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_MONITOR", help_heading = "Doors")]
     monitor: Option<Listen>,
-    /// The hub door; not in this version
+    /// The hub door, for messengers, repeaters and hubs [default: 127.0.0.1:7100]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_HUB", help_heading = "Doors")]
     hub: Option<Listen>,
-    /// The repeater door; not in this version
+    /// The repeater's own listener, as 127.0.0.1:7101 [default: off]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_REPEATER", help_heading = "Doors")]
     repeater: Option<Listen>,
+    /// Deliver events in the hub door as often as the original does, doubled ones too
+    #[arg(long, env = "TIDINGS_STRICT_COMPAT", value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", help_heading = "Doors")]
+    strict_compat: Option<bool>,
     /// The Consul door; not in this version
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_CONSUL", help_heading = "Doors")]
     consul: Option<Listen>,
@@ -117,8 +120,7 @@ impl ServeArgs {
             sync: self.sync,
             http: self.http,
             nats: NatsLayer::listening(self.nats, self.monitor, self.nats_websocket),
-            hub: self.hub,
-            repeater: self.repeater,
+            hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
             consul: self.consul,
             dns: self.dns,
             slim: self.slim,
@@ -191,7 +193,13 @@ fn welcome(node: &Node) -> String {
         (Some(nats), None) => format!("nats://{nats}"),
         (Some(nats), Some(monitor)) => format!("nats://{nats} (monitoring http://{monitor})"),
     };
-    let head = head + &format!("  nats    {nats}\n");
+    let hub = match (ports.hub, ports.repeater) {
+        (None, None) => String::from("off"),
+        (None, Some(repeater)) => format!("off (repeater ws://{repeater})"),
+        (Some(hub), None) => format!("ws://{hub}"),
+        (Some(hub), Some(repeater)) => format!("ws://{hub} (repeater ws://{repeater})"),
+    };
+    let head = head + &format!("  nats    {nats}\n  hub     {hub}\n");
     let Some(http) = ports.http else {
         return head + "  http    off\n";
     };

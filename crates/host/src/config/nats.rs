@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use event::Pattern;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 
+use super::section::word_or_fields;
 use super::{Config, Listen, PatternText, TlsFiles};
 use crate::error::StartError;
 use crate::units::{Size, Span, brief};
@@ -278,36 +278,15 @@ struct JetStreamFields {
     max_memory_store: Option<Size>,
 }
 
-impl<'de> Deserialize<'de> for NatsLayer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WordOrFields)
+impl From<Listen> for Fields {
+    fn from(listen: Listen) -> Self {
+        Fields { listen: Some(listen), ..Fields::default() }
     }
 }
 
-/// Reads an address, or the fields.
-struct WordOrFields;
-
-impl<'de> Visitor<'de> for WordOrFields {
-    type Value = NatsLayer;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address, 'off', or fields")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NatsLayer, E> {
-        text.parse().map(|listen| NatsLayer::listening(Some(listen), None, None)).map_err(E::custom)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, port: u64) -> Result<NatsLayer, E> {
-        self.visit_str(&port.to_string())
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, open: bool) -> Result<NatsLayer, E> {
-        self.visit_str(&open.to_string())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NatsLayer, A::Error> {
-        Fields::deserialize(MapAccessDeserializer::new(map)).map(NatsLayer)
+impl<'de> Deserialize<'de> for NatsLayer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word_or_fields(deserializer).map(NatsLayer)
     }
 }
 

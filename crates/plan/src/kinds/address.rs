@@ -57,6 +57,20 @@ pub(crate) fn endpoint_fault(text: &str) -> Option<&'static str> {
         Some(("http" | "https", rest)) => rest,
         _ => return Some("must use http or https"),
     };
+    authority_fault(rest)
+}
+
+/// Why an address with one of the schemes, or with none, is none.
+pub(crate) fn address_fault(text: &str, schemes: &[&str], reason: &'static str) -> Option<&'static str> {
+    match text.split_once("://") {
+        Some((scheme, rest)) if schemes.contains(&scheme) => authority_fault(rest),
+        Some(_) => Some(reason),
+        None => authority_fault(text),
+    }
+}
+
+/// Why what follows a scheme is no host, port and path.
+fn authority_fault(rest: &str) -> Option<&'static str> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() || authority.starts_with(':') {
         return Some("must include a host");

@@ -5,10 +5,10 @@ use alloc::string::String;
 
 use event::Pattern;
 
-use super::address::{Cidr, endpoint_fault, is_absolute, quoted};
+use super::address::{Cidr, address_fault, endpoint_fault, is_absolute, quoted};
 use super::{
-    ClaimSpec, DEFAULT_KEY, GroupSpec, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PluginTrigger, PolicySpec,
-    PoolSpec, SloSpec, SourceSpec, SubscriptionSpec, TriggerType,
+    ClaimSpec, DEFAULT_KEY, GroupSpec, HubLinkSpec, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PluginTrigger,
+    PolicySpec, PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, TriggerType,
 };
 use crate::declared::{Judged, Report, node_set_name};
 
@@ -99,6 +99,26 @@ impl Judged for PluginSpec {
             report.fault(format!("spec.env.{}", crate::document::shown(name)), "cannot hold the character NUL");
         }
         triggers(&self.triggers, report);
+    }
+}
+
+impl Judged for HubLinkSpec {
+    fn judge(&mut self, report: &mut Report) {
+        if let Some(reason) = address_fault(&self.address, &["ws", "wss"], "must use ws or wss") {
+            report.fault("spec.address", reason);
+        }
+    }
+}
+
+impl Judged for RepeaterTargetSpec {
+    fn judge(&mut self, report: &mut Report) {
+        let schemes = ["ws", "wss", "http", "https"];
+        if let Some(reason) = address_fault(&self.address, &schemes, "must use ws, wss, http or https") {
+            report.fault("spec.address", reason);
+        }
+        if self.retry.backoff > self.retry.max_backoff {
+            report.fault("spec.retry.backoff", "must not be longer than maxBackoff");
+        }
     }
 }
 

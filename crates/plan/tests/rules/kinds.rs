@@ -415,3 +415,33 @@ fn a_claim_is_an_address_or_a_prefix() {
         &[&format!("{FEDERATION}/AddressClaim/c kind must use apiVersion tidings.dev/v1")],
     );
 }
+
+#[test]
+fn a_hub_link_names_another_hub() {
+    let declared =
+        taken(&[resource(OURS, "HubLink", "east", json!({"address": "hub.east:7100", "rooms": ["ITB-1101"]}))]);
+    assert_eq!(declared.hub_links()["east"].rooms, ["ITB-1101"]);
+    for address in ["ws://10.0.0.7:7100", "wss://hub.example", "hub", "[::1]:7100"] {
+        taken(&[resource(OURS, "HubLink", "h", json!({"address": address}))]);
+    }
+    spec_refused("HubLink", json!({"address": "http://hub"}), &["spec.address must use ws or wss"]);
+    spec_refused("HubLink", json!({"address": "ws://:7100"}), &["spec.address must include a host"]);
+    spec_refused("HubLink", json!({"address": "hub:0"}), &["spec.address has a port that is not 1..65535"]);
+}
+
+#[test]
+fn a_repeater_target_has_rooms_and_patience() {
+    let spec = json!({"address": "http://10.0.0.9/events", "rooms": ["*"]});
+    let declared = taken(&[resource(OURS, "RepeaterTarget", "t", spec)]);
+    let target = &declared.repeater_targets()["t"];
+    let waits = (target.timeout, target.idle, target.retry.backoff);
+    assert_eq!(waits, (Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(1)));
+    assert_eq!(target.retry.max_attempts, 5);
+    let reason = "spec.address must use ws, wss, http or https";
+    spec_refused("RepeaterTarget", json!({"address": "ftp://x", "rooms": ["a"]}), &[reason]);
+    spec_refused(
+        "RepeaterTarget",
+        json!({"address": "x", "rooms": ["a"], "retry": {"backoff": "2m"}}),
+        &["spec.retry.backoff must not be longer than maxBackoff"],
+    );
+}

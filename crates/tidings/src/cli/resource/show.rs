@@ -32,6 +32,7 @@ fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
         "DynamicConfigSource" => &[("PLUGIN", "/pluginRef"), ("TTL", "/ttl")],
         "MobilityPool" => &[("PREFIX", "/prefix"), ("GROUP", "/groupRef")],
         "AddressClaim" => &[("ADDRESS", "/address"), ("NODE", "/node"), ("POOL", "/pool")],
+        "HubLink" | "RepeaterTarget" => &[("ADDRESS", "/address"), ("ROOMS", "/rooms")],
         _ => &[],
     }
 }
