@@ -1,8 +1,12 @@
 //! Whether a message of a peer's stream came before.
 //!
 //! A peer sends a stream in its order, and after a lost connection again from what was not answered for. So
-//! the highest position tells what is new. Where a name may stand for another stream tomorrow, who asks adds
-//! to the name what tells the two apart: positions begin anew in the new one.
+//! the highest position tells what is new, beside those that could not be kept and were given back. Where a
+//! name may stand for another stream tomorrow, who asks adds to the name what tells the two apart: positions
+//! begin anew in the new one.
+//!
+//! What came before is answered for only when the first of it is kept: while that is under way, silence is
+//! the answer to the second. And who gave a message back ends the connection, so that it is sent again.
 //!
 //! Invariants:
 //! - a position that was taken is never new again, until [`Seen::give_back`], or until it is forgotten for
@@ -11,10 +15,10 @@
 //!
 //! Costs: two tree look-ups a message.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
-use super::limits::{SEEN_PEERS_MAX, SEEN_STREAMS_MAX};
+use super::limits::{OWED_MESSAGES_MAX, SEEN_PEERS_MAX, SEEN_STREAMS_MAX};
 
 /// What was heard of something, and when, in messages since the beginning.
 #[derive(Debug)]
@@ -25,10 +29,18 @@ struct Heard<T> {
 
 type ByName<T> = BTreeMap<Arc<str>, Heard<T>>;
 
+/// What was taken of a stream.
+#[derive(Debug, Default)]
+struct Taken {
+    highest: u64,
+    /// Positions below it that are new again.
+    back: BTreeSet<u64>,
+}
+
 /// The machine. See the module.
 #[derive(Debug, Default)]
 pub struct Seen {
-    peers: ByName<ByName<u64>>,
+    peers: ByName<ByName<Taken>>,
     heard: u64,
 }
 
@@ -44,24 +56,33 @@ impl Seen {
         self.heard += 1;
         let at = self.heard;
         let streams = entry(&mut self.peers, peer, at, SEEN_PEERS_MAX);
-        let highest = entry(streams, stream, at, SEEN_STREAMS_MAX);
-        let new = seq > *highest;
-        *highest = seq.max(*highest);
+        let taken = entry(streams, stream, at, SEEN_STREAMS_MAX);
+        let new = seq > taken.highest || taken.back.remove(&seq);
+        taken.highest = seq.max(taken.highest);
         new
     }
 
-    /// A message that was taken could not be kept: it and all after it are new again.
+    /// A message that was taken could not be kept: it is new again. Where more were given back than a peer
+    /// may have out, all from the first of them on are.
     pub fn give_back(&mut self, peer: &str, stream: &str, seq: u64) {
         let streams = self.peers.get_mut(peer).map(|peer| &mut peer.what);
-        if let Some(highest) = streams.and_then(|streams| streams.get_mut(stream)).map(|stream| &mut stream.what) {
-            *highest = seq.saturating_sub(1).min(*highest);
+        let Some(taken) = streams.and_then(|streams| streams.get_mut(stream)).map(|stream| &mut stream.what) else {
+            return;
+        };
+        if seq <= taken.highest {
+            taken.back.insert(seq);
+        }
+        if taken.back.len() > OWED_MESSAGES_MAX
+            && let Some(first) = core::mem::take(&mut taken.back).pop_first()
+        {
+            taken.highest = first.saturating_sub(1);
         }
     }
 
-    /// The highest position of a peer's stream; 0: none.
+    /// The highest position of a peer's stream that was taken; 0: none.
     pub fn highest(&self, peer: &str, stream: &str) -> u64 {
         let streams = self.peers.get(peer).map(|peer| &peer.what);
-        streams.and_then(|streams| streams.get(stream)).map_or(0, |stream| stream.what)
+        streams.and_then(|streams| streams.get(stream)).map_or(0, |stream| stream.what.highest)
     }
 
     /// Forgets a peer.
@@ -107,7 +128,13 @@ mod tests {
         seen.give_back("a", "S", 7);
         seen.give_back("a", "S", 9);
         seen.give_back("x", "S", 1);
-        assert!(seen.take("a", "S", 7) && seen.take("a", "S", 8));
+        assert!(seen.take("a", "S", 7) && !seen.take("a", "S", 8) && !seen.take("a", "S", 7));
+        assert!(seen.take("a", "S", 9));
+        for seq in 1..=OWED_MESSAGES_MAX as u64 + 1 {
+            let _ = seen.take("a", "S", seq);
+            seen.give_back("a", "S", seq);
+        }
+        assert_eq!(seen.highest("a", "S"), 0, "rather twice than lost");
     }
 
     #[test]
