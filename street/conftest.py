@@ -30,7 +30,7 @@ class Node:
         ports.unlink(missing_ok=True)
         command = [self.binary, "serve", "--http", "127.0.0.1:0", "--data", str(self.data)]
         # A client that comes back finds the node where it was.
-        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0"]
+        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off"]
         command += ["--nats-websocket", self.websocket or "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

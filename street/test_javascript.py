@@ -1,5 +1,6 @@
 """The NATS door with the JavaScript clients: in Node, and over WebSocket in a browser."""
 
+import contextlib
 import http.server
 import os
 import pathlib
@@ -15,22 +16,26 @@ PACKAGES = ["nats@2.29.3", "nats.ws@1.30.3"]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 
 
-@pytest.fixture(scope="module")
-def modules():
-    """A folder with the clients, from the npm registry."""
+def installed(name, packages):
+    """A folder with packages from the npm registry."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("there is no Node.js with npm here (on Debian: apt install nodejs npm)")
-    folder = pathlib.Path(os.environ.get("TIDINGS_STREET_FOLDER", tempfile.gettempdir())) / "tidings-street-javascript"
+    folder = pathlib.Path(os.environ.get("TIDINGS_STREET_FOLDER", tempfile.gettempdir())) / f"tidings-street-{name}"
     mark = folder / "installed.txt"
-    if not mark.exists() or mark.read_text() != " ".join(PACKAGES):
+    if not mark.exists() or mark.read_text() != " ".join(packages):
         folder.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
+        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *packages]
         done = subprocess.run(command, capture_output=True, text=True, timeout=110)
         if done.returncode != 0:
             pytest.skip(f"the npm registry gives no clients: {done.stderr.strip().splitlines()[-1:]}")
-        mark.write_text(" ".join(PACKAGES))
+        mark.write_text(" ".join(packages))
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def modules():
+    return installed("javascript", PACKAGES)
 
 
 def test_the_client_in_node(node, modules):
@@ -40,9 +45,13 @@ def test_the_client_in_node(node, modules):
     assert done.stdout.strip() == "passed", done.stderr
 
 
-def served(modules, results):
-    """What the browser asks for, and where it says how it went."""
-    files = {"/": HERE / "browser.html", "/nats.js": modules / "nats.ws" / "esm" / "nats.js"}
+@contextlib.contextmanager
+def in_browser(files, folder):
+    """Serves files to a browser. Gives their origin, and what opens one and waits for what it says of itself."""
+    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if browser is None:
+        pytest.skip("there is no Chromium here (on Debian: apt install chromium)")
+    results, told = [], threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -61,27 +70,28 @@ def served(modules, results):
         def log_message(self, *_):
             pass
 
-    told = threading.Event()
+    def run(path, seconds):
+        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        command += [f"--user-data-dir={folder}/profile", "--remote-debugging-port=0", origin + path]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            assert told.wait(seconds), "the page said nothing"
+        finally:
+            process.kill()
+            process.wait()
+        return results
+
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, told
+    origin = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield origin, run
+    finally:
+        server.shutdown()
 
 
 def test_the_client_in_a_browser(node, modules, tmp_path):
-    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if browser is None:
-        pytest.skip("there is no Chromium here (on Debian: apt install chromium)")
-    results = []
-    server, told = served(modules, results)
-    page = f"http://127.0.0.1:{server.server_port}/?server=ws://{node.websocket}"
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
-    command += [f"--user-data-dir={tmp_path}", "--remote-debugging-port=0", page]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        assert told.wait(60), "the page said nothing"
-    finally:
-        process.kill()
-        process.wait()
-        server.shutdown()
-    assert results == ["passed"]
+    files = {"/": HERE / "browser.html", "/nats.js": modules / "nats.ws" / "esm" / "nats.js"}
+    with in_browser(files, tmp_path) as (_, run):
+        assert run(f"/?server=ws://{node.websocket}", 60) == ["passed"]
