@@ -22,6 +22,7 @@ pub use serve::{Metrics, MetricsText, NoMetrics, Options, openapi, router, serve
 pub use session::federation::{
     Ask, Federation, NoFederation, Push, PushAnswer, Telling, Told, Which, captured, failed_run, no_such,
 };
+pub use session::hub::{Hub, NoHub};
 pub use session::resources::{
     Answer as ResourceAnswer, Faulty, Named, NoResources, Resources, ambiguous, faulty, no_resource,
 };

@@ -133,6 +133,8 @@ pub struct Target {
     pub backoff: Duration,
     /// The longest wait between two attempts.
     pub backoff_max: Duration,
+    /// How long one push over HTTP may take.
+    pub timeout: Duration,
     /// After how long without an event a WebSocket is closed (1001).
     pub idle: Duration,
     /// What is presented there.
@@ -152,6 +154,7 @@ impl Target {
             attempts_max: limits::PUSH_ATTEMPTS_DEFAULT,
             backoff: limits::PUSH_BACKOFF_DEFAULT,
             backoff_max: limits::PUSH_BACKOFF_MAX_DEFAULT,
+            timeout: limits::PUSH_TIMEOUT_DEFAULT,
             idle: limits::IDLE_DEFAULT,
             token: None,
             tls: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use door::Port;
-use door_http::{Metrics as Gathered, MetricsText, Options, router, serve};
+use door_http::{Metrics as Gathered, MetricsText, NoHub, Options, router, serve};
 use journal::Journal;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -14,6 +14,7 @@ use tracing::error;
 
 use crate::config::EVENTS_STREAM;
 use crate::federation::Federation;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
@@ -26,6 +27,7 @@ pub(crate) struct HttpParts {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) federation: Arc<Federation>,
+    pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether the door listens on loopback alone.
     pub(crate) local: bool,
@@ -40,14 +42,18 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, schemas, resources, federation, tls, local } = parts;
+        let HttpParts { port, journal, metrics, schemas, resources, federation, hub, tls, local } = parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
-            metrics: Arc::new(Gatherer { journal, metrics }),
+            metrics: Arc::new(Gatherer { journal, metrics, hub: hub.clone() }),
             schemas,
             resources,
             federation,
+            hub: match hub {
+                Some(hub) => hub,
+                None => Arc::new(NoHub),
+            },
             shutdown: shutdown.clone(),
             local,
             ..Options::default()
@@ -68,10 +74,12 @@ impl HttpDoor {
 struct Gatherer {
     journal: Arc<dyn Journal>,
     metrics: Metrics,
+    hub: Option<Arc<Hub>>,
 }
 
 impl Gathered for Gatherer {
     fn text(&self) -> MetricsText<'_> {
-        Box::pin(self.metrics.render(&*self.journal))
+        let hub = self.hub.as_ref().map(|hub| hub.counts());
+        Box::pin(self.metrics.render(&*self.journal, hub))
     }
 }

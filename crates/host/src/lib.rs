@@ -11,6 +11,7 @@ mod error;
 mod federation;
 pub mod file;
 mod http;
+mod hub;
 mod live;
 mod metered;
 mod metrics;

@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::federation::Meters;
+use crate::hub::HubCounts;
 use crate::live::Live;
 
 /// Most streams that are shown one by one: about 1 KiB of text each.
@@ -117,7 +118,7 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    pub(crate) async fn render(&self, journal: &dyn Journal) -> String {
+    pub(crate) async fn render(&self, journal: &dyn Journal, hub: Option<door_hub::Counts>) -> String {
         let mut streams = journal.streams().await;
         let mut left_out = streams.len().saturating_sub(STREAMS_SHOWN_MAX) as u64;
         streams.truncate(STREAMS_SHOWN_MAX);
@@ -142,6 +143,9 @@ impl Metrics {
         };
         let mut now = Registry::default();
         now.register_collector(Box::new(facts));
+        if let Some(counts) = hub {
+            now.register_collector(Box::new(HubCounts(counts)));
+        }
         let mut text = String::new();
         // Writing to a text cannot fail.
         let _infallible = encode_registry(&mut text, &self.registry).and_then(|()| encode_registry(&mut text, &now));

@@ -31,6 +31,7 @@ use crate::engine::{self, Opened};
 use crate::error::StartError;
 use crate::federation::{Federation, Ground};
 use crate::http::{HttpDoor, HttpParts};
+use crate::hub::{self, Hub, HubAddresses};
 use crate::live::Live;
 use crate::metered::Metered;
 use crate::metrics::Metrics;
@@ -70,6 +71,7 @@ pub struct Node {
     journal: Arc<dyn Journal>,
     http: Option<HttpDoor>,
     nats: Option<NatsDoor>,
+    hub: Option<Arc<Hub>>,
     federation: Arc<Federation>,
     reloader: Reloader,
     ports_file: Option<PortsFile>,
@@ -131,6 +133,7 @@ impl Node {
         let tls =
             certificate.as_ref().map(|certificate| certificate.server_config(None, HTTP_PROTOCOLS)).transpose()?;
         let nats = NatsParts::read(&config, certificate.as_ref())?;
+        let hub_options = hub::options(&config, certificate.as_ref())?;
 
         let live = Arc::new(Live::default());
         let metrics = Metrics::new(&config.node, Arc::clone(&live));
@@ -139,18 +142,24 @@ impl Node {
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config).await?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?))
+            Ok((listen("http", config.http)?, bind(&config.nats)?, hub::bind(&config)?))
         });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
         let certificates = certificate.into_iter().chain(nats.certificates).collect();
-        let prepared = prepared.and_then(|(listener, sockets)| {
+        let prepared = prepared.and_then(|(listener, sockets, hub_sockets)| {
             let recorder = Recorder::new(&config.node, Arc::clone(&journal), port.clone());
             let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
             let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
             let ground = ground(&config, &port, &metrics, &resources);
             let federation = runtime.block_on(Federation::open(ground));
+            let (hub, hub_at) = match hub_sockets {
+                None => (None, HubAddresses::default()),
+                Some((sockets, at)) => {
+                    (Some(Hub::open(&runtime, sockets, port.clone(), hub_options, resources.watch())?), at)
+                }
+            };
             let reloadable = Reloadable {
                 port: port.clone(),
                 tokens: config.tokens.clone(),
@@ -158,6 +167,7 @@ impl Node {
                 schemas: Arc::clone(&schemas),
                 resources: Arc::clone(&resources),
                 federation: Arc::clone(&federation),
+                hub: hub.clone(),
             };
             let reloader = Reloader::start(reloadable)
                 .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
@@ -166,9 +176,9 @@ impl Node {
                     NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
                 Ok((door, addresses))
             };
-            Ok((listener, reloader, sockets.map(open).transpose()?, schemas, (resources, federation)))
+            Ok((listener, reloader, sockets.map(open).transpose()?, (hub, hub_at), schemas, (resources, federation)))
         });
-        let (listener, reloader, nats, schemas, (resources, federation)) = match prepared {
+        let (listener, reloader, nats, (hub, hub_at), schemas, (resources, federation)) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 runtime.block_on(close(&*journal));
@@ -180,15 +190,16 @@ impl Node {
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
-            let (journal, federation) = (Arc::clone(&journal), Arc::clone(&federation));
-            let parts = HttpParts { port, journal, metrics, schemas, resources, federation, tls, local };
+            let (journal, federation, hub) = (Arc::clone(&journal), Arc::clone(&federation), hub.clone());
+            let parts = HttpParts { port, journal, metrics, schemas, resources, federation, hub, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let (nats, addresses) = nats.unzip();
         let addresses = addresses.unwrap_or_default();
         (ports.nats, ports.websocket, ports.monitor) = (addresses.clients, addresses.websocket, addresses.monitor);
+        (ports.hub, ports.repeater) = (hub_at.hub, hub_at.repeater);
         let ports_file = write_ports(&config, &ports);
-        Ok(Node { config, ports, journal, http, nats, federation, reloader, ports_file, runtime, _hold: hold })
+        Ok(Node { config, ports, journal, http, nats, hub, federation, reloader, ports_file, runtime, _hold: hold })
     }
 
     /// What the node was told.
@@ -213,7 +224,8 @@ impl Node {
 
     /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
-        let (http, nats, journal) = (self.http.take(), self.nats.take(), Arc::clone(&self.journal));
+        let (http, nats, hub) = (self.http.take(), self.nats.take(), self.hub.take());
+        let journal = Arc::clone(&self.journal);
         let federation = Arc::clone(&self.federation);
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
         let rest = async move {
@@ -227,7 +239,12 @@ impl Node {
                     nats.close(lame_duck).await;
                 }
             };
-            if timeout(deadline, async { tokio::join!(http, nats) }).await.is_err() {
+            let hub = async {
+                if let Some(hub) = hub {
+                    hub.close().await;
+                }
+            };
+            if timeout(deadline, async { tokio::join!(http, nats, hub) }).await.is_err() {
                 warn!("requests in flight did not finish within {deadline:?}; they are cut off");
             }
             federation.close().await;

@@ -14,6 +14,7 @@ use door::Port;
 use tracing::{error, info};
 
 use crate::federation::Federation;
+use crate::hub::Hub;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::tls::Certificate;
@@ -40,6 +41,7 @@ pub(crate) struct Reloadable {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) federation: Arc<Federation>,
+    pub(crate) hub: Option<Arc<Hub>>,
 }
 
 impl Reloadable {
@@ -50,6 +52,7 @@ impl Reloadable {
         });
         let folders = self.schemas.watched().into_iter().chain(self.resources.watched());
         let folders = folders.chain(self.federation.watched());
+        let folders = folders.chain(self.hub.iter().flat_map(|hub| hub.watched()));
         self.tokens.iter().cloned().chain(certificate).chain(folders).collect()
     }
 
@@ -72,6 +75,9 @@ impl Reloadable {
         self.schemas.reload();
         self.resources.reload();
         self.federation.reload();
+        if let Some(hub) = &self.hub {
+            hub.reload();
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod event;
 mod failure;
 mod federation;
 mod form;
+mod hub;
 mod interrupt;
 mod kinds;
 mod lines;
@@ -25,6 +26,7 @@ mod output;
 mod plugin;
 mod record;
 mod resource;
+mod room;
 mod schema;
 mod sse;
 mod stream;
@@ -66,6 +68,12 @@ enum Command {
     /// Declare consumers, take messages from them and acknowledge
     #[command(subcommand)]
     Consumer(consumer::ConsumerCommand),
+    /// Keep the rooms of the hub door, and send events to them
+    #[command(subcommand)]
+    Room(room::RoomCommand),
+    /// Who is connected to the hub door, and how its links stand
+    #[command(subcommand)]
+    Hub(hub::HubCommand),
     /// Say what payloads must be, by subject
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -128,6 +136,8 @@ pub fn main() -> ExitCode {
         Command::Event(command) => event::run(command),
         Command::Stream(command) => stream::run(command),
         Command::Consumer(command) => consumer::run(command),
+        Command::Room(command) => room::run(command),
+        Command::Hub(command) => hub::run(command),
         Command::Schema(command) => schema::run(command),
         Command::Apply(args) => resource::apply(&args),
         Command::Get(args) => resource::get(&args),

@@ -32,9 +32,10 @@ use meters::Meters;
 use crate::problem::Problem;
 use crate::session::call::Bodies;
 use crate::session::federation::{Federation, NoFederation, is_push};
+use crate::session::hub::{Hub, NoHub};
 use crate::session::resources::{NoResources, Resources};
 use crate::session::schemas::{NoSchemas, Schemas};
-use crate::session::{consumers, events, federation, messages, node, publish, resources, schemas, streams};
+use crate::session::{consumers, events, federation, hub, messages, node, publish, resources, schemas, streams};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -70,6 +71,8 @@ pub struct Options {
     pub resources: Arc<dyn Resources>,
     /// Who looks after facts between sites.
     pub federation: Arc<dyn Federation>,
+    /// Who looks after the hub door.
+    pub hub: Arc<dyn Hub>,
     /// Ends what would go on for ever: followings, pushes, waits.
     pub shutdown: CancellationToken,
     /// Whether the door listens on loopback alone: then, while it is open, it takes no request that
@@ -86,6 +89,7 @@ impl Default for Options {
             schemas: Arc::new(NoSchemas),
             resources: Arc::new(NoResources),
             federation: Arc::new(NoFederation),
+            hub: Arc::new(NoHub),
             shutdown: CancellationToken::new(),
             local: false,
         }
@@ -127,6 +131,7 @@ pub type Shared = Arc<Door>;
         (name = "resources", description = "What the operator declares"),
         (name = "federation", description = "Facts between sites"),
         (name = "dynamic", description = "Configuration derived from facts"),
+        (name = "hub", description = "Rooms, and who is connected to them"),
         (name = "schemas", description = "What payloads must be"),
         (name = "node", description = "The node itself")
     )
@@ -179,6 +184,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(federation::explain_resource))
         .routes(routes!(federation::list_plugins))
         .routes(routes!(federation::post_run))
+        .routes(routes!(hub::get_hub))
         .split_for_parts();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("token", token);

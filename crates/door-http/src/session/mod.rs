@@ -6,6 +6,7 @@ pub mod consumers;
 pub mod events;
 pub mod federation;
 pub mod follow;
+pub mod hub;
 pub mod messages;
 pub mod node;
 pub mod publish;

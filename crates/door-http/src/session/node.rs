@@ -65,7 +65,7 @@ pub struct Readiness {
 /// Whether the node can accept and acknowledge.
 ///
 /// It cannot where the journal refuses, where an append has waited for 5 seconds, where appends fill
-/// what may be in flight, or where it is shutting down.
+/// what may be in flight, where the hub door is stuck, or where it is shutting down.
 #[utoipa::path(get, path = "/readyz", tag = "node",
     responses(
         (status = 200, description = "It can", body = Readiness),
@@ -83,7 +83,7 @@ pub async fn get_readyz(State(door): State<Shared>) -> Response {
     } else if door.port.in_flight_bytes() >= limits.in_flight_bytes_max {
         Some("appends fill what may be in flight".to_owned())
     } else {
-        None
+        door.options.hub.ailment()
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let oldest_ms = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);

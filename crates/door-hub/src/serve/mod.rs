@@ -63,5 +63,5 @@ impl HubDoor {
     }
 
     /// Disconnects everyone, and returns when everything has come to rest.
-    pub async fn close(self) {}
+    pub async fn close(&self) {}
 }

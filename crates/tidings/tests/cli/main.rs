@@ -7,4 +7,5 @@ mod follow;
 #[path = "../process/mod.rs"]
 mod process;
 mod resource;
+mod room;
 mod stub;
