@@ -134,8 +134,8 @@ def test_an_original_receives_what_the_node_states(pair):
     assert (one["sourceNode"], one["group"], one["dedupeKey"]) == ("node", "sites", "key")
     assert one["payload"] == {"a": "1 < 2", "z": "ä"} and one["subject"] == "<a>&b"
     # A refresh is pushed again.
-    node.emit("two", ttl="900s")
     before = original.facts["two"]["expiresAt"]
+    node.emit("two", ttl="900s")
     wait_for(lambda: original.facts["two"]["expiresAt"] > before, ARRIVES_SECONDS_MAX, lambda: str(original.facts))
     # What takes no batches is not asked each time.
     assert len([path for path in original.paths if path != "/v1/events"]) <= 2, original.paths
