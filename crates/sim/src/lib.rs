@@ -5,11 +5,13 @@
 //! embedded engine over it with random operations, beside the engine in memory, and asks that both
 //! answer alike and that what was acknowledged survives. [`chance`] is where all randomness comes
 //! from: a seed names a run, and the same seed gives the same bytes. [`federation`] has sites exchange facts over
-//! links that fail, and asks that nothing is lost or doubled and that all hold the same in the end.
+//! links that fail, and asks that nothing is lost or doubled and that all hold the same in the end. [`hub`] has
+//! hubs hand on the events of their messengers over links that flap, and asks the same of those.
 //!
 //! Nothing here reads a clock, sleeps, or touches a real disk.
 
 pub mod chance;
 pub mod disk;
 pub mod federation;
+pub mod hub;
 pub mod world;

@@ -2,26 +2,34 @@
 
 use std::process::ExitCode;
 
-use sim::federation;
 use sim::world::{self, Counts, Menu, Report};
+use sim::{federation, hub};
 
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory; or, with `federation`, sites
-that exchange facts over links that fail.
+that exchange facts over links that fail; or, with `hub`, hubs whose links flap.
 
-Usage: sim [federation] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
+Usage: sim [federation|hub] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
 
   --seeds N    how many seeds [default: 100]
   --from S     the first seed [default: 1]
   --ops K      steps of each run [default: 300]
-  --faults F   what goes wrong [default: by the seed]; not with `federation`
+  --faults F   what goes wrong [default: by the seed]; of the engine alone
   --twice      runs each seed twice and compares what was answered and what is on the disk
   --log        prints every step of every run
   --whole      prints a failing run as it is, without taking out steps that do not matter";
 
+/// What is run.
+#[derive(Clone, Copy)]
+enum World {
+    Engine,
+    Federation,
+    Hub,
+}
+
 /// What was asked for.
 struct Args {
-    federation: bool,
+    world: World,
     seeds: u64,
     from: u64,
     ops: usize,
@@ -32,14 +40,23 @@ struct Args {
 }
 
 fn args() -> Result<Option<Args>, String> {
-    let mut args =
-        Args { federation: false, seeds: 100, from: 1, ops: 300, menu: None, twice: false, log: false, whole: false };
+    let mut args = Args {
+        world: World::Engine,
+        seeds: 100,
+        from: 1,
+        ops: 300,
+        menu: None,
+        twice: false,
+        log: false,
+        whole: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("'{text}' is not a number"));
         match word.as_str() {
-            "federation" => args.federation = true,
+            "federation" => args.world = World::Federation,
+            "hub" => args.world = World::Hub,
             "--seeds" => args.seeds = number(value()?)?,
             "--from" => args.from = number(value()?)?,
             "--ops" => args.ops = usize::try_from(number(value()?)?).unwrap_or(usize::MAX),
@@ -102,6 +119,27 @@ fn sites(args: &Args, seed: u64, total: &mut federation::Counts) -> bool {
     same
 }
 
+/// Runs one seed of hubs; gives whether it went well.
+fn hubs(args: &Args, seed: u64, total: &mut hub::Counts) -> bool {
+    let report = hub::run_seed(seed, args.ops);
+    total.add(&report.counts);
+    if args.log {
+        print!("{report}");
+    }
+    if report.failure.is_some() {
+        let shown = if args.whole { report } else { hub::shrink(seed, args.ops, report) };
+        println!("seed {seed} FAILED");
+        print!("{shown}");
+        println!("  see it again: cargo run -p sim -- hub --seeds 1 --from {seed} --ops {} --whole\n", args.ops);
+        return false;
+    }
+    let same = !args.twice || hub::run_seed(seed, args.ops).digest == report.digest;
+    if !same {
+        println!("seed {seed}: twice the same seed, not twice the same bytes");
+    }
+    same
+}
+
 fn tell(args: &Args, seed: u64, menu: Menu, report: &Report) {
     println!("seed {seed} FAILED ({menu})");
     print!("{report}");
@@ -128,14 +166,22 @@ fn main() -> ExitCode {
         std::panic::set_hook(Box::new(|_| {}));
     }
     let seeds = args.from..args.from.saturating_add(args.seeds);
-    let (met, failed) = if args.federation {
-        let mut total = federation::Counts::default();
-        let failed = seeds.filter(|each| !sites(&args, *each, &mut total)).count();
-        (format!("{total:?}"), failed)
-    } else {
-        let mut total = Counts::default();
-        let failed = seeds.filter(|each| !seed(&args, *each, &mut total)).count();
-        (format!("{total:?}"), failed)
+    let (met, failed) = match args.world {
+        World::Engine => {
+            let mut total = Counts::default();
+            let failed = seeds.filter(|each| !seed(&args, *each, &mut total)).count();
+            (format!("{total:?}"), failed)
+        }
+        World::Federation => {
+            let mut total = federation::Counts::default();
+            let failed = seeds.filter(|each| !sites(&args, *each, &mut total)).count();
+            (format!("{total:?}"), failed)
+        }
+        World::Hub => {
+            let mut total = hub::Counts::default();
+            let failed = seeds.filter(|each| !hubs(&args, *each, &mut total)).count();
+            (format!("{total:?}"), failed)
+        }
     };
     println!("{met}\n{} seeds, {failed} failed", args.seeds);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
