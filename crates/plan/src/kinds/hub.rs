@@ -7,7 +7,6 @@ use core::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::peer::PeerTls;
 use crate::duration;
 
 /// Tries of one push over HTTP, where nothing is said.
@@ -39,7 +38,23 @@ pub struct HubLinkSpec {
     pub token_file: String,
     /// TLS towards it, where its address is wss.
     #[serde(default)]
-    pub tls: PeerTls,
+    pub tls: HubTls,
+}
+
+/// TLS towards another hub, repeater or service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct HubTls {
+    /// Whose certificates are trusted, as PEM; none: the public ones.
+    #[serde(default)]
+    pub ca_file: String,
+    /// The certificate that is presented, as PEM; none: none is.
+    #[serde(default)]
+    pub cert_file: String,
+    /// Its private key, as PEM.
+    #[serde(default)]
+    pub key_file: String,
 }
 
 /// What a `RepeaterTarget` says.
@@ -71,7 +86,7 @@ pub struct RepeaterTargetSpec {
     pub retry: PushRetry,
     /// TLS towards it, where its address is wss or https.
     #[serde(default)]
-    pub tls: PeerTls,
+    pub tls: HubTls,
 }
 
 /// When a failed push is tried again.

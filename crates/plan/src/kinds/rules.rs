@@ -7,7 +7,7 @@ use event::Pattern;
 
 use super::address::{Cidr, address_fault, endpoint_fault, is_absolute, quoted};
 use super::{
-    ClaimSpec, DEFAULT_KEY, GroupSpec, HubLinkSpec, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PluginTrigger,
+    ClaimSpec, DEFAULT_KEY, GroupSpec, HubLinkSpec, HubTls, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PluginTrigger,
     PolicySpec, PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, TriggerType,
 };
 use crate::declared::{Judged, Report, node_set_name};
@@ -107,6 +107,14 @@ impl Judged for HubLinkSpec {
         if let Some(reason) = address_fault(&self.address, &["ws", "wss"], "must use ws or wss") {
             report.fault("spec.address", reason);
         }
+        hub_tls(&self.tls, report);
+    }
+}
+
+/// A certificate has a key, and a key a certificate.
+fn hub_tls(tls: &HubTls, report: &mut Report) {
+    if tls.cert_file.is_empty() != tls.key_file.is_empty() {
+        report.fault("spec.tls", "needs both certFile and keyFile, or neither");
     }
 }
 
@@ -119,6 +127,7 @@ impl Judged for RepeaterTargetSpec {
         if self.retry.backoff > self.retry.max_backoff {
             report.fault("spec.retry.backoff", "must not be longer than maxBackoff");
         }
+        hub_tls(&self.tls, report);
     }
 }
 
