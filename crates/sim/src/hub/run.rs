@@ -404,8 +404,9 @@ impl World {
             return Err(format!("{hub} sends on event {event} of {origin}"));
         }
         let (pipe, side) = side(connection);
-        let to = self.pipes.get(pipe).map(|pipe| pipe.hubs[1 - side].0).ok_or("no such connection")?;
-        if at.is_none() && self.expected.insert((to, *event), pipe).is_some() {
+        let found = self.pipes.get(pipe).ok_or("no such connection")?;
+        let (to, broken) = (found.hubs[1 - side].0, found.broken);
+        if at.is_none() && !broken && self.expected.insert((to, *event), pipe).is_some() {
             return Err(format!("event {event} is sent to {to} twice"));
         }
         Ok(())
@@ -510,6 +511,9 @@ impl World {
         let Some(pipe) = self.pipes.get_mut(index) else { return };
         pipe.broken = true;
         let ends = pipe.ends;
+        // What is on its way may come or not from now on.
+        let taken = &self.taken;
+        self.expected.retain(|key, by| *by != index || taken.contains_key(key));
         if ends == [End::Gone; 2] {
             return;
         }
