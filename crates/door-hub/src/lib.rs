@@ -21,6 +21,7 @@ mod counts;
 pub mod limits;
 mod options;
 mod serve;
+mod session;
 
 pub use counts::{Connections, Counts};
 pub use options::{Bearer, Format, Link, Options, Target, Tls};

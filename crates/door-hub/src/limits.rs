@@ -29,8 +29,6 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 pub const IDLE_DEFAULT: Duration = Duration::from_secs(5);
 /// How long one push over HTTP may take: the original's.
 pub const PUSH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// How long one HTTP push may take: the original's 2 s are short for what is retried.
-pub const PUSH_DEADLINE: Duration = Duration::from_secs(5);
 /// Events that wait for one repeater target: the original's.
 pub const TARGET_QUEUE_MESSAGES: usize = 1000;
 /// Bytes that wait for one repeater target.

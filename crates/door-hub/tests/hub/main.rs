@@ -1,0 +1,7 @@
+//! The hub door as its clients see it: real sockets, bytes as they travel.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod requests;
+mod routing;
+mod support;
