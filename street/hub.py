@@ -161,7 +161,8 @@ class Client:
 
     def __init__(self, address, **options):
         options = {"compression": None, "open_timeout": PATIENCE, "ping_interval": None, "proxy": None, **options}
-        self.wire = connect(address, max_size=None, **options)
+        self.opened = contextlib.ExitStack()
+        self.wire = self.opened.enter_context(connect(address, max_size=None, **options))
 
     def subscribe(self, *rooms):
         self.change({"rooms": list(rooms), "create": True})
@@ -212,7 +213,7 @@ class Client:
             return (end.rcvd.code, end.rcvd.reason) if end.rcvd else (1006, "")
 
     def close(self):
-        self.wire.close()
+        self.opened.close()
 
     def __enter__(self):
         return self
@@ -299,9 +300,6 @@ class Listener:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.messages) >= count, seconds), self.messages
             return self.messages[:count]
-
-    def close(self):
-        self.response.close()
 
 
 def event(room="ITB-1101", value="on", **fields):

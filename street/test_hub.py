@@ -288,7 +288,7 @@ def test_what_the_door_says_of_itself(hub):
         [mapped] = nexus["messenger-mapping"]["ITB-1101"]
         assert mapped["id"] == f"127.0.0.1:{port}messenger"
         for buffer in (mapped, nexus["registration-buffer"], nexus["distribution-buffer"]):
-            assert buffer["buffer-capacity"] > 0 and buffer["buffer-utilization"] >= 0
+            assert buffer["id"] and buffer["buffer-capacity"] >= 0 and buffer["buffer-utilization"] >= 0
 
 
 def test_the_small_endpoints(hub):

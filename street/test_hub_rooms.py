@@ -31,7 +31,6 @@ def test_an_event_of_a_room_is_heard_over_http(hub):
         sender.send("ITB-1102", body)
         sender.send("ITB-1101", b"\nnot JSON")
     first, second = live.wait(2)
-    live.close()
     assert (first["subject"], first["data"], second["data"]) == ("room.ITB-1101", body.decode(), "\nnot JSON")
     attributes = {name: first["event"][name] for name in ("type", "source", "subject", "time", "datacontenttype")}
     assert attributes == {
