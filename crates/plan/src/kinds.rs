@@ -28,7 +28,7 @@ use schemars::generate::SchemaSettings;
 pub use claim::ClaimSpec;
 pub(crate) use group::DEFAULT_KEY;
 pub use group::{GroupAuth, GroupKey, GroupListen, GroupSpec, ListenTls, PeersSource, Retention};
-pub use hub::{HubLinkSpec, HubTls, PushRetry, RepeaterTargetSpec};
+pub use hub::{HubLinkSpec, HubTls, RepeaterTargetSpec};
 pub use mobility::{MembersSource, NodeSetSpec, NodeSpec, PoolSpec, StaticHandover};
 pub use part::{DirectiveSpec, PartSpec};
 pub(crate) use peer::PUSH_TIMEOUT;

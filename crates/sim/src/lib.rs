@@ -14,4 +14,5 @@ pub mod chance;
 pub mod disk;
 pub mod federation;
 pub mod hub;
+pub mod seeds;
 pub mod world;

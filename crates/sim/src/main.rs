@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use sim::world::{self, Counts, Menu, Report};
-use sim::{federation, hub};
+use sim::{federation, hub, seeds};
 
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory; or, with `federation`, sites
@@ -98,46 +98,33 @@ fn seed(args: &Args, seed: u64, total: &mut Counts) -> bool {
     true
 }
 
-/// Runs one seed of sites that exchange facts; gives whether it went well.
-fn sites(args: &Args, seed: u64, total: &mut federation::Counts) -> bool {
-    let report = federation::run_seed(seed, args.ops);
-    total.add(&report.counts);
-    if args.log {
-        print!("{report}");
-    }
-    if report.failure.is_some() {
-        let shown = if args.whole { report } else { federation::shrink(seed, args.ops, report) };
-        println!("seed {seed} FAILED");
-        print!("{shown}");
-        println!("  see it again: cargo run -p sim -- federation --seeds 1 --from {seed} --ops {} --whole\n", args.ops);
-        return false;
-    }
-    let same = !args.twice || federation::run_seed(seed, args.ops).digest == report.digest;
-    if !same {
-        println!("seed {seed}: twice the same seed, not twice the same bytes");
-    }
-    same
+/// A world that a word of the command line names.
+struct Named<Counts> {
+    word: &'static str,
+    run: fn(u64, usize) -> seeds::Report<Counts>,
+    shrink: fn(u64, usize, seeds::Report<Counts>) -> seeds::Report<Counts>,
 }
 
-/// Runs one seed of hubs; gives whether it went well.
-fn hubs(args: &Args, seed: u64, total: &mut hub::Counts) -> bool {
-    let report = hub::run_seed(seed, args.ops);
-    total.add(&report.counts);
+/// Runs one seed of a named world; gives what it met, and whether it went well.
+fn named<Counts: std::fmt::Debug + Copy>(args: &Args, seed: u64, world: &Named<Counts>) -> (Counts, bool) {
+    let report = (world.run)(seed, args.ops);
+    let (counts, digest) = (report.counts, report.digest);
     if args.log {
         print!("{report}");
     }
     if report.failure.is_some() {
-        let shown = if args.whole { report } else { hub::shrink(seed, args.ops, report) };
+        let shown = if args.whole { report } else { (world.shrink)(seed, args.ops, report) };
         println!("seed {seed} FAILED");
         print!("{shown}");
-        println!("  see it again: cargo run -p sim -- hub --seeds 1 --from {seed} --ops {} --whole\n", args.ops);
-        return false;
+        let (word, ops) = (world.word, args.ops);
+        println!("  see it again: cargo run -p sim -- {word} --seeds 1 --from {seed} --ops {ops} --whole\n");
+        return (counts, false);
     }
-    let same = !args.twice || hub::run_seed(seed, args.ops).digest == report.digest;
+    let same = !args.twice || (world.run)(seed, args.ops).digest == digest;
     if !same {
         println!("seed {seed}: twice the same seed, not twice the same bytes");
     }
-    same
+    (counts, same)
 }
 
 fn tell(args: &Args, seed: u64, menu: Menu, report: &Report) {
@@ -165,21 +152,33 @@ fn main() -> ExitCode {
         // A panic is a failure like any other; what it said is in the report.
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let range = args.from..args.from.saturating_add(args.seeds);
     let (met, failed) = match args.world {
         World::Engine => {
             let mut total = Counts::default();
-            let failed = seeds.filter(|each| !seed(&args, *each, &mut total)).count();
+            let failed = range.filter(|each| !seed(&args, *each, &mut total)).count();
             (format!("{total:?}"), failed)
         }
         World::Federation => {
+            let world = Named { word: "federation", run: federation::run_seed, shrink: federation::shrink };
             let mut total = federation::Counts::default();
-            let failed = seeds.filter(|each| !sites(&args, *each, &mut total)).count();
+            let ran = |each| {
+                let (counts, good) = named(&args, each, &world);
+                total.add(&counts);
+                good
+            };
+            let failed = range.map(ran).filter(|good| !good).count();
             (format!("{total:?}"), failed)
         }
         World::Hub => {
+            let world = Named { word: "hub", run: hub::run_seed, shrink: hub::shrink };
             let mut total = hub::Counts::default();
-            let failed = seeds.filter(|each| !hubs(&args, *each, &mut total)).count();
+            let ran = |each| {
+                let (counts, good) = named(&args, each, &world);
+                total.add(&counts);
+                good
+            };
+            let failed = range.map(ran).filter(|good| !good).count();
             (format!("{total:?}"), failed)
         }
     };

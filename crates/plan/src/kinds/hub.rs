@@ -7,14 +7,9 @@ use core::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::subscription::RetrySpec;
 use crate::duration;
 
-/// Tries of one push over HTTP, where nothing is said.
-const ATTEMPTS_MAX: u32 = 5;
-/// Time before the second try, where nothing is said.
-const BACKOFF: Duration = Duration::from_secs(1);
-/// Longest time between two tries, where nothing is said.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long one push may take, where nothing is said: the original repeater's own.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection without an event stays, where nothing is said: the original repeater's own.
@@ -83,47 +78,10 @@ pub struct RepeaterTargetSpec {
     pub idle: Duration,
     /// When a failed push over HTTP is tried again.
     #[serde(default)]
-    pub retry: PushRetry,
+    pub retry: RetrySpec,
     /// TLS towards it, where its address is wss or https.
     #[serde(default)]
     pub tls: HubTls,
-}
-
-/// When a failed push is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(deny_unknown_fields)]
-pub struct PushRetry {
-    /// Tries of one event, at most; then it is dropped, and counted.
-    #[serde(default = "attempts_max")]
-    #[schemars(range(min = 1))]
-    pub max_attempts: u32,
-    /// Time before the second try; it doubles with each.
-    #[serde(default = "backoff", with = "duration::always")]
-    #[schemars(with = "duration::Positive")]
-    pub backoff: Duration,
-    /// Longest time between two tries.
-    #[serde(default = "backoff_max", with = "duration::always")]
-    #[schemars(with = "duration::Positive")]
-    pub max_backoff: Duration,
-}
-
-impl Default for PushRetry {
-    fn default() -> Self {
-        PushRetry { max_attempts: ATTEMPTS_MAX, backoff: BACKOFF, max_backoff: BACKOFF_MAX }
-    }
-}
-
-fn attempts_max() -> u32 {
-    ATTEMPTS_MAX
-}
-
-fn backoff() -> Duration {
-    BACKOFF
-}
-
-fn backoff_max() -> Duration {
-    BACKOFF_MAX
 }
 
 fn push_timeout() -> Duration {

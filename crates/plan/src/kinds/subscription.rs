@@ -85,20 +85,20 @@ pub struct TriggerSpec {
     pub grace: Duration,
 }
 
-/// When a failed run is tried again.
+/// When what failed, a run or a push, is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct RetrySpec {
-    /// Runs of one batch, at most.
+    /// Tries of one batch of facts, or of one event, at most.
     #[serde(default = "attempts_max")]
     #[schemars(range(min = 1))]
     pub max_attempts: u32,
-    /// Time before the second run; it doubles with each.
+    /// Time before the second try; it doubles with each.
     #[serde(default = "backoff", with = "duration::always")]
     #[schemars(with = "duration::Positive")]
     pub backoff: Duration,
-    /// Longest time between two runs.
+    /// Longest time between two tries.
     #[serde(default = "backoff_max", with = "duration::always")]
     #[schemars(with = "duration::Positive")]
     pub max_backoff: Duration,

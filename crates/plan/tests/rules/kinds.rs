@@ -436,7 +436,7 @@ fn a_repeater_target_has_rooms_and_patience() {
     let target = &declared.repeater_targets()["t"];
     let waits = (target.timeout, target.idle, target.retry.backoff);
     assert_eq!(waits, (Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(1)));
-    assert_eq!(target.retry.max_attempts, 5);
+    assert_eq!(target.retry.max_attempts, 3);
     let reason = "spec.address must use ws, wss, http or https";
     spec_refused("RepeaterTarget", json!({"address": "ftp://x", "rooms": ["a"]}), &[reason]);
     spec_refused(

@@ -19,35 +19,13 @@ mod node;
 mod run;
 mod story;
 
-use std::fmt;
-
 pub use run::Counts;
 use story::steps;
 
-/// What came of a run.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// What happened, a line each.
-    pub log: Vec<String>,
-    /// Why it failed; `None`: it went well.
-    pub failure: Option<String>,
-    /// A number that the log and all streams decide.
-    pub digest: u64,
-    /// What was met on the way.
-    pub counts: Counts,
-}
+use crate::seeds;
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.log {
-            writeln!(f, "  {line}")?;
-        }
-        match &self.failure {
-            Some(why) => writeln!(f, "  {why}"),
-            None => writeln!(f, "  went well; digest {:016x}, {:?}", self.digest, self.counts),
-        }
-    }
-}
+/// What came of a run.
+pub type Report = seeds::Report<Counts>;
 
 /// Runs a seed with so many steps.
 pub fn run_seed(seed: u64, count: usize) -> Report {
@@ -56,24 +34,5 @@ pub fn run_seed(seed: u64, count: usize) -> Report {
 
 /// Takes out of a failing run what it does not need to fail.
 pub fn shrink(seed: u64, count: usize, report: Report) -> Report {
-    let mut steps = steps(seed, count);
-    let mut best = report;
-    let mut chunk = steps.len().div_ceil(2).max(1);
-    loop {
-        let (mut at, mut shorter) = (0, false);
-        while at < steps.len() {
-            let mut fewer = steps.clone();
-            fewer.drain(at..(at + chunk).min(fewer.len()));
-            let report = run::run(seed, &fewer);
-            if report.failure.is_some() {
-                (steps, best, shorter) = (fewer, report, true);
-            } else {
-                at += chunk;
-            }
-        }
-        if chunk == 1 && !shorter {
-            return best;
-        }
-        chunk = chunk.div_ceil(2).max(1);
-    }
+    seeds::shrink(steps(seed, count), report, |steps| run::run(seed, steps), |report| report.failure.is_some())
 }

@@ -17,14 +17,14 @@ fn a_room_is_kept_listed_sent_to_and_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let node = Running::start(&folder.path().join("data"), &["--node", "a"]);
     let url = format!("http://{}", node.http());
-    let (code, said, error) = ask(&url, &["room", "keep", "ITB-1101", "--for", "7d"]);
+    let (code, said, error) = ask(&url, &["room", "keep", "ITB-1101", "--for", "12h"]);
     assert_eq!(
         (code, said.as_str()),
-        (0, "the room ITB-1101 is kept for 7d, in the stream ROOM_ITB-1101\n"),
+        (0, "the room ITB-1101 is kept for 12h, in the stream ROOM_ITB-1101\n"),
         "{error}"
     );
-    let (_, again, _) = ask(&url, &["room", "keep", "ITB-1101", "--for", "1d"]);
-    assert_eq!(again, "the room ITB-1101 is kept for 1d, in the stream ROOM_ITB-1101\n");
+    let (_, again, _) = ask(&url, &["room", "keep", "ITB-1101", "--for", "6h"]);
+    assert_eq!(again, "the room ITB-1101 is kept for 6h, in the stream ROOM_ITB-1101\n");
     assert_eq!(ask(&url, &["room", "keep", "a.b", "--for", "none"]).0, 0);
 
     let (code, _, error) = ask(&url, &["room", "send", "ITB-1101", "{\"key\":\"power\"}"]);
@@ -32,7 +32,7 @@ fn a_room_is_kept_listed_sent_to_and_forgotten() {
     let listed: Value = serde_json::from_str(&ask(&url, &["room", "ls", "--json"]).1).unwrap();
     let rooms: Vec<_> = listed["rooms"].as_array().unwrap().iter().map(|room| &room["rooms"][0]).collect();
     assert_eq!(rooms, ["ITB-1101", "a.b"]);
-    assert_eq!((&listed["rooms"][0]["events"], &listed["rooms"][0]["for"]), (&1.into(), &"1d".into()));
+    assert_eq!((&listed["rooms"][0]["events"], &listed["rooms"][0]["for"]), (&1.into(), &"6h".into()));
     assert!(ask(&url, &["room", "ls"]).1.contains("ITB-1101"));
 
     // All rooms in one stream would capture what these capture already.
