@@ -1,7 +1,7 @@
 //! Whether one that does not read delays the others: p99 of the crowd beside a connection that reads, and
 //! beside the same connection that does not, in turn.
 //!
-//! The hub cuts off who does not read. So that somebody stalls all the time, one more comes every second.
+//! The hub cuts off who does not read. So that somebody stalls all the time, one more comes every five seconds.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -12,19 +12,21 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 use super::Bench;
-use super::crowd::Crowd;
 use super::deliver;
 use super::frames;
-use super::load::{Plan, drive};
+use super::load::drive;
 use super::site::Site;
+use crate::bench::percentile;
 use crate::bench::spread::Spread;
 
 /// How far apart events are: 2,000 in a second, ten deliveries each.
 const PACE: Duration = Duration::from_micros(500);
 /// Seconds that are measured, of each window.
 const SECONDS: u64 = 10;
-/// How often somebody new stalls.
-const NEXT: Duration = Duration::from_secs(1);
+/// Windows of each in a round.
+const TURNS: usize = 2;
+/// How often somebody new stalls: when the one before has been cut off, at 2 MiB/s.
+const NEXT: Duration = Duration::from_secs(5);
 /// How often a sleeper looks whether it is over.
 const LOOK: Duration = Duration::from_millis(20);
 /// Bytes that the kernel takes for who does not read, as asked for; it doubles them.
@@ -38,12 +40,14 @@ pub fn run(bench: &Bench) -> Result<(), String> {
         let [mut awake, mut stalled, mut ratio, mut cut] = [(); 4].map(|()| Spread::default());
         for _ in 0..bench.rounds {
             let site = bench.site("hub")?;
-            let windows = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
-            awake.add(windows[0].as_secs_f64());
-            stalled.add(windows[1].as_secs_f64());
-            ratio.add(windows[1].as_secs_f64() / windows[0].as_secs_f64().max(f64::MIN_POSITIVE));
+            let [mut reads, mut does_not] = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
+            awake.add_percentile(&mut reads, 99);
+            stalled.add_percentile(&mut does_not, 99);
+            let (reads, does_not) = (percentile(&mut reads, 99), percentile(&mut does_not, 99));
+            ratio.add(does_not.as_secs_f64() / reads.as_secs_f64().max(f64::MIN_POSITIVE));
             let counts = site.counts()?;
-            cut.add(counts.iter().filter(|(name, _)| name.contains("disconnected")).map(|(_, count)| count).sum());
+            let slow = counts.iter().filter(|(name, _)| name.contains("\"slow"));
+            cut.add(slow.fold(0.0, |sum, (_, count)| sum + count));
         }
         awake.print_time(&format!("p99 beside a {kind} that reads"), None);
         stalled.print_time(&format!("p99 beside a {kind} that does not"), None);
@@ -53,32 +57,31 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// p99 with everybody awake, and with one that stalls.
-fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Duration; 2], String> {
+/// The times of the crowd with everybody awake, and with one that stalls, some windows of each in turn.
+fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 2], String> {
     let (mut crowd, mut plan) = deliver::crowd(site)?;
     plan.pace = Some(PACE);
     plan.measured = bench.time(SECONDS);
-    let reader = {
+    let [mut awake, mut stalled] = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
         let (mut stream, kept) = frames::connect(site.hub, &format!("/connect/{kind}"))?;
         greet(&mut stream, kind)?;
-        crowd.join(stream, kept)?
-    };
-    let awake = p99(&mut crowd, &plan)?;
-    // From here on the others of its kind do not read; the repeater that did would take every second event.
-    crowd.leave(reader)?;
-    let over = AtomicBool::new(false);
-    let stalled = thread::scope(|scope| {
-        let sleepers = scope.spawn(|| stall(site.hub, kind, &over));
-        let stalled = p99(&mut crowd, &plan);
-        over.store(true, Ordering::Release);
-        sleepers.join().map_err(|_| "a sleeper panicked")?.and(stalled)
-    })?;
+        let reader = crowd.join(stream, kept)?;
+        awake.extend(drive(&mut crowd, &plan, || Ok(()))?.times);
+        // A repeater that reads would take its share of what goes to those that do not.
+        crowd.leave(reader)?;
+        let over = AtomicBool::new(false);
+        stalled.extend(
+            thread::scope(|scope| {
+                let sleepers = scope.spawn(|| stall(site.hub, kind, &over));
+                let measured = drive(&mut crowd, &plan, || Ok(()));
+                over.store(true, Ordering::Release);
+                sleepers.join().map_err(|_| "a sleeper panicked")?.and(measured)
+            })?
+            .times,
+        );
+    }
     Ok([awake, stalled])
-}
-
-fn p99(crowd: &mut Crowd, plan: &Plan) -> Result<Duration, String> {
-    let mut measured = drive(crowd, plan, || Ok(()))?;
-    Ok(crate::bench::percentile(&mut measured.times, 99))
 }
 
 /// Connections that never read, one more every while.
