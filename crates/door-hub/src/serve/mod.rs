@@ -5,7 +5,9 @@
 
 mod accept;
 mod carrier;
+mod dial;
 mod http;
+mod kept;
 mod links;
 mod outbound;
 mod plain;
@@ -91,7 +93,7 @@ impl HubDoor {
 
     /// Has these links to other hubs, and no others but those asked for by `/interconnect`.
     pub fn set_links(&self, links: Vec<Link>) {
-        self.shared.links.set(links);
+        self.shared.links.set(&self.shared, links);
     }
 
     /// Pushes to these targets, and to no others. Has effect where the repeater's role is on, which is

@@ -101,6 +101,8 @@ pub(crate) struct Newcomer {
     pub(crate) address: SocketAddr,
     pub(crate) peer: Option<Arc<str>>,
     pub(crate) dialled: bool,
+    /// What this node dialled it for.
+    pub(crate) target: Option<Arc<str>>,
     pub(crate) who: Principal,
 }
 
@@ -195,7 +197,7 @@ impl Shared {
 
     /// Adds a connection.
     pub(crate) fn enter(&self, newcomer: Newcomer, out: Outbound) -> Arc<Connection> {
-        let Newcomer { kind, address, peer, dialled, who } = newcomer;
+        let Newcomer { kind, address, peer, dialled, who, .. } = newcomer;
         let masks = if dialled { Masks::from(super::random()) } else { Masks::NONE };
         let connection = Arc::new(Connection {
             id: self.next_id(),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::outbound::Closed;
 use super::shared::{Connection, Shared};
 use crate::codec::Opcode;
-use crate::session::{Clock, Due};
+use crate::session::{Clock, Due, Kind};
 
 /// How often connections are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -47,7 +47,9 @@ fn look_after(shared: &Shared, connection: &Connection) {
         Due::Nothing => {}
         Due::Ping => {
             connection.ping.store(connection.millis(), Ordering::Relaxed);
-            connection.say(Opcode::Ping, b"");
+            // A hub's answers tell these from pings that stand for events.
+            let payload: &[u8] = if connection.kind == Kind::Hub { &[0; 8] } else { b"" };
+            connection.say(Opcode::Ping, payload);
         }
         Due::Silent => connection.out.close(Closed::Silent),
         Due::Stuck => connection.out.close(Closed::SlowDeadline),

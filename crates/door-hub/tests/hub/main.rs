@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod links;
 mod requests;
 mod routing;
 mod support;

@@ -68,7 +68,7 @@ impl Desk {
             _ => (kind, id),
         };
         let kind = if kind == Kind::Twin && peer.is_none() { Kind::Hub } else { kind };
-        let newcomer = Newcomer { kind, address: self.address, peer, dialled: false, who };
+        let newcomer = Newcomer { kind, address: self.address, peer, dialled: false, target: None, who };
         let (shared, upgrade) = (Arc::clone(shared), hyper::upgrade::on(&mut request));
         self.shared.tasks.spawn(upgraded(shared, newcomer, upgrade, since));
         switching(&self.shared, kind, &key)
@@ -190,6 +190,7 @@ fn enter(
     let options = &shared.options;
     let out = Outbound::new(socket, options.pending_bytes_max, options.pending_messages_max);
     let side = if newcomer.dialled { Side::Server } else { Side::Client };
+    let target = newcomer.target.clone();
     let connection = shared.enter(newcomer, out);
     let lenient = connection.kind == Kind::Peer && options.strict_compat;
     let session = Session::new(connection.kind, side, shared.frame_bytes_max()).lenient(lenient);
@@ -200,8 +201,10 @@ fn enter(
         // Its listener comes when the link is up.
         Kind::Hub | Kind::Twin | Kind::Peer | Kind::Target => {}
     }
-    if matches!(connection.kind, Kind::Hub | Kind::Twin) && !connection.dialled {
-        shared.links.accepted(shared, &connection);
+    match (&target, connection.kind) {
+        (Some(name), Kind::Hub | Kind::Twin) => shared.links.dialled(shared, &connection, name),
+        (None, Kind::Hub | Kind::Twin) => shared.links.accepted(shared, &connection),
+        _ => {}
     }
     (Reader::new(session, hand, left), connection)
 }
