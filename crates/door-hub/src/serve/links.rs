@@ -4,7 +4,8 @@
 //! - What the machine wants is done in the order in which it wants it, by one at a time.
 //! - A link has a listener and, for its kept rooms, a keeper, from when it is up until it is down, on the one
 //!   connection that it is up on.
-//! - An acknowledgement goes back on the connection that the last copy came by.
+//! - An acknowledgement goes back on every connection that a copy came by: which of them the sender still has
+//!   is known to the sender alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ const PROBE: &[u8] = b"probe";
 /// How long the driver sleeps at most: the machine says when to wake, in a clock that may be set.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// An event of a peer's stream that is being recorded.
-type Arriving = BTreeMap<(Arc<str>, String, u64), Arc<Connection>>;
+/// Events of peers' streams that are being recorded, and the connections that copies of each came by.
+type Arriving = BTreeMap<(Arc<str>, String, u64), Vec<Arc<Connection>>>;
 
 struct State {
     machine: Links,
@@ -312,13 +313,14 @@ impl LinkDriver {
         let mut state = self.state.lock();
         let key = (Arc::clone(&peer), place.stream.clone(), place.seq);
         if state.seen.take(&peer, &place.stream, place.seq) {
-            state.arriving.insert(key, Arc::clone(connection));
+            state.arriving.insert(key, vec![Arc::clone(connection)]);
             return Some(Bytes::from(format!("hub:{peer}:{}:{}", place.stream, place.seq)));
         }
         shared.totals.duplicates.fetch_add(1, Ordering::Relaxed);
         // While the first copy is being recorded, its answer is this one's too.
         if let Some(under_way) = state.arriving.get_mut(&key) {
-            *under_way = Arc::clone(connection);
+            under_way.retain(|each| each.id != connection.id && each.out.closed().is_none());
+            under_way.push(Arc::clone(connection));
             return None;
         }
         drop(state);
@@ -330,16 +332,16 @@ impl LinkDriver {
     pub(crate) fn settled(&self, connection: &Arc<Connection>, place: &Place, outcome: Result<(), PublishError>) {
         let Some(peer) = connection.peer.clone() else { return };
         let mut state = self.state.lock();
-        let last = state.arriving.remove(&(Arc::clone(&peer), place.stream.clone(), place.seq));
-        let last = last.unwrap_or_else(|| Arc::clone(connection));
+        let came_by = state.arriving.remove(&(Arc::clone(&peer), place.stream.clone(), place.seq));
+        let came_by = came_by.unwrap_or_else(|| vec![Arc::clone(connection)]);
         if let Err(PublishError::Journal(_)) = outcome {
             // It may be taken when it is sent again, which it is on a new connection.
             state.seen.give_back(&peer, &place.stream, place.seq);
             drop(state);
-            return last.goodbye(1013, Closed::Link);
+            return came_by.iter().for_each(|each| each.goodbye(1013, Closed::Link));
         }
         drop(state);
-        acknowledge(&last, place);
+        came_by.iter().for_each(|each| acknowledge(each, place));
     }
 
     /// The peer has recorded or delivered an event.

@@ -6,3 +6,4 @@ mod links;
 mod requests;
 mod routing;
 mod support;
+mod targets;

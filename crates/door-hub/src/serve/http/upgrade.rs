@@ -149,19 +149,26 @@ fn switching(shared: &Shared, kind: Kind, key: &str) -> Answer {
 
 async fn upgraded(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade, since: Option<Since>) {
     match upgrade.await {
-        Ok(upgraded) => take(&shared, newcomer, upgraded, since),
+        Ok(upgraded) => {
+            take(&shared, newcomer, upgraded, since);
+        }
         Err(error) => debug!(address = %newcomer.address, %error, "an upgrade failed"),
     }
 }
 
 /// Gives a connection its task. That of the upgrade ends here, with all that it held.
-pub(in crate::serve) fn take(shared: &Arc<Shared>, newcomer: Newcomer, upgraded: Upgraded, since: Option<Since>) {
+pub(in crate::serve) fn take(
+    shared: &Arc<Shared>,
+    newcomer: Newcomer,
+    upgraded: Upgraded,
+    since: Option<Since>,
+) -> Arc<Connection> {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let socket = Arc::new(parts.io.into_inner());
             let (reader, connection) = enter(shared, newcomer, Some(Arc::clone(&socket)), &parts.read_buf, since);
-            shared.tasks.spawn(served(Arc::clone(shared), connection, run(socket, reader)));
-            return;
+            shared.tasks.spawn(served(Arc::clone(shared), Arc::clone(&connection), run(socket, reader)));
+            return connection;
         }
         Err(upgraded) => upgraded,
     };
@@ -169,14 +176,15 @@ pub(in crate::serve) fn take(shared: &Arc<Shared>, newcomer: Newcomer, upgraded:
         Ok(parts) => {
             let (reader, connection) = enter(shared, newcomer, None, &parts.read_buf, since);
             let running = run_streamed(parts.io.into_inner(), reader);
-            shared.tasks.spawn(served(Arc::clone(shared), connection, running));
-            return;
+            shared.tasks.spawn(served(Arc::clone(shared), Arc::clone(&connection), running));
+            return connection;
         }
         Err(upgraded) => upgraded,
     };
     let (reader, connection) = enter(shared, newcomer, None, b"", since);
     let running = run_streamed(TokioIo::new(upgraded), reader);
-    shared.tasks.spawn(served(Arc::clone(shared), connection, running));
+    shared.tasks.spawn(served(Arc::clone(shared), Arc::clone(&connection), running));
+    connection
 }
 
 /// Makes a connection known, so that it is heard of and hears.
