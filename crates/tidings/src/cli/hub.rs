@@ -35,7 +35,7 @@ pub fn run(command: HubCommand) -> Result<(), Failure> {
     }
     let status: Value = serde_json::from_slice(&answer).map_err(Failure::strange)?;
     part(&mut out, &status, "connections", &["kind", "address", "rooms", "events", "delivered", "waitingBytes"])?;
-    part(&mut out, &status, "links", &["name", "address", "state", "peer", "custody", "error"])?;
+    part(&mut out, &status, "links", &["name", "address", "state", "peer", "owed", "error"])?;
     part(
         &mut out,
         &status,
