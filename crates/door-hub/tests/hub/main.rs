@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod links;
+mod replay;
 mod requests;
 mod routing;
 mod support;
