@@ -50,6 +50,9 @@ pub enum SendError {
     /// The buffer is full, and its policy is to drop the newest. It was counted.
     #[error("the buffer of events to be sent is full; the event was dropped")]
     Full,
+    /// The connection was lost before the hub answered.
+    #[error("the connection was lost before the hub answered")]
+    Lost,
     /// A room cannot be called so.
     #[error("a room's name has no line break and at most {max} bytes", max = crate::ROOM_BYTES_MAX)]
     Room,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ use crate::connect::Dialler;
 use crate::limits::ROOM_BYTES_MAX;
 use crate::pace::Pace;
 use crate::queue::{Brought, Queue};
-use crate::session::{Closing, Shared, Tally, count, run};
+use crate::session::{Closing, Outgoing, Shared, Tally, count, run};
 use crate::{BodyError, ConnectError, EventV2, Options, SendError};
 
 /// An event as it came.
@@ -120,6 +120,7 @@ impl Messenger {
             changed: Notify::new(),
             state: watch::Sender::new(state),
             closing: watch::Sender::new(Closing::No),
+            asked: Mutex::default(),
             tally: Tally::default(),
         });
         let task = tokio::spawn(run(Arc::clone(&shared), pace, first));
@@ -162,7 +163,7 @@ impl Messenger {
         room_fits(room)?;
         let frame = Bytes::from([room.as_bytes(), b"\n", body.as_ref()].concat());
         let bytes = frame.len();
-        match self.shared.outgoing.push(frame, bytes).await {
+        match self.shared.outgoing.push(Outgoing::Event(frame), bytes).await {
             Brought::In(dropped) => {
                 count(&self.shared.tally.outgoing_dropped, dropped);
                 Ok(())
@@ -182,6 +183,21 @@ impl Messenger {
     pub async fn send_event(&self, event: &EventV2) -> Result<(), SendError> {
         let body = event.to_body().map_err(|error| SendError::Body(error.0))?;
         self.send(&event.affected_room.room, body).await
+    }
+
+    /// Waits until the hub has heard everything that was said before: changes of the subscriptions, and events.
+    /// It is asked for a pong behind them. A Tidings node then delivers by the subscriptions; an original one may
+    /// still have them in a queue.
+    ///
+    /// # Errors
+    /// [`SendError::Lost`] where the connection was lost before the answer came: it may have heard all or not.
+    /// [`SendError::Closed`].
+    pub async fn heard(&self) -> Result<(), SendError> {
+        let (tell, told) = oneshot::channel();
+        if !self.shared.outgoing.mark(Outgoing::Mark(tell)) {
+            return Err(SendError::Closed);
+        }
+        told.await.map_err(|_| if self.shared.outgoing.is_closed() { SendError::Closed } else { SendError::Lost })
     }
 
     /// The next event, which is waited for; `None`: it was closed, and all was received. May be given up at

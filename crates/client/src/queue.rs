@@ -1,7 +1,7 @@
 //! A bounded buffer between tasks, with a policy for when it is full.
 //!
 //! Invariants: nothing is taken out of order; what does not fit is refused or waits, and never grows the buffer,
-//! save for what is put back. The lock is held for a few instructions, and across no await.
+//! save for what is put back, and for marks: things of no bytes, which take no room and are not counted. The lock is held for a few instructions, and across no await.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -58,8 +58,7 @@ impl<T> Queue<T> {
                 Policy::Block => return Brought::Wait(item),
                 Policy::DropNewest => return Brought::Dropped,
                 Policy::DropOldest => {
-                    inner.pop();
-                    dropped += 1;
+                    dropped += inner.pop().map_or(0, |(_, bytes)| u64::from(bytes > 0));
                 }
             }
         }
@@ -84,7 +83,7 @@ impl<T> Queue<T> {
     }
 
     fn fits(&self, inner: &Inner<T>, bytes: usize) -> bool {
-        inner.items.is_empty()
+        inner.bytes == 0
             || (inner.items.len() < self.bound.events && inner.bytes.saturating_add(bytes) <= self.bound.bytes)
     }
 
@@ -94,7 +93,7 @@ impl<T> Queue<T> {
         if taken.is_some() {
             self.freed.notify_waiters();
         }
-        taken
+        taken.map(|(item, _)| item)
     }
 
     /// Takes what is first, and waits for something; `None`: it is closed, and empty. May be given up at any
@@ -112,6 +111,18 @@ impl<T> Queue<T> {
             }
             filled.await;
         }
+    }
+
+    /// Brings a mark, which takes no room; false: nothing is taken any more.
+    pub fn mark(&self, item: T) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return false;
+        }
+        inner.items.push_back((item, 0));
+        drop(inner);
+        self.filled.notify_waiters();
+        true
     }
 
     /// Puts something back to the front, be it full or closed.
@@ -134,15 +145,15 @@ impl<T> Queue<T> {
         self.inner.lock().closed
     }
 
-    /// How many are in it.
+    /// How many are in it, marks besides.
     pub fn len(&self) -> usize {
-        self.inner.lock().items.len()
+        self.inner.lock().items.iter().filter(|(_, bytes)| *bytes > 0).count()
     }
 
     /// Empties it; gives how many were in it.
     pub fn clear(&self) -> u64 {
         let mut inner = self.inner.lock();
-        let dropped = inner.items.len() as u64;
+        let dropped = inner.items.iter().filter(|(_, bytes)| *bytes > 0).count() as u64;
         inner.items.clear();
         inner.bytes = 0;
         drop(inner);
@@ -152,10 +163,10 @@ impl<T> Queue<T> {
 }
 
 impl<T> Inner<T> {
-    fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self) -> Option<(T, usize)> {
         let (item, bytes) = self.items.pop_front()?;
         self.bytes -= bytes;
-        Some(item)
+        Some((item, bytes))
     }
 }
 
@@ -178,7 +189,9 @@ mod tests {
         assert_eq!(oldest.bring(4, 10), Brought::In(2), "for its bytes all others go");
         assert_eq!((oldest.take(), oldest.take()), (Some(4), None));
         let newest = queue(1, 10, Policy::DropNewest);
-        assert_eq!((newest.bring(1, 99), newest.bring(2, 0)), (Brought::In(0), Brought::Dropped));
+        assert_eq!((newest.bring(1, 99), newest.bring(2, 1)), (Brought::In(0), Brought::Dropped));
+        assert!(newest.mark(3));
+        assert_eq!((newest.take(), newest.len(), newest.take()), (Some(1), 0, Some(3)));
         let block = queue(1, 10, Policy::Block);
         assert_eq!((block.bring(1, 1), block.bring(2, 1)), (Brought::In(0), Brought::Wait(2)));
         block.put_back(0, 1);

@@ -9,7 +9,7 @@
 //! what is wanted is told before any event is sent; an event leaves the buffer for good when its frame was
 //! written as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -57,19 +57,29 @@ pub fn count(to: &AtomicU64, more: u64) {
     to.fetch_add(more, Ordering::Relaxed);
 }
 
+/// Something that waits to be sent.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Room, line break, body.
+    Event(Bytes),
+    /// Told when the hub has heard what was sent before.
+    Mark(oneshot::Sender<()>),
+}
+
 /// What the handle and the task share.
 #[derive(Debug)]
 pub struct Shared {
     pub dialler: Dialler,
     pub options: Options,
-    /// Frames that wait: room, line break, body.
-    pub outgoing: Queue<Bytes>,
+    pub outgoing: Queue<Outgoing>,
     pub incoming: Queue<Event>,
     pub rooms: Mutex<BTreeSet<String>>,
     /// The rooms changed.
     pub changed: Notify,
     pub state: watch::Sender<State>,
     pub closing: watch::Sender<Closing>,
+    /// Pings of this connection that are not answered, by number.
+    pub asked: Mutex<VecDeque<(u64, oneshot::Sender<()>)>>,
     pub tally: Tally,
 }
 
@@ -170,10 +180,12 @@ async fn carry(shared: &Shared, connection: Connection) -> Ended {
             _ = closing.wait_for(|closing| *closing == Closing::Now) => Ended::Closed,
         }
     };
+    // Whoever waits for an answer learns that there is none.
+    shared.asked.lock().clear();
     if let Some(frame) = flying {
         let frame: Bytes = frame;
         let bytes = frame.len();
-        shared.outgoing.put_back(frame, bytes);
+        shared.outgoing.put_back(Outgoing::Event(frame), bytes);
     }
     ended
 }
@@ -196,6 +208,10 @@ async fn read(shared: &Shared, stream: &mut SplitStream<Connection>) -> String {
                 }
                 let why = why.map(|why| format!(": {} {}", u16::from(why.code), why.reason));
                 return format!("the hub closed the connection{}", why.unwrap_or_default());
+            }
+            Message::Pong(number) => {
+                answered(shared, &number);
+                continue;
             }
             other => {
                 count(&shared.tally.malformed, u64::from(other.is_text()));
@@ -221,6 +237,19 @@ async fn read(shared: &Shared, stream: &mut SplitStream<Connection>) -> String {
     }
 }
 
+/// A pong came: its ping is answered, and those before. One without a number answers the oldest.
+fn answered(shared: &Shared, number: &[u8]) {
+    let mut asked = shared.asked.lock();
+    let upto = match <[u8; 8]>::try_from(number) {
+        Ok(number) => u64::from_be_bytes(number),
+        Err(_) => asked.front().map_or(0, |(oldest, _)| *oldest),
+    };
+    while let Some((_, who)) = asked.pop_front_if(|(number, _)| *number <= upto) {
+        // Who asked may have given up.
+        let _gone = who.send(());
+    }
+}
+
 /// A frame taken apart at its first line break.
 fn event(frame: Bytes) -> Option<Event> {
     let at = frame.iter().position(|byte| *byte == b'\n')?;
@@ -235,25 +264,32 @@ async fn write(
     sink: &mut SplitSink<Connection, Message>,
     flying: &mut Option<Bytes>,
 ) -> Result<(), String> {
-    let mut told = BTreeSet::new();
+    let (mut told, mut pings) = (BTreeSet::new(), 0_u64);
     loop {
         let mut changed = pin!(shared.changed.notified());
         changed.as_mut().enable();
         tell_rooms(shared, sink, &mut told).await?;
-        let frame = tokio::select! {
+        let next = tokio::select! {
             biased;
             () = changed => continue,
-            frame = shared.outgoing.pop() => frame,
+            next = shared.outgoing.pop() => next,
         };
-        let Some(frame) = frame else {
-            return send(sink, Message::Close(None)).await;
+        let message = match next {
+            None => return send(sink, Message::Close(None)).await,
+            Some(Outgoing::Event(frame)) => {
+                *flying = Some(frame.clone());
+                Message::Binary(frame)
+            }
+            Some(Outgoing::Mark(who)) => {
+                pings += 1;
+                shared.asked.lock().push_back((pings, who));
+                Message::Ping(Bytes::copy_from_slice(&pings.to_be_bytes()))
+            }
         };
-        *flying = Some(frame.clone());
-        // A change that came with the event goes before it.
+        // A change that came with it goes before it.
         tell_rooms(shared, sink, &mut told).await?;
-        send(sink, Message::Binary(frame)).await?;
-        *flying = None;
-        count(&shared.tally.sent, 1);
+        send(sink, message).await?;
+        count(&shared.tally.sent, u64::from(flying.take().is_some()));
     }
 }
 

@@ -67,6 +67,29 @@ async fn what_no_room_can_be_called_is_refused() {
 }
 
 #[tokio::test]
+async fn what_was_said_is_heard_when_the_hub_says_so() {
+    let hub = Hub::start().await;
+    let (messenger, mut peer) = hub.messenger(quick()).await;
+    messenger.send("A", "1").await.unwrap();
+    messenger.subscribe(["A"]).unwrap();
+    let hears = async {
+        peer.expect(&[r#"{"rooms":["A"],"create":true}"#, "A\n1"]).await;
+        assert!(peer.frame().await.is_ping());
+        peer.nothing_more().await;
+    };
+    let (heard, ()) = tokio::join!(soon(messenger.heard()), hears);
+    assert_eq!(heard, Ok(()));
+    let lost = async { soon(messenger.heard()).await };
+    let (lost, ()) = tokio::join!(lost, async {
+        peer.0.get_mut().readable().await.unwrap();
+        drop(peer);
+    });
+    assert_eq!(lost, Err(SendError::Lost));
+    soon(messenger.close()).await;
+    assert_eq!((messenger.heard().await, messenger.counts().outgoing_dropped), (Err(SendError::Closed), 0));
+}
+
+#[tokio::test]
 async fn many_rooms_are_asked_for_in_several_changes() {
     let hub = Hub::start().await;
     let (messenger, mut peer) = hub.messenger(quick()).await;
