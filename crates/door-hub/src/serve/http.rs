@@ -27,7 +27,7 @@ use crate::codec::{Posted, Source, post};
 use crate::session::{Dropped, Kind};
 
 pub(super) use answers::listing;
-pub(super) use upgrade::{TIDINGS_HUB, TIDINGS_HUB_VERSION, TIDINGS_NODE, listen, take};
+pub(super) use upgrade::{TIDINGS_HUB, TIDINGS_HUB_VERSION, TIDINGS_NODE, take};
 
 /// Which of the two listeners a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(super) enum Role {
 }
 
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// An answer that says no.
+type Refusal = Box<Answer>;
 
 /// One listener's requests from one address.
 #[derive(Clone)]
@@ -95,7 +98,7 @@ impl Desk {
     }
 
     /// Who asks: by `Authorization: Bearer`, or by `?token=`, since browsers cannot set headers of an upgrade.
-    fn who(&self, request: &Request<Body>) -> Result<Principal, Answer> {
+    fn who(&self, request: &Request<Body>) -> Result<Principal, Refusal> {
         let given = bearer(request.headers()).map(str::to_owned).or_else(|| query(request, "token"));
         self.shared.port.authenticate(given.as_deref()).map_err(|error| {
             self.shared.totals.refused.fetch_add(1, Ordering::Relaxed);
@@ -105,14 +108,14 @@ impl Desk {
             };
             let mut answer = text(StatusCode::UNAUTHORIZED, why);
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            answer
+            Box::new(answer)
         })
     }
 
     fn guarded(&self, request: &Request<Body>, answer: impl FnOnce() -> Answer) -> Answer {
         match self.who(request) {
             Ok(_) => answer(),
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         }
     }
 
@@ -120,7 +123,7 @@ impl Desk {
     async fn event(&self, request: Request<Body>, source: Source, class: Class) -> Answer {
         let who = match self.who(&request) {
             Ok(who) => who,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if source == Source::Repeater && !is_json(request.headers()) {
             // The original's words for a body that is not said to be JSON.
@@ -186,7 +189,7 @@ impl Desk {
 
     async fn interconnect(&self, request: &Request<Body>, address: &str) -> Answer {
         match self.who(request) {
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
             Ok(who) if !who.is_admin() => {
                 return text(StatusCode::FORBIDDEN, "only an administrator's token may connect hubs");
             }

@@ -137,7 +137,6 @@ pub(crate) struct Outbound {
     began: Instant,
     is_closed: AtomicBool,
     writer: Notify,
-    ended: Notify,
     /// The socket, where bytes can be written to it from any thread.
     direct: Option<Arc<TcpStream>>,
     bytes_max: usize,
@@ -155,7 +154,6 @@ impl Outbound {
             began: Instant::now(),
             is_closed: AtomicBool::new(false),
             writer: Notify::new(),
-            ended: Notify::new(),
             direct,
             bytes_max,
             messages_max,
@@ -372,8 +370,6 @@ impl Outbound {
         drop(state);
         self.is_closed.store(true, Ordering::Release);
         self.writer.notify_one();
-        self.ended.notify_waiters();
-        self.ended.notify_one();
     }
 
     pub(crate) fn closed(&self) -> Option<Closed> {
@@ -386,13 +382,6 @@ impl Outbound {
     /// Events that were not sent when it ended.
     pub(crate) fn lost(&self) -> u32 {
         self.state.lock().lost
-    }
-
-    /// Waits until the connection has ended.
-    pub(crate) async fn ended(&self) {
-        while !self.is_closed.load(Ordering::Acquire) {
-            self.ended.notified().await;
-        }
     }
 
     /// Lets go of memory that an idle connection does not need.

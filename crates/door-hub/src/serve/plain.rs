@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -254,7 +253,7 @@ pub(super) async fn run_streamed<S: AsyncRead + AsyncWrite + Send + Unpin>(strea
                 }
             },
             read = std::future::poll_fn(|context| {
-                reader.take(|room| Pin::new(&mut source).poll_read(context, room))
+                reader.take(|room| std::pin::Pin::new(&mut source).poll_read(context, room))
             }), if reader.reads() => came = read,
             () = sleep(LOOK_AGAIN), if reader.wait == Wait::Hand => reader.again(),
             () = cut(deadline) => break,

@@ -46,7 +46,7 @@ pub(crate) fn change(shared: &Arc<Shared>, connection: &Arc<Connection>, change:
         Some(id) => shared.port.fabric().change(*id, patterns),
         None if patterns.is_empty() => {}
         None => {
-            let mut receiver = guarded(shared, connection, &patterns);
+            let mut receiver = guarded(shared, connection);
             receiver.kept = replay.is_some().then(KeptRooms::default);
             let id = shared.port.fabric().join(listener(connection.id, patterns, connection, receiver));
             wishes.listeners.push(id);
@@ -62,7 +62,7 @@ fn listener(id: ConnectionId, patterns: Vec<Pattern>, connection: &Connection, r
 }
 
 /// A receiver that judges each message where some of what it may want is denied.
-fn guarded(shared: &Arc<Shared>, connection: &Arc<Connection>, _patterns: &[Pattern]) -> Receiver {
+fn guarded(shared: &Arc<Shared>, connection: &Arc<Connection>) -> Receiver {
     let mut receiver = Receiver::new(shared, connection);
     receiver.guard = (!connection.who.reads_everything()).then(|| connection.who.clone());
     receiver
@@ -76,7 +76,8 @@ fn allowed(shared: &Shared, connection: &Connection, room: &str) -> Option<(Box<
         return None;
     };
     // Of `*` it gets what it may read.
-    if !connection.who.may_listen(&pattern) && !(room == "*" && connection.who.touches(&pattern)) {
+    let may = connection.who.may_listen(&pattern) || (room == "*" && connection.who.touches(&pattern));
+    if !may {
         shared.totals.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         warn!(id = %connection.label(), room, who = %connection.who.name(), "it may not subscribe to this room");
         return None;
@@ -96,7 +97,7 @@ fn strictly(
         if wishes.rooms.len() >= shared.options.rooms_max {
             return;
         }
-        let mut receiver = guarded(shared, connection, std::slice::from_ref(&pattern));
+        let mut receiver = guarded(shared, connection);
         receiver.every = &*room == "*";
         let id = shared.port.fabric().join(listener(connection.id, vec![pattern], connection, receiver));
         wishes.rooms.push(room);

@@ -188,11 +188,6 @@ impl Session {
         self
     }
 
-    /// Bytes of a message in parts that are kept.
-    pub(crate) fn held(&self) -> usize {
-        self.part.as_ref().map_or(0, |part| part.bytes.len())
-    }
-
     /// Takes whole frames from the beginning of `bytes`; how many bytes they were, and what is next.
     pub(crate) fn process(&mut self, bytes: &mut [u8], hand: &mut impl Hand) -> (usize, Wait) {
         let mut used = 0;

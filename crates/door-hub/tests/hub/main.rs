@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod access;
+mod bad;
 mod links;
 mod replay;
 mod requests;

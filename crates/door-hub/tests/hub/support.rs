@@ -175,18 +175,6 @@ impl Client {
         assert_eq!(self.heard().await, expected);
     }
 
-    /// These come next, in any order.
-    pub async fn hears_all(&mut self, expected: &[&str]) {
-        let mut heard = Vec::new();
-        for _ in expected {
-            heard.push(self.heard().await);
-        }
-        heard.sort();
-        let mut expected = expected.to_vec();
-        expected.sort_unstable();
-        assert_eq!(heard, expected);
-    }
-
     /// The code of the close that comes next; `None`: the end without one.
     pub async fn closed(&mut self) -> Option<u16> {
         loop {

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
-use super::{Answer, Desk, header, query, text};
+use super::{Answer, Desk, Refusal, header, query, text};
 use crate::codec::{Side, pattern};
 use crate::serve::carrier::Carrier;
 use crate::serve::outbound::Outbound;
@@ -44,12 +44,12 @@ impl Desk {
             Ok(key) => key,
             Err(refusal) => {
                 shared.totals.refused.fetch_add(1, Ordering::Relaxed);
-                return refusal;
+                return *refusal;
             }
         };
         let who = match self.who(&request).and_then(|who| self.may_be(&who, kind).map(|()| who)) {
             Ok(who) => who,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let since = match Since::of(query(&request, "since"), query(&request, "last"), shared.port.now()) {
             Ok(since) => since.filter(|_| kind == Kind::Messenger),
@@ -75,7 +75,7 @@ impl Desk {
     }
 
     /// The key of a request that may be upgraded.
-    fn accept(&self, request: &Request<Body>, kind: Kind) -> Result<String, Answer> {
+    fn accept(&self, request: &Request<Body>, kind: Kind) -> Result<String, Refusal> {
         let headers = request.headers();
         let has = |name: &HeaderName, token: &str| {
             let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -86,14 +86,14 @@ impl Desk {
         if !asks || key.is_empty() {
             let mut answer = text(StatusCode::BAD_REQUEST, "Bad Request\n");
             answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         let origin = header(headers, &ORIGIN);
         if headers.contains_key(ORIGIN) && !self.is_own(origin, header(headers, &HOST)) {
             debug!(address = %self.address, origin, kind = kind.text(), "a page of another origin");
             let mut answer = text(StatusCode::FORBIDDEN, "Forbidden\n");
             answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         Ok(key.to_owned())
     }
@@ -106,7 +106,7 @@ impl Desk {
     }
 
     /// Whether somebody may be what he says.
-    fn may_be(&self, who: &Principal, kind: Kind) -> Result<(), Answer> {
+    fn may_be(&self, who: &Principal, kind: Kind) -> Result<(), Refusal> {
         let options = &self.shared.options;
         let names = match kind {
             Kind::Messenger => return Ok(()),
@@ -125,7 +125,7 @@ impl Desk {
         self.shared.totals.refused.fetch_add(1, Ordering::Relaxed);
         let why = format!("the token '{}' may not connect as a {}", who.name(), kind.text());
         warn!(address = %self.address, "{why}");
-        Err(text(StatusCode::FORBIDDEN, &why))
+        Err(Box::new(text(StatusCode::FORBIDDEN, &why)))
     }
 }
 
