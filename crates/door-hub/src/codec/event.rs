@@ -24,20 +24,15 @@ pub enum Source {
 const NAME: &str = "Hub-From: ";
 
 impl Source {
-    /// The header's value; `None` of what this door did not bring.
-    pub fn text(self) -> Option<&'static str> {
-        Some(match self {
-            Source::Messenger => "messenger",
-            Source::Post => "post",
-            Source::Repeater => "repeater",
-            Source::Hub => "hub",
-            Source::Elsewhere => return None,
-        })
-    }
-
-    /// The line of a header block.
-    pub fn line(self) -> String {
-        self.text().map_or_else(String::new, |text| format!("{NAME}{text}\r\n"))
+    /// The line of a header block; empty of what this door did not bring.
+    pub fn line(self) -> &'static str {
+        match self {
+            Source::Messenger => "Hub-From: messenger\r\n",
+            Source::Post => "Hub-From: post\r\n",
+            Source::Repeater => "Hub-From: repeater\r\n",
+            Source::Hub => "Hub-From: hub\r\n",
+            Source::Elsewhere => "",
+        }
     }
 
     /// Where the message with this header block entered.

@@ -100,7 +100,7 @@ pub(crate) fn carry(
         return done(Err(PublishError::PayloadTooLarge { size: payload.len(), max }));
     }
     let name = String::from_utf8_lossy(&room.room);
-    let block = attributes(&source.line(), &name, payload);
+    let block = attributes(source.line(), &name, payload);
     if !room.captured && !room.judged {
         let parcel = Parcel { headers: block.as_bytes(), ..Parcel::new(room.subject.as_str(), payload) };
         let (taken, refused) = room.way.offer(&parcel, without, first);
@@ -226,12 +226,14 @@ impl Hand for Carrier {
         self.connection.events.fetch_add(1, Ordering::Relaxed);
         self.connection.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         let at = self.at.take();
-        let Some(found) = self.room(room) else {
-            return self.dropped(Dropped::Room);
+        let found = match self.room(room) {
+            Some(found) if found.allowed => found,
+            other => {
+                // Sent again it would fare no better.
+                at.iter().for_each(|place| self.shared.links.passed_over(&self.connection, place));
+                return self.dropped(if other.is_some() { Dropped::NotAllowed } else { Dropped::Room });
+            }
         };
-        if !found.allowed {
-            return self.dropped(Dropped::NotAllowed);
-        }
         let id = match &at {
             None => None,
             Some(place) => match self.shared.links.arrived(&self.shared, &self.connection, place) {

@@ -20,10 +20,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::carrier::{Incoming, carry, dropped};
 use super::shared::Shared;
 use crate::codec::{Posted, Source, post};
+use crate::limits::HEAD_DEADLINE;
 use crate::session::{Dropped, Kind};
 
 pub(super) use answers::listing;
@@ -131,9 +133,13 @@ impl Desk {
             return as_json(StatusCode::BAD_REQUEST, &json!(why));
         }
         let max = self.shared.options.payload_bytes_max;
-        let Ok(body) = Limited::new(request.into_body(), max).collect().await else {
-            self.shared.totals.dropped(Dropped::TooLarge, 1);
-            return text(StatusCode::PAYLOAD_TOO_LARGE, &format!("an event has at most {max} bytes here"));
+        let body = match timeout(HEAD_DEADLINE, Limited::new(request.into_body(), max).collect()).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                self.shared.totals.dropped(Dropped::TooLarge, 1);
+                return text(StatusCode::PAYLOAD_TOO_LARGE, &format!("an event has at most {max} bytes here"));
+            }
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
         let body = body.to_bytes();
         let room = match post(&body) {

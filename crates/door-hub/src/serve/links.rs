@@ -344,6 +344,11 @@ impl LinkDriver {
         came_by.iter().for_each(|each| acknowledge(each, place));
     }
 
+    /// An event that arrived is not wanted, now or ever.
+    pub(crate) fn passed_over(&self, connection: &Connection, place: &Place) {
+        acknowledge(connection, place);
+    }
+
     /// The peer has recorded or delivered an event.
     pub(crate) fn acknowledged(&self, connection: &Connection, place: &Place) {
         let keeper = self.state.lock().keepers.get(&connection.id).cloned();

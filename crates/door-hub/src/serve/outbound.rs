@@ -123,7 +123,7 @@ struct State {
     /// Somebody was told to see to it.
     told: bool,
     closed: Option<Closed>,
-    /// Events that were not sent when it ended.
+    /// Events that were given up when it ended.
     lost: u32,
 }
 
@@ -175,6 +175,8 @@ impl Outbound {
         self.waiting.store(waiting, Ordering::Relaxed);
         let messages = state.messages.saturating_add(state.handed_messages);
         if waiting > self.bytes_max || messages > self.messages_max {
+            // It is the caller's to count, or to hand to another.
+            state.messages = state.messages.saturating_sub(count);
             drop(state);
             self.close(Closed::SlowPending);
             return Took::No;
@@ -362,7 +364,8 @@ impl Outbound {
         state.closed = Some(why);
         if why.is_lost() {
             state.bytes = Vec::new();
-            state.lost = state.messages.saturating_add(state.handed_messages);
+            state.lost = mem::take(&mut state.messages).saturating_add(state.handed_messages);
+            state.handed_messages = 0;
             if state.handed.take().is_some() {
                 state.sending = false;
             }
@@ -379,9 +382,10 @@ impl Outbound {
         self.state.lock().closed
     }
 
-    /// Events that were not sent when it ended.
+    /// Events that were not sent, once it has ended and nothing sends any more.
     pub(crate) fn lost(&self) -> u32 {
-        self.state.lock().lost
+        let state = self.state.lock();
+        state.lost.saturating_add(state.messages).saturating_add(state.handed_messages)
     }
 
     /// Lets go of memory that an idle connection does not need.

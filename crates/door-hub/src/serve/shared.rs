@@ -219,6 +219,9 @@ impl Shared {
         });
         self.connections.lock().insert(connection.id, Arc::clone(&connection));
         self.totals.connected.fetch_add(1, Ordering::Relaxed);
+        if self.stopping.load(Ordering::Acquire) {
+            connection.goodbye(1001, Closed::Shutdown);
+        }
         debug!(id = %connection.label(), connection = connection.id, "connected");
         connection
     }

@@ -8,5 +8,6 @@ mod links;
 mod replay;
 mod requests;
 mod routing;
+mod street;
 mod support;
 mod targets;

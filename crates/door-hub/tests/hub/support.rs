@@ -171,6 +171,15 @@ impl Client {
         }
     }
 
+    /// The next event's bytes.
+    pub async fn heard_bytes(&mut self) -> Vec<u8> {
+        loop {
+            if let Message::Binary(bytes) = self.next().await.expect("the door hung up") {
+                return bytes.to_vec();
+            }
+        }
+    }
+
     pub async fn hears(&mut self, expected: &str) {
         assert_eq!(self.heard().await, expected);
     }
