@@ -11,7 +11,8 @@
 //!   sender loses its connection too, and sends again.
 //! - a copy that comes while the first is being recorded is answered for together with that.
 //! - who cannot record a message gives it back ([`Seen::give_back`]) and closes the connections to its peer.
-//! - a sender whose connection is replaced or lost sends again what [`Custody::lost`] gives, before anything new.
+//! - a sender whose connection is replaced or lost sends again what [`Custody::lost`] gives. Before anything new, if
+//!   order matters to it: for what is kept or lost it does not.
 
 mod custody;
 pub mod limits;

@@ -25,6 +25,9 @@ pub const OWED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most streams of a peer whose positions are remembered; beyond it the one heard of longest ago goes.
 pub const SEEN_STREAMS_MAX: usize = 1_024;
 
-/// Most peers whose positions are remembered; beyond it the one heard of longest ago goes. With the above
-/// this is about 100 MB at worst, and a few kilobytes in a mesh of some dozens.
+/// Most runs of positions that are remembered of one stream: gaps between them are messages that were not sent
+/// here, or come late. More than any sender has out at once; beyond it the oldest goes.
+pub const SEEN_RUNS_MAX: usize = 4 * OWED_MESSAGES_MAX;
+
+/// Most peers whose positions are remembered; beyond it the one heard of longest ago goes.
 pub const SEEN_PEERS_MAX: usize = 1_024;

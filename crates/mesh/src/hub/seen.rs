@@ -1,24 +1,25 @@
 //! Whether a message of a peer's stream came before.
 //!
-//! A peer sends a stream in its order, and after a lost connection again from what was not answered for. So
-//! the highest position tells what is new, beside those that could not be kept and were given back. Where a
-//! name may stand for another stream tomorrow, who asks adds to the name what tells the two apart: positions
-//! begin anew in the new one.
+//! Every position that was taken is remembered, as runs of positions: a peer mostly sends a stream in its order,
+//! and then it is one run; but what it could not send at first, or was given back by a consumer, comes late, and
+//! must not be taken for old because later ones were there before. Where a name may stand for another stream
+//! tomorrow, who asks adds to the name what tells the two apart: positions begin anew in the new one.
 //!
 //! What came before is answered for only when the first of it is kept: while that is under way, silence is
 //! the answer to the second. And who gave a message back ends the connection, so that it is sent again.
 //!
 //! Invariants:
 //! - a position that was taken is never new again, until [`Seen::give_back`], or until it is forgotten for
-//!   want of room.
-//! - at most [`SEEN_PEERS_MAX`] peers with [`SEEN_STREAMS_MAX`] streams each are remembered.
+//!   want of room: rather twice than lost.
+//! - at most [`SEEN_PEERS_MAX`] peers with [`SEEN_STREAMS_MAX`] streams of [`SEEN_RUNS_MAX`] runs each are
+//!   remembered.
 //!
-//! Costs: two tree look-ups a message.
+//! Costs: four tree look-ups a message; 16 bytes a run, of which a stream whose every message is sent has one.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use super::limits::{OWED_MESSAGES_MAX, SEEN_PEERS_MAX, SEEN_STREAMS_MAX};
+use super::limits::{SEEN_PEERS_MAX, SEEN_RUNS_MAX, SEEN_STREAMS_MAX};
 
 /// What was heard of something, and when, in messages since the beginning.
 #[derive(Debug)]
@@ -29,12 +30,44 @@ struct Heard<T> {
 
 type ByName<T> = BTreeMap<Arc<str>, Heard<T>>;
 
-/// What was taken of a stream.
+/// The positions of a stream that were taken: the first of each run, and the last. Two runs have a gap between
+/// them.
 #[derive(Debug, Default)]
 struct Taken {
-    highest: u64,
-    /// Positions below it that are new again.
-    back: BTreeSet<u64>,
+    runs: BTreeMap<u64, u64>,
+}
+
+impl Taken {
+    /// The run that a position is in or behind.
+    fn before(&self, seq: u64) -> Option<(u64, u64)> {
+        self.runs.range(..=seq).next_back().map(|(first, last)| (*first, *last))
+    }
+
+    fn take(&mut self, seq: u64) -> bool {
+        let before = self.before(seq);
+        if before.is_some_and(|(_, last)| last >= seq) {
+            return false;
+        }
+        let joins = before.filter(|(_, last)| last.checked_add(1) == Some(seq));
+        let first = joins.map_or(seq, |(first, _)| first);
+        let next = seq.checked_add(1).and_then(|next| self.runs.remove(&next));
+        self.runs.insert(first, next.unwrap_or(seq));
+        if self.runs.len() > SEEN_RUNS_MAX {
+            self.runs.pop_first();
+        }
+        true
+    }
+
+    fn give_back(&mut self, seq: u64) {
+        let Some((first, last)) = self.before(seq).filter(|(_, last)| *last >= seq) else { return };
+        self.runs.remove(&first);
+        if first < seq {
+            self.runs.insert(first, seq - 1);
+        }
+        if seq < last {
+            self.runs.insert(seq + 1, last);
+        }
+    }
 }
 
 /// The machine. See the module.
@@ -56,33 +89,22 @@ impl Seen {
         self.heard += 1;
         let at = self.heard;
         let streams = entry(&mut self.peers, peer, at, SEEN_PEERS_MAX);
-        let taken = entry(streams, stream, at, SEEN_STREAMS_MAX);
-        let new = seq > taken.highest || taken.back.remove(&seq);
-        taken.highest = seq.max(taken.highest);
-        new
+        entry(streams, stream, at, SEEN_STREAMS_MAX).take(seq)
     }
 
-    /// A message that was taken could not be kept: it is new again. Where more were given back than a peer
-    /// may have out, all from the first of them on are.
+    /// A message that was taken could not be kept: it is new again.
     pub fn give_back(&mut self, peer: &str, stream: &str, seq: u64) {
         let streams = self.peers.get_mut(peer).map(|peer| &mut peer.what);
-        let Some(taken) = streams.and_then(|streams| streams.get_mut(stream)).map(|stream| &mut stream.what) else {
-            return;
-        };
-        if seq <= taken.highest {
-            taken.back.insert(seq);
-        }
-        if taken.back.len() > OWED_MESSAGES_MAX
-            && let Some(first) = core::mem::take(&mut taken.back).pop_first()
-        {
-            taken.highest = first.saturating_sub(1);
+        if let Some(taken) = streams.and_then(|streams| streams.get_mut(stream)) {
+            taken.what.give_back(seq);
         }
     }
 
     /// The highest position of a peer's stream that was taken; 0: none.
     pub fn highest(&self, peer: &str, stream: &str) -> u64 {
         let streams = self.peers.get(peer).map(|peer| &peer.what);
-        streams.and_then(|streams| streams.get(stream)).map_or(0, |stream| stream.what.highest)
+        let taken = streams.and_then(|streams| streams.get(stream));
+        taken.and_then(|taken| taken.what.runs.last_key_value()).map_or(0, |(_, last)| *last)
     }
 
     /// Forgets a peer.
@@ -109,12 +131,15 @@ fn entry<'a, T: Default>(of: &'a mut ByName<T>, name: &str, at: u64, most: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::BTreeSet;
     use alloc::format;
+    use proptest::prelude::*;
 
     #[test]
     fn what_came_before_is_known_for_each_peer_and_stream() {
         let mut seen = Seen::new();
-        assert!(seen.take("a", "S", 1) && seen.take("a", "S", 5) && !seen.take("a", "S", 5) && !seen.take("a", "S", 2));
+        assert!(seen.take("a", "S", 1) && seen.take("a", "S", 5) && !seen.take("a", "S", 5));
+        assert!(seen.take("a", "S", 2), "what comes late is new all the same");
         assert!(seen.take("b", "S", 1) && seen.take("a", "T", 1));
         assert_eq!((seen.highest("a", "S"), seen.highest("a", "X"), seen.highest("x", "S")), (5, 0, 0));
         seen.forget("a");
@@ -122,19 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_back_is_new_again() {
+    fn what_was_given_back_is_new_again_and_nothing_else() {
         let mut seen = Seen::new();
-        assert!(seen.take("a", "S", 7) && seen.take("a", "S", 8));
+        assert!((6..=9).all(|seq| seen.take("a", "S", seq)));
         seen.give_back("a", "S", 7);
-        seen.give_back("a", "S", 9);
+        seen.give_back("a", "S", 99);
         seen.give_back("x", "S", 1);
         assert!(seen.take("a", "S", 7) && !seen.take("a", "S", 8) && !seen.take("a", "S", 7));
-        assert!(seen.take("a", "S", 9));
-        for seq in 1..=OWED_MESSAGES_MAX as u64 + 1 {
-            let _ = seen.take("a", "S", seq);
-            seen.give_back("a", "S", seq);
-        }
-        assert_eq!(seen.highest("a", "S"), 0, "rather twice than lost");
+    }
+
+    #[test]
+    fn a_stream_in_its_order_is_one_run_and_the_oldest_of_many_goes() {
+        let mut taken = Taken::default();
+        assert!((1..=10_000).all(|seq| taken.take(seq)) && taken.runs.len() == 1);
+        let gaps = (1..=SEEN_RUNS_MAX as u64).map(|turn| 10_000 + 2 * turn);
+        assert!(gaps.clone().all(|seq| taken.take(seq)) && taken.runs.len() == SEEN_RUNS_MAX);
+        assert!(gaps.clone().all(|seq| !taken.take(seq)) && taken.take(10_000), "rather twice than lost");
+        assert!(taken.take(u64::MAX) && !taken.take(u64::MAX) && taken.take(0));
     }
 
     #[test]
@@ -145,5 +174,22 @@ mod tests {
             assert!(seen.take("a", &format!("s{made_up}"), 1) && !seen.take("a", "used", 9));
         }
         assert_eq!(seen.peers.get("a").unwrap().what.len(), SEEN_STREAMS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_set(steps in proptest::collection::vec((0_u8..4, 0_u64..24), 0..120)) {
+            let (mut taken, mut set) = (Taken::default(), BTreeSet::new());
+            for (what, seq) in steps {
+                if what == 0 {
+                    taken.give_back(seq);
+                    set.remove(&seq);
+                } else {
+                    prop_assert_eq!(taken.take(seq), set.insert(seq));
+                }
+                let joined = taken.runs.iter().zip(taken.runs.keys().skip(1)).any(|((_, last), next)| last + 1 >= *next);
+                prop_assert!(!joined, "runs that touch: {:?}", taken.runs);
+            }
+        }
     }
 }

@@ -127,6 +127,8 @@ pub struct Hub {
     pub life: u64,
     pub up: bool,
     owed: Load,
+    /// Whether what goes again may come after something new.
+    late: bool,
     /// What is on its disk: the streams, what is in them by peer and position, and the consumers of links.
     pub streams: BTreeMap<usize, Vec<Record>>,
     recorded: BTreeSet<(usize, Arc<str>, u64)>,
@@ -157,12 +159,13 @@ fn patterns(rooms: &[String]) -> Result<Vec<Pattern>, String> {
 }
 
 impl Hub {
-    pub fn new(name: &str, kept: &BTreeSet<usize>, owed: Load) -> Self {
+    pub fn new(name: &str, kept: &BTreeSet<usize>, owed: Load, late: bool) -> Self {
         Hub {
             name: name.into(),
             life: 0,
             up: false,
             owed,
+            late,
             streams: kept.iter().map(|room| (*room, Vec::new())).collect(),
             recorded: BTreeSet::new(),
             consumers: BTreeMap::new(),
@@ -302,7 +305,10 @@ impl Hub {
         };
         let Some(cursor) = self.cursors.get_mut(&(Arc::clone(link), room)) else { return Ok(()) };
         loop {
-            let seq = cursor.again.first().copied().unwrap_or(cursor.next);
+            // A consumer may give what goes again after something new.
+            let new_first = self.late && cursor.next.is_multiple_of(2) && cursor.next <= stream.len() as u64;
+            let again = cursor.again.first().copied().filter(|_| !new_first);
+            let seq = again.unwrap_or(cursor.next);
             let record = usize::try_from(seq).ok().and_then(|seq| stream.get(seq.checked_sub(1)?));
             let Some(record) = record else { return Ok(()) };
             let bytes = 4 + usize::try_from(record.event % 7).unwrap_or(0);

@@ -150,7 +150,7 @@ impl World {
             now: BEGIN,
             seed,
             chance: Chance::new(seed).branch(3),
-            hubs: kept.map(|(name, kept)| Hub::new(name, kept, setting.owed)).collect(),
+            hubs: kept.map(|(name, kept)| Hub::new(name, kept, setting.owed, setting.late)).collect(),
             setting,
             pipes: Vec::new(),
             cut: BTreeSet::new(),

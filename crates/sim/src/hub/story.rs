@@ -25,6 +25,8 @@ pub struct Setting {
     pub slow: u64,
     /// Of 256 messages, how many a hub cannot keep.
     pub full: u64,
+    /// Whether what a hub sends again may come after something new.
+    pub late: bool,
     /// What may be out on a link for each stream.
     pub owed: Load,
 }
@@ -46,6 +48,7 @@ impl Setting {
             messengers,
             slow: [3, 50, 2_000][chance.index(3)],
             full: [0, 4, 20][chance.index(3)],
+            late: chance.happens(1, 2),
             owed: Load { messages: 1 + chance.index(12), bytes: [20, 10_000][chance.index(2)] },
         }
     }
