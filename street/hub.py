@@ -1,6 +1,7 @@
 """Nodes with a hub door, and clients of it: `websockets` as its authors publish it, and plain sockets where the
 bytes themselves are looked at."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ from websockets.sync.client import connect
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 # What an exchange may take on a machine that is busy with other tests.
-PATIENCE = 20
+PATIENCE = 10
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 # What an original messenger sends to connect, as recorded; its key is the example of RFC 6455.
 UPGRADE = (
@@ -43,6 +44,8 @@ class Hub:
         self.config.write_text(config or "{}\n")
         self.arguments = list(arguments)
         self.process = self.http = self.nats = self.hub = self.repeater = None
+        # A test that fails leaves nobody behind.
+        atexit.register(self.kill)
         self.start()
 
     def start(self):
@@ -162,7 +165,7 @@ class Client:
     def __init__(self, address, **options):
         options = {"compression": None, "open_timeout": PATIENCE, "ping_interval": None, "proxy": None, **options}
         self.opened = contextlib.ExitStack()
-        self.wire = self.opened.enter_context(connect(address, max_size=None, **options))
+        self.wire = self.opened.enter_context(connect(address, max_size=None, max_queue=None, **options))
 
     def subscribe(self, *rooms):
         self.change({"rooms": list(rooms), "create": True})
