@@ -19,7 +19,6 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
@@ -50,8 +49,15 @@ pub(crate) struct Hub {
     end: CancellationToken,
 }
 
+/// The door as it was told, with its sockets, before anything is served.
+pub(crate) struct HubParts {
+    sockets: Sockets,
+    addresses: HubAddresses,
+    options: Options,
+}
+
 /// Binds the door's addresses, unless it is off.
-pub(crate) fn bind(config: &Config) -> Result<Option<(Sockets, HubAddresses)>, StartError> {
+pub(crate) fn bind(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Option<HubParts>, StartError> {
     let Some((hub, at)) = listen("hub", config.hub.listen)? else {
         if let Listen::At(_) = config.hub.repeater {
             return Err(StartError::invalid("hub.repeater", "is a part of the hub door, which is off"));
@@ -59,13 +65,12 @@ pub(crate) fn bind(config: &Config) -> Result<Option<(Sockets, HubAddresses)>, S
         return Ok(None);
     };
     let (repeater, repeater_at) = listen("repeater", config.hub.repeater)?.unzip();
-    let sockets: (TcpListener, Option<TcpListener>) = (hub, repeater);
     let addresses = HubAddresses { hub: Some(at), repeater: repeater_at };
-    Ok(Some((Sockets { hub: sockets.0, repeater: sockets.1 }, addresses)))
+    Ok(Some(HubParts { sockets: Sockets { hub, repeater }, addresses, options: options(config, certificate)? }))
 }
 
 /// What the configuration says of the door.
-pub(crate) fn options(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Options, StartError> {
+fn options(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Options, StartError> {
     let (hub, standard) = (&config.hub, Options::default());
     let named = |names: &Vec<String>| Some(names.clone()).filter(|names| !names.is_empty());
     let tls = match certificate {
@@ -105,17 +110,19 @@ impl Hub {
     /// Serves from now on, with the links and targets that are declared.
     pub(crate) fn open(
         runtime: &Runtime,
-        sockets: Sockets,
-        port: Port,
-        options: Options,
+        parts: Option<HubParts>,
+        port: &Port,
         declared: watch::Receiver<Arc<Declared>>,
-    ) -> Result<Arc<Self>, StartError> {
+    ) -> Result<(Option<Arc<Self>>, HubAddresses), StartError> {
+        let Some(HubParts { sockets, addresses, options }) = parts else {
+            return Ok((None, HubAddresses::default()));
+        };
         let _entered = runtime.enter();
-        let door = HubDoor::open(sockets, port, options)
+        let door = HubDoor::open(sockets, port.clone(), options)
             .map_err(|error| StartError::System { doing: "open the hub door", error })?;
         let hub = Arc::new(Hub { door, declared, in_force: Mutex::default(), end: CancellationToken::new() });
         runtime.spawn(follow(Arc::clone(&hub)));
-        Ok(hub)
+        Ok((Some(hub), addresses))
     }
 
     /// Files whose change is to be noticed.

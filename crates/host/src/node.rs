@@ -31,7 +31,7 @@ use crate::engine::{self, Opened};
 use crate::error::StartError;
 use crate::federation::{Federation, Ground};
 use crate::http::{HttpDoor, HttpParts};
-use crate::hub::{self, Hub, HubAddresses};
+use crate::hub::{self, Hub};
 use crate::live::Live;
 use crate::metered::Metered;
 use crate::metrics::Metrics;
@@ -125,15 +125,11 @@ impl Node {
     }
 
     fn start_on(runtime: Runtime, config: Config) -> Result<Node, StartError> {
-        let access = match &config.tokens {
-            Some(path) => read_tokens(path)?,
-            None => Access::open(),
-        };
+        let access = config.tokens.as_deref().map_or_else(|| Ok(Access::open()), read_tokens)?;
         let certificate = config.tls.clone().map(Certificate::read).transpose()?;
         let tls =
             certificate.as_ref().map(|certificate| certificate.server_config(None, HTTP_PROTOCOLS)).transpose()?;
         let nats = NatsParts::read(&config, certificate.as_ref())?;
-        let hub_options = hub::options(&config, certificate.as_ref())?;
 
         let live = Arc::new(Live::default());
         let metrics = Metrics::new(&config.node, Arc::clone(&live));
@@ -142,24 +138,19 @@ impl Node {
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config).await?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?, hub::bind(&config)?))
+            Ok((listen("http", config.http)?, bind(&config.nats)?, hub::bind(&config, certificate.as_ref())?))
         });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
         let certificates = certificate.into_iter().chain(nats.certificates).collect();
-        let prepared = prepared.and_then(|(listener, sockets, hub_sockets)| {
+        let prepared = prepared.and_then(|(listener, sockets, hub_parts)| {
             let recorder = Recorder::new(&config.node, Arc::clone(&journal), port.clone());
             let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
             let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
             let ground = ground(&config, &port, &metrics, &resources);
             let federation = runtime.block_on(Federation::open(ground));
-            let (hub, hub_at) = match hub_sockets {
-                None => (None, HubAddresses::default()),
-                Some((sockets, at)) => {
-                    (Some(Hub::open(&runtime, sockets, port.clone(), hub_options, resources.watch())?), at)
-                }
-            };
+            let (hub, hub_at) = Hub::open(&runtime, hub_parts, &port, resources.watch())?;
             let reloadable = Reloadable {
                 port: port.clone(),
                 tokens: config.tokens.clone(),
