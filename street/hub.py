@@ -116,10 +116,26 @@ class Hub:
             self.url("/v1/resources"), json={"resources": list(resources)}, timeout=PATIENCE, headers=self.headers()
         )
         assert answer.status_code == 200, answer.text
+        links = {one["spec"]["address"] for one in resources if one["kind"] == "HubLink"}
+        targets = {(one["metadata"]["name"], *one["spec"]["rooms"]) for one in resources if one["kind"] != "HubLink"}
+
+        def stands():
+            there = self.listing()
+            return links <= {one["address"] for one in there["links"]} and targets <= {
+                (one["name"], *one["rooms"]) for one in there["targets"]
+            }
+
+        wait_for(stands, PATIENCE, lambda: str(self.listing()))
 
     def withdraw(self, kind, name):
         answer = requests.delete(self.url(f"/v1/resources/{kind}/{name}"), timeout=PATIENCE, headers=self.headers())
         assert answer.status_code == 200, answer.text
+        gone = lambda: all(one["name"] != name for part in ("links", "targets") for one in self.listing()[part])
+        wait_for(gone, PATIENCE, lambda: str(self.listing()))
+
+    def listing(self):
+        """Connections, links and targets, one by one."""
+        return requests.get(self.url("/v1/hub"), timeout=PATIENCE, headers=self.headers()).json()
 
     def keep(self, stream, *rooms):
         """A stream over rooms."""

@@ -7,9 +7,8 @@ import subprocess
 import threading
 
 import pytest
-import requests
 from conftest import wait_for
-from hub import ACCEPT, BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Hub, event
+from hub import ACCEPT, BINARY, CLOSE, PATIENCE, PING, TEXT, Client, Hub, event
 from test_javascript import HERE, in_browser, installed
 from websockets.exceptions import InvalidStatus
 
@@ -319,8 +318,6 @@ def test_the_small_endpoints(hub):
 ])
 def test_who_may_connect(hub, path, headers, status):
     headers = {name: value.format(host=hub.hub) for name, value in headers.items()}
-    from hub import Client
-
     try:
         with Client(f"ws://{hub.hub}{path}", additional_headers=headers) as client:
             client.settle()

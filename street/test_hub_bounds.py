@@ -6,9 +6,8 @@ import threading
 import time
 
 import pytest
-import requests
 from conftest import wait_for
-from hub import BINARY, PATIENCE, PING, TEXT, UPGRADE, Client, Hub, Raw
+from hub import BINARY, PATIENCE, PING, TEXT, UPGRADE, Hub, Raw
 from websockets.exceptions import InvalidStatus
 
 MIB = 1024 * 1024
