@@ -174,7 +174,7 @@ async fn cut(deadline: Option<Instant>) {
 /// Serves a connection without anything between it and the socket, until it has ended.
 pub(super) async fn run(socket: Arc<TcpStream>, mut reader: Reader) {
     let out = Arc::clone(&reader.hand.connection.out);
-    let (mut blocked, mut deadline) = (false, None);
+    let (mut blocked, mut deadline, mut gone) = (false, None, false);
     reader.again();
     reader.flush(&Came::Nothing).await;
     loop {
@@ -182,18 +182,21 @@ pub(super) async fn run(socket: Arc<TcpStream>, mut reader: Reader) {
         tokio::select! {
             () = out.woken() => {}
             _ = socket.writable(), if blocked => {}
-            ready = socket.readable(), if reader.reads() => {
+            ready = socket.readable(), if reader.reads() && !gone => {
                 came = if ready.is_err() { Came::Gone } else { read(&mut reader, &socket) };
             }
             () = sleep(LOOK_AGAIN), if reader.wait == Wait::Hand => reader.again(),
             () = cut(deadline) => break,
         }
         reader.gone(&came);
+        gone |= matches!(came, Came::Gone);
         reader.flush(&came).await;
         blocked = match out.push(&socket) {
             Pushed::Done => false,
             Pushed::Blocked => true,
-            Pushed::Over if matches!(out.closed(), Some(Closed::Link | Closed::Idle)) && reader.reads() => false,
+            Pushed::Over if !gone && matches!(out.closed(), Some(Closed::Link | Closed::Idle)) && reader.reads() => {
+                false
+            }
             Pushed::Over => break,
         };
         if deadline.is_none() && out.closed().is_some() {
@@ -225,12 +228,12 @@ pub(super) async fn run_streamed<S: AsyncRead + AsyncWrite + Send + Unpin>(strea
     let out = Arc::clone(&reader.hand.connection.out);
     let (mut source, mut drain) = tokio::io::split(stream);
     let mut sending: Option<(Vec<u8>, usize)> = None;
-    let (mut deadline, mut unflushed) = (None, false);
+    let (mut deadline, mut unflushed, mut gone) = (None, false, false);
     reader.again();
     loop {
         sending = sending.or_else(|| out.take(true));
         let over = out.closed().is_some() && sending.is_none() && !unflushed;
-        if over && !(matches!(out.closed(), Some(Closed::Link | Closed::Idle)) && reader.reads()) {
+        if over && !(!gone && matches!(out.closed(), Some(Closed::Link | Closed::Idle)) && reader.reads()) {
             break;
         }
         if deadline.is_none() && out.closed().is_some() {
@@ -254,11 +257,12 @@ pub(super) async fn run_streamed<S: AsyncRead + AsyncWrite + Send + Unpin>(strea
             },
             read = std::future::poll_fn(|context| {
                 reader.take(|room| std::pin::Pin::new(&mut source).poll_read(context, room))
-            }), if reader.reads() => came = read,
+            }), if reader.reads() && !gone => came = read,
             () = sleep(LOOK_AGAIN), if reader.wait == Wait::Hand => reader.again(),
             () = cut(deadline) => break,
         }
         reader.gone(&came);
+        gone |= matches!(came, Came::Gone);
         reader.flush(&came).await;
         if let Some((bytes, _)) = sending.take_if(|(bytes, sent)| *sent == bytes.len()) {
             out.sent(bytes);
