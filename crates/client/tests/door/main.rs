@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod links;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,8 +30,11 @@ fn port(access: Access) -> Port {
 
 /// Opens the door at an address; strictly, so that a doubled subscription would show.
 async fn open(port: &Port, at: &str) -> HubDoor {
+    open_as(port, at, door_hub::Options { strict_compat: true, ..door_hub::Options::default() }).await
+}
+
+async fn open_as(port: &Port, at: &str, options: door_hub::Options) -> HubDoor {
     let sockets = Sockets { hub: TcpListener::bind(at).await.unwrap(), repeater: None };
-    let options = door_hub::Options { strict_compat: true, ..door_hub::Options::default() };
     HubDoor::open(sockets, port.clone(), options).unwrap()
 }
 
