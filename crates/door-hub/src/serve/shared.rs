@@ -30,6 +30,8 @@ pub(crate) struct Wishes {
     pub(crate) rooms: Vec<Box<str>>,
     /// One, or in strict mode one for each of the rooms.
     pub(crate) listeners: Vec<ListenerId>,
+    /// It wanted more rooms than it may, and that was said.
+    pub(crate) full: bool,
 }
 
 /// One connection, as others see it.

@@ -5,6 +5,7 @@
 //! unsubscription takes one away.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use door::{ConnectionId, Listener};
 use event::Pattern;
@@ -26,13 +27,10 @@ pub(crate) fn change(shared: &Arc<Shared>, connection: &Arc<Connection>, change:
     if shared.options.strict_compat && replay.is_none() {
         return strictly(shared, connection, &mut wishes, &change, rooms);
     }
+    let before = wishes.rooms.len();
     if change.create {
         for (room, _) in rooms {
-            if wishes.rooms.len() >= shared.options.rooms_max {
-                warn!(id = %connection.label(), max = shared.options.rooms_max, "it subscribes to too many rooms");
-                break;
-            }
-            if !wishes.rooms.contains(&room) {
+            if !wishes.rooms.contains(&room) && has_room(shared, connection, &mut wishes) {
                 wishes.rooms.push(room);
             }
         }
@@ -40,6 +38,10 @@ pub(crate) fn change(shared: &Arc<Shared>, connection: &Arc<Connection>, change:
         wishes.rooms.clear();
     } else {
         wishes.rooms.retain(|room| !change.rooms.iter().any(|each| **each == **room));
+    }
+    if wishes.rooms.len() == before {
+        // Rooms are only added or only taken out.
+        return;
     }
     let patterns: Vec<Pattern> = wishes.rooms.iter().filter_map(|room| pattern(room)).collect();
     match wishes.listeners.first() {
@@ -55,6 +57,19 @@ pub(crate) fn change(shared: &Arc<Shared>, connection: &Arc<Connection>, change:
     if let Some(replay) = replay {
         replay.want(&wishes.rooms);
     }
+}
+
+/// Whether a messenger may subscribe to one room more; that it may not is said once.
+fn has_room(shared: &Shared, connection: &Connection, wishes: &mut Wishes) -> bool {
+    let max = shared.options.rooms_max;
+    if wishes.rooms.len() < max {
+        return true;
+    }
+    shared.totals.refused.fetch_add(1, Ordering::Relaxed);
+    if !std::mem::replace(&mut wishes.full, true) {
+        warn!(id = %connection.label(), max, "it subscribes to more rooms than it may");
+    }
+    false
 }
 
 fn listener(id: ConnectionId, patterns: Vec<Pattern>, connection: &Connection, receiver: Receiver) -> Listener {
@@ -78,7 +93,7 @@ fn allowed(shared: &Shared, connection: &Connection, room: &str) -> Option<(Box<
     // Of `*` it gets what it may read.
     let may = connection.who.may_listen(&pattern) || (room == "*" && connection.who.touches(&pattern));
     if !may {
-        shared.totals.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        shared.totals.refused.fetch_add(1, Ordering::Relaxed);
         warn!(id = %connection.label(), room, who = %connection.who.name(), "it may not subscribe to this room");
         return None;
     }
@@ -94,7 +109,7 @@ fn strictly(
     rooms: Vec<(Box<str>, Pattern)>,
 ) {
     for (room, pattern) in rooms {
-        if wishes.rooms.len() >= shared.options.rooms_max {
+        if !has_room(shared, connection, wishes) {
             return;
         }
         let mut receiver = guarded(shared, connection);
