@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use client::{Bound, Messenger, Options, Policy};
+use client::{Bound, Messenger, Options, Policy, State};
 use door::{Access, Port, Principal};
 use door_hub::{HubDoor, Link};
 use event::Pattern;
-use journal::StreamConfig;
+use journal::{Read, StreamConfig};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -51,12 +51,16 @@ impl Way {
     }
 }
 
+async fn again(port: &Port, name: &str, at: &str) -> HubDoor {
+    let options = door_hub::Options { node: name.into(), ..door_hub::Options::default() };
+    open_as(port, at, options).await
+}
+
 async fn hub(name: &str) -> (Port, HubDoor) {
     let port = port(Access::open());
     let kept = StreamConfig::new("ROOMS", [Pattern::parse("room.K").unwrap()]);
     port.stream_create(&Principal::anyone(), kept).await.unwrap();
-    let options = door_hub::Options { node: name.into(), ..door_hub::Options::default() };
-    let door = open_as(&port, "127.0.0.1:0", options).await;
+    let door = again(&port, name, "127.0.0.1:0").await;
     (port, door)
 }
 
@@ -117,4 +121,58 @@ async fn every_event_of_a_kept_room_comes_to_every_hub_once_though_links_are_cut
         assert!(got.values().all(|times| *times == 1) && got.keys().all(|event| !event.starts_with(&format!("{at}-"))));
     }
     assert!(doors.iter().any(|door| door.counts().duplicates > 0 || door.counts().connected > 8), "links were cut");
+}
+
+/// The events that a node has recorded, by how often.
+async fn recorded(port: &Port) -> BTreeMap<String, u32> {
+    let page = port.read(&Principal::anyone(), "ROOMS", Read::from(1, usize::MAX)).await.unwrap();
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    for stored in page.messages {
+        let payload = stored.message.payload.iter().copied().filter(|byte| *byte != b'\n').collect();
+        *times.entry(String::from_utf8(payload).unwrap()).or_default() += 1;
+    }
+    times
+}
+
+#[tokio::test]
+async fn hubs_that_are_restarted_while_events_go_to_them_record_each_once() {
+    let ((one, mut a), (two, mut b)) = (hub("a").await, hub("b").await);
+    let addresses = [a.address().to_string(), b.address().to_string()];
+    let link = |a: &HubDoor, b: &HubDoor| {
+        a.set_links(vec![Link::new("b", addresses[1].clone())]);
+        b.set_links(vec![Link::new("a", addresses[0].clone())]);
+    };
+    link(&a, &b);
+    linked(&[&a, &b]).await;
+    let sender = messenger(&addresses[0], &[], quick()).await;
+    for turn in 0..EVENTS {
+        sender.send("K", format!("{turn}")).await.unwrap();
+        if turn % 80 == 40 {
+            b.close().await;
+            b = again(&two, "b", &addresses[1]).await;
+            link(&a, &b);
+        }
+        if turn % 160 == 100 {
+            // What was said before is at the node, and the rest waits in the messenger once it knows.
+            timeout(SOON, sender.heard()).await.unwrap().unwrap();
+            a.close().await;
+            let away = |state: &State| *state != State::Connected;
+            timeout(SOON, sender.states().wait_for(away)).await.unwrap().unwrap();
+            a = again(&one, "a", &addresses[0]).await;
+            link(&a, &b);
+        }
+    }
+    let all = async {
+        while recorded(&two).await.len() < EVENTS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(SOON, all).await.is_err() {
+        let (here, there) = (recorded(&one).await, recorded(&two).await);
+        let missing: Vec<_> = here.keys().filter(|event| !there.contains_key(*event)).collect();
+        panic!("{} here, {} there; not there: {missing:?}; {}", here.len(), there.len(), a.status());
+    }
+    for port in [&one, &two] {
+        assert!(recorded(port).await.values().all(|times| *times == 1));
+    }
 }
