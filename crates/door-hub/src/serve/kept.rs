@@ -66,9 +66,11 @@ struct State {
 /// One link's custody, while it is up on one connection.
 pub(crate) struct Keeper {
     connection: Arc<Connection>,
+    /// The name of the declared link that it is for.
+    pub(crate) declared: Option<Arc<str>>,
     consumer: String,
     patterns: Vec<Pattern>,
-    /// When the link came up first in this process's knowledge: where new consumers begin.
+    /// Where new consumers begin: when the link was declared, or came up.
     since: Moment,
     state: Mutex<State>,
     freed: Notify,
@@ -77,10 +79,17 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(connection: &Arc<Connection>, link: &str, patterns: Vec<Pattern>, since: Moment) -> Self {
+    pub(crate) fn new(
+        connection: &Arc<Connection>,
+        declared: Option<Arc<str>>,
+        link: &str,
+        patterns: Vec<Pattern>,
+        since: Moment,
+    ) -> Self {
         Keeper {
             connection: Arc::clone(connection),
-            consumer: consumer(link),
+            consumer: consumer(declared.as_deref().unwrap_or(link)),
+            declared,
             patterns,
             since,
             state: Mutex::default(),
@@ -195,7 +204,7 @@ fn wire_name(info: &StreamInfo) -> String {
 }
 
 /// Looks after the streams that keep rooms of a link, until the link is down.
-pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>, declared: bool) {
+pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>) {
     let mut running: BTreeMap<String, CancellationToken> = BTreeMap::new();
     let mut version = None;
     while !keeper.over.is_cancelled() {
@@ -219,7 +228,7 @@ pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>, declared: boo
                 }
                 let over = keeper.over.child_token();
                 let (shared, keeper, stream) = (Arc::clone(&shared), Arc::clone(&keeper), info.config.name.clone());
-                shared.tasks.clone().spawn(follow(shared, keeper, stream, name.clone(), over.clone(), declared));
+                shared.tasks.clone().spawn(follow(shared, keeper, stream, name.clone(), over.clone()));
                 running.insert(name, over);
             }
         }
@@ -231,20 +240,13 @@ pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>, declared: boo
 }
 
 /// Sends one stream's events until it is over, and gives back what is owed then.
-async fn follow(
-    shared: Arc<Shared>,
-    keeper: Arc<Keeper>,
-    stream: String,
-    wire: String,
-    over: CancellationToken,
-    declared: bool,
-) {
+async fn follow(shared: Arc<Shared>, keeper: Arc<Keeper>, stream: String, wire: String, over: CancellationToken) {
     let most = Load { messages: CUSTODY_MESSAGES, bytes: CUSTODY_BYTES };
     let owed = Owed { custody: Custody::new(most), tokens: BTreeMap::new() };
     keeper.state.lock().streams.insert(wire.clone(), owed);
     while !over.is_cancelled() {
         let sent = tokio::select! {
-            sent = Box::pin(send_some(&shared, &keeper, &stream, &wire, declared)) => sent,
+            sent = Box::pin(send_some(&shared, &keeper, &stream, &wire)) => sent,
             () = over.cancelled() => break,
         };
         if let Err(why) = sent {
@@ -271,22 +273,81 @@ fn settle(shared: &Shared, keeper: &Keeper) {
     }
 }
 
-/// One fetch.
-async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str, declared: bool) -> Result<(), String> {
+/// Has a consumer on a stream; where there is none it begins at a moment. One that is not `kept` goes when
+/// nobody has asked for long.
+async fn ensure(
+    shared: &Shared,
+    stream: &str,
+    consumer: &str,
+    patterns: &[Pattern],
+    since: Moment,
+    kept: bool,
+) -> Result<(), String> {
     let journal = shared.port.journal();
-    if journal.consumer_info(stream, &keeper.consumer).await.is_err() {
-        let config = ConsumerConfig {
-            description: String::from("what a hub has not acknowledged"),
-            filters: keeper.patterns.clone(),
-            start: ConsumerStart::Time(keeper.since),
-            ack_wait: ACK_WAIT,
-            dead_letter: false,
-            ack_pending_max: Some(CUSTODY_MESSAGES as u64 * 2),
-            inactive: (!declared).then_some(UNDECLARED),
-            ..ConsumerConfig::new(keeper.consumer.clone())
-        };
-        journal.consumer_create(stream, config).await.map_err(|error| error.to_string())?;
+    let config = ConsumerConfig {
+        description: String::from("what a hub has not acknowledged"),
+        filters: patterns.to_vec(),
+        start: ConsumerStart::Time(since),
+        ack_wait: ACK_WAIT,
+        dead_letter: false,
+        ack_pending_max: Some(CUSTODY_MESSAGES as u64 * 2),
+        inactive: (!kept).then_some(UNDECLARED),
+        ..ConsumerConfig::new(consumer)
+    };
+    match journal.consumer_info(stream, consumer).await {
+        Ok(info) if info.config.filters == config.filters => Ok(()),
+        Ok(info) => {
+            let changed = ConsumerConfig { start: info.config.start, ..config };
+            journal.consumer_update(stream, changed).await.map(|_| ()).map_err(|error| error.to_string())
+        }
+        Err(_) => journal.consumer_create(stream, config).await.map(|_| ()).map_err(|error| error.to_string()),
     }
+}
+
+/// Has the consumers of declared links be there, also while the links are down: what is recorded meanwhile is
+/// owed. Looks until the door closes.
+pub(super) async fn owe(shared: Arc<Shared>, stopping: CancellationToken) {
+    let mut before = None;
+    while !stopping.is_cancelled() {
+        let now = (catalogue(&shared.port), shared.links.owed());
+        if before.as_ref() != Some(&now) {
+            let mut failed = false;
+            for info in shared.port.journal().streams().await {
+                for (link, patterns, since) in &now.1 {
+                    if !info.config.subjects.iter().any(|own| patterns.iter().any(|each| each.overlaps(own))) {
+                        continue;
+                    }
+                    let made = ensure(&shared, &info.config.name, &consumer(link), patterns, *since, true).await;
+                    if let Err(why) = made {
+                        warn!(stream = info.config.name, link = &**link, "cannot keep what is owed to a hub: {why}");
+                        failed = true;
+                    }
+                }
+            }
+            before = Some(now).filter(|_| !failed);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(if before.is_some() { LOOK } else { REST }) => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+}
+
+/// Takes away the consumers of links that are not declared any more.
+pub(super) async fn forget(shared: Arc<Shared>, links: Vec<Arc<str>>) {
+    for info in shared.port.journal().streams().await {
+        for link in &links {
+            // It may never have been there.
+            let _absent = shared.port.journal().consumer_delete(&info.config.name, &consumer(link)).await;
+        }
+    }
+}
+
+/// One fetch.
+async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str) -> Result<(), String> {
+    let journal = shared.port.journal();
+    let kept = keeper.declared.is_some();
+    ensure(shared, stream, &keeper.consumer, &keeper.patterns, keeper.since, kept).await?;
     let fetch = Fetch { batch: FETCH_BATCH, wait: Some(FETCH_WAIT), no_wait: true, ..Fetch::default() };
     let fetched = shared.port.fetch(&Principal::anyone(), stream, &keeper.consumer, fetch).await;
     let mut deliveries = fetched.map_err(|error| error.to_string())?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use door::{Class, Listener, Principal, PublishError};
-use event::Pattern;
+use event::{Moment, Pattern};
 use mesh::hub::{Input, Links, Output, Seen, TargetState};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use super::dial::{Address, Asking, upgrade};
 use super::http::{TIDINGS_HUB, TIDINGS_HUB_VERSION, TIDINGS_NODE, take};
-use super::kept::{Keeper, keep};
+use super::kept::{Keeper, forget, keep};
 use super::outbound::Closed;
 use super::receiver::{KeptRooms, Receiver};
 use super::shared::{Connection, Newcomer, Shared};
@@ -45,6 +45,8 @@ type Arriving = BTreeMap<(Arc<str>, String, u64), Vec<Arc<Connection>>>;
 struct State {
     machine: Links,
     declared: BTreeMap<Arc<str>, Link>,
+    /// Since when each is declared, in this process: from then on its kept rooms are owed to it.
+    since: BTreeMap<Arc<str>, Moment>,
     /// Those that `/interconnect` asked for.
     asked: BTreeMap<Arc<str>, Link>,
     connections: BTreeMap<u64, Arc<Connection>>,
@@ -62,6 +64,31 @@ pub(crate) struct LinkDriver {
     /// Something changed that the driver's sleep depends on.
     changed: Notify,
     wanted: Notify,
+}
+
+impl State {
+    /// What is declared or asked for of a link: by the target that was dialled, or the one that another
+    /// connection to the same hub stands for.
+    fn leads_to(&self, link: &Arc<str>, target: Option<&str>) -> Option<Link> {
+        let covered = || {
+            let mut targets = self.machine.targets();
+            targets.find(|view| view.state == TargetState::Covered(Arc::clone(link))).map(|view| view.name)
+        };
+        let name = target.map(Arc::from).or_else(covered)?;
+        self.declared.get(&name).or_else(|| self.asked.get(&name)).cloned()
+    }
+}
+
+fn every() -> Vec<Pattern> {
+    pattern("*").into_iter().collect()
+}
+
+/// What a link sends.
+fn patterns(link: &Link) -> Vec<Pattern> {
+    match link.rooms.as_slice() {
+        [] => every(),
+        rooms => rooms.iter().filter_map(|room| pattern(room)).collect(),
+    }
 }
 
 /// Looks after time until the door closes.
@@ -85,6 +112,7 @@ impl LinkDriver {
         let state = State {
             machine: Links::new(node, super::random()),
             declared: BTreeMap::new(),
+            since: BTreeMap::new(),
             asked: BTreeMap::new(),
             connections: BTreeMap::new(),
             keepers: BTreeMap::new(),
@@ -96,10 +124,27 @@ impl LinkDriver {
 
     /// Has these links, and those asked for.
     pub(crate) fn set(&self, shared: &Arc<Shared>, links: Vec<Link>) {
+        let now = shared.port.now();
         let mut state = self.state.lock();
-        state.declared = links.into_iter().map(|link| (Arc::from(&*link.name), link)).collect();
+        let State { declared, since, .. } = &mut *state;
+        *declared = links.into_iter().map(|link| (Arc::from(&*link.name), link)).collect();
+        let gone: Vec<Arc<str>> = since.keys().filter(|name| !declared.contains_key(*name)).cloned().collect();
+        since.retain(|name, _| declared.contains_key(name));
+        for name in declared.keys() {
+            since.entry(Arc::clone(name)).or_insert(now);
+        }
         drop(state);
+        if !gone.is_empty() && !shared.stopping.load(Ordering::Acquire) {
+            shared.tasks.spawn(forget(Arc::clone(shared), gone));
+        }
         self.want(shared);
+    }
+
+    /// Links that are declared: name, what is owed to each, and since when.
+    pub(super) fn owed(&self) -> Vec<(Arc<str>, Vec<Pattern>, Moment)> {
+        let state = self.state.lock();
+        let since = |name: &Arc<str>| state.since.get(name).copied().unwrap_or_default();
+        state.declared.iter().map(|(name, link)| (Arc::clone(name), patterns(link), since(name))).collect()
     }
 
     fn want(&self, shared: &Arc<Shared>) {
@@ -124,6 +169,9 @@ impl LinkDriver {
             self.act(shared, output);
             drop(acting);
         }
+        let acting = self.acting.lock();
+        self.recognise(shared);
+        drop(acting);
         // The driver itself brings the ticks.
         if !tick {
             self.changed.notify_one();
@@ -173,32 +221,55 @@ impl LinkDriver {
 
     /// A link is up: from now on it hears.
     fn up(&self, shared: &Arc<Shared>, connection: &Arc<Connection>, link: &Arc<str>, target: Option<&str>) {
-        let state = self.state.lock();
-        // Where the peer dialled and is dialled too, what is declared of it holds.
-        let covering = || {
-            let mut targets = state.machine.targets();
-            targets.find(|view| view.state == TargetState::Covered(Arc::clone(link))).map(|view| view.name)
-        };
-        let name = target.map(Arc::from).or_else(covering);
-        let found = name.and_then(|name| state.declared.get(&name).or_else(|| state.asked.get(&name)).cloned());
-        drop(state);
-        let rooms = found.as_ref().map(|link| link.rooms.clone()).unwrap_or_default();
-        let patterns: Vec<Pattern> = match rooms.as_slice() {
-            [] => pattern("*").into_iter().collect(),
-            rooms => rooms.iter().filter_map(|room| pattern(room)).collect(),
-        };
+        let found = self.state.lock().leads_to(link, target);
+        let patterns = found.as_ref().map_or_else(every, patterns);
         // One that tells no name and dialled is another one after each dial.
         let keeps = connection.peer.is_some() || target.is_some();
         let mut receiver = Receiver::new(shared, connection);
         receiver.kept = keeps.then(KeptRooms::default);
-        let keeper = keeps.then(|| Arc::new(Keeper::new(connection, link, patterns.clone(), shared.port.now())));
         let listener =
             Listener { patterns, queue: None, connection: connection.id, class: Class::Hub, taker: Arc::new(receiver) };
         let id = shared.port.fabric().join(listener);
         connection.wishes.lock().listeners.push(id);
-        if let Some(keeper) = keeper {
-            self.state.lock().keepers.insert(connection.id, Arc::clone(&keeper));
-            shared.tasks.spawn(keep(Arc::clone(shared), keeper, found.is_some()));
+        if keeps {
+            self.keep(shared, connection, link, found.as_ref());
+        }
+    }
+
+    /// Has kept rooms sent on a link.
+    fn keep(&self, shared: &Arc<Shared>, connection: &Arc<Connection>, link: &Arc<str>, found: Option<&Link>) {
+        let mut state = self.state.lock();
+        let declared = found.map(|link| Arc::<str>::from(&*link.name)).filter(|name| state.declared.contains_key(name));
+        let since = declared.as_ref().and_then(|name| state.since.get(name)).copied();
+        let since = since.unwrap_or_else(|| shared.port.now());
+        let patterns = found.map_or_else(every, patterns);
+        let keeper = Arc::new(Keeper::new(connection, declared, link, patterns, since));
+        let before = state.keepers.insert(connection.id, Arc::clone(&keeper));
+        drop(state);
+        before.iter().for_each(|before| before.end());
+        shared.tasks.spawn(keep(Arc::clone(shared), keeper));
+    }
+
+    /// Of links that the peer dialled it shows later which declared one they are, when that was dialled too.
+    fn recognise(&self, shared: &Arc<Shared>) {
+        let state = self.state.lock();
+        let mut found = Vec::new();
+        for view in state.machine.links() {
+            let unknown = state.keepers.get(&view.connection).is_some_and(|keeper| keeper.declared.is_none());
+            if unknown
+                && let Some(link) = state.leads_to(&view.link, view.target.as_deref())
+                && state.declared.contains_key(&*link.name)
+                && let Some(connection) = state.connections.get(&view.connection)
+            {
+                found.push((Arc::clone(connection), view.link, link));
+            }
+        }
+        drop(state);
+        for (connection, name, link) in found {
+            if let Some(id) = connection.wishes.lock().listeners.first() {
+                shared.port.fabric().change(*id, patterns(&link));
+            }
+            self.keep(shared, &connection, &name, Some(&link));
         }
     }
 

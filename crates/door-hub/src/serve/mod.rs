@@ -78,6 +78,7 @@ impl HubDoor {
         }
         tasks.spawn(time::watch(Arc::clone(&shared), stopping.clone()));
         tasks.spawn(links::drive(Arc::clone(&shared), stopping.clone()));
+        tasks.spawn(kept::owe(Arc::clone(&shared), stopping.clone()));
         Ok(HubDoor { shared, address, repeater: repeater_address, stopping, tasks })
     }
 

@@ -127,6 +127,32 @@ async fn a_hub_that_was_away_gets_what_it_missed_of_a_kept_room_and_only_once() 
     second.close().await;
 }
 
+#[tokio::test]
+async fn a_declared_hub_that_was_never_there_gets_what_it_missed() {
+    let a = node("a").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    drop(listener);
+    a.door.set_links(vec![Link::new("later", at.to_string())]);
+    keep(&a, "room.K").await;
+    let mut here = a.client("messenger").await;
+    for turn in 0..3 {
+        here.binary(format!("K\n{turn}")).await;
+    }
+    here.settle().await;
+    let b = node("b").await;
+    let sockets = door_hub::Sockets { hub: TcpListener::bind(at).await.unwrap(), repeater: None };
+    let options = Options { node: "later-b".into(), ..Options::default() };
+    let mut heard = b.port.subscribe(&door::Principal::anyone(), &[Pattern::parse("room.K").unwrap()]).unwrap();
+    let door = door_hub::HubDoor::open(sockets, b.port.clone(), options).unwrap();
+    for turn in 0..3 {
+        let Some(door::Heard::Message(message)) = heard.next().await else { panic!("nothing came") };
+        assert_eq!(message.payload, turn.to_string());
+    }
+    a.until("all is acknowledged", |door| door.status()["links"][0]["owed"] == 0).await;
+    door.close().await;
+}
+
 /// A hub that knows nothing of nodes of this kind.
 #[tokio::test]
 async fn a_plain_hub_gets_kept_rooms_and_its_pongs_acknowledge_them() {
