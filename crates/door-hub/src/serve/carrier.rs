@@ -247,7 +247,9 @@ impl Hand for Carrier {
         let done = move |outcome: Result<(), PublishError>| {
             connection.appending.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = &outcome {
-                warn!(id = %connection.label(), %error, "an event was not taken");
+                if !connection.complained.swap(true, Ordering::Relaxed) {
+                    warn!(id = %connection.label(), %error, "an event was not taken; more of this connection are counted");
+                }
                 shared.totals.dropped(dropped(error), 1);
             }
             if let Some(place) = at {

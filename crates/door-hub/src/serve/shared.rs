@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) bytes: AtomicU64,
     /// Appends that the journal has not answered.
     pub(crate) appending: AtomicU32,
+    /// That an event of it was not taken was said; the rest is counted.
+    pub(crate) complained: AtomicBool,
     pub(crate) wishes: Mutex<Wishes>,
 }
 
@@ -217,6 +219,7 @@ impl Shared {
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             appending: AtomicU32::new(0),
+            complained: AtomicBool::new(false),
             wishes: Mutex::default(),
         });
         self.connections.lock().insert(connection.id, Arc::clone(&connection));
