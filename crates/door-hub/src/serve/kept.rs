@@ -52,6 +52,8 @@ const NAME_BYTES_MAX: usize = 100;
 struct Owed {
     custody: Custody,
     tokens: BTreeMap<u64, AckToken>,
+    /// What is to be sent next, when there is room.
+    waits: Option<AckToken>,
 }
 
 #[derive(Default)]
@@ -144,8 +146,12 @@ impl Keeper {
         self.freed.notify_one();
     }
 
-    fn fits(&self, stream: &str, bytes: usize) -> bool {
-        self.state.lock().streams.get(stream).is_some_and(|owed| owed.custody.fits(bytes))
+    /// Whether one fits. From now on it is given back where the link ends before it is sent.
+    fn fits(&self, stream: &str, delivery: &Delivery) -> bool {
+        let mut state = self.state.lock();
+        let Some(owed) = state.streams.get_mut(stream) else { return false };
+        owed.waits = Some(delivery.token.clone());
+        owed.custody.fits(delivery.stored.message.payload.len())
     }
 
     /// Sends one; whether the connection took it.
@@ -159,6 +165,7 @@ impl Keeper {
             // It fits: that was asked before.
             let _taken = owed.custody.sent(seq, size);
             owed.tokens.insert(seq, delivery.token.clone());
+            owed.waits = None;
         }
         let ping = ping && self.connection.kind == Kind::Hub;
         if ping {
@@ -242,7 +249,7 @@ pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>) {
 /// Sends one stream's events until it is over, and gives back what is owed then.
 async fn follow(shared: Arc<Shared>, keeper: Arc<Keeper>, stream: String, wire: String, over: CancellationToken) {
     let most = Load { messages: CUSTODY_MESSAGES, bytes: CUSTODY_BYTES };
-    let owed = Owed { custody: Custody::new(most), tokens: BTreeMap::new() };
+    let owed = Owed { custody: Custody::new(most), tokens: BTreeMap::new(), waits: None };
     keeper.state.lock().streams.insert(wire.clone(), owed);
     while !over.is_cancelled() {
         let sent = tokio::select! {
@@ -259,7 +266,8 @@ async fn follow(shared: Arc<Shared>, keeper: Arc<Keeper>, stream: String, wire: 
     }
     let owed = keeper.state.lock().streams.remove(&wire);
     settle(&shared, &keeper);
-    for token in owed.into_iter().flat_map(|owed| owed.tokens.into_values()) {
+    // In their order: what waited comes behind what was sent.
+    for token in owed.into_iter().flat_map(|owed| owed.tokens.into_values().chain(owed.waits)) {
         let again = Ack::Again { delay: Some(Duration::ZERO) };
         shared.port.journal().acknowledge(token, again, false, Box::new(|_| ()));
     }
@@ -359,7 +367,7 @@ async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str) -
             next = take_one(shared, keeper, &mut deliveries).await;
             continue;
         }
-        while !keeper.fits(wire, message.payload.len()) {
+        while !keeper.fits(wire, &delivery) {
             keeper.freed.notified().await;
             settle(shared, keeper);
         }
