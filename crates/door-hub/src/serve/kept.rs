@@ -12,6 +12,8 @@
 //! # Invariants
 //! - At most so many events and bytes of a stream are sent and not acknowledged.
 //! - What came from a hub goes to no hub.
+//! - On each connection a stream's events go in order, from the first that is not acknowledged. One keeper at a
+//!   time has a consumer: the next waits until it has let go.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -250,10 +252,16 @@ pub(super) async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>) {
 async fn follow(shared: Arc<Shared>, keeper: Arc<Keeper>, stream: String, wire: String, over: CancellationToken) {
     let most = Load { messages: CUSTODY_MESSAGES, bytes: CUSTODY_BYTES };
     let owed = Owed { custody: Custody::new(most), tokens: BTreeMap::new(), waits: None };
+    let turn = shared.links.turn(&format!("{}/{wire}", keeper.consumer));
+    let _held = tokio::select! {
+        held = turn.lock() => held,
+        () = over.cancelled() => return,
+    };
     keeper.state.lock().streams.insert(wire.clone(), owed);
+    let mut began = false;
     while !over.is_cancelled() {
         let sent = tokio::select! {
-            sent = Box::pin(send_some(&shared, &keeper, &stream, &wire)) => sent,
+            sent = Box::pin(send_some(&shared, &keeper, &stream, &wire, &mut began)) => sent,
             () = over.cancelled() => break,
         };
         if let Err(why) = sent {
@@ -352,10 +360,16 @@ pub(super) async fn forget(shared: Arc<Shared>, links: Vec<Arc<str>>) {
 }
 
 /// One fetch.
-async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str) -> Result<(), String> {
+async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str, began: &mut bool) -> Result<(), String> {
     let journal = shared.port.journal();
     let kept = keeper.declared.is_some();
     ensure(shared, stream, &keeper.consumer, &keeper.patterns, keeper.since, kept).await?;
+    if !*began {
+        // What was out on an earlier connection, or before a crash, comes first again, in its order: the peer
+        // takes what stands below the highest that it has seen for a copy.
+        journal.consumer_reset(stream, &keeper.consumer, None).await.map_err(|error| error.to_string())?;
+        *began = true;
+    }
     let fetch = Fetch { batch: FETCH_BATCH, wait: Some(FETCH_WAIT), no_wait: true, ..Fetch::default() };
     let fetched = shared.port.fetch(&Principal::anyone(), stream, &keeper.consumer, fetch).await;
     let mut deliveries = fetched.map_err(|error| error.to_string())?;

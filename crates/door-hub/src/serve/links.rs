@@ -64,7 +64,11 @@ pub(crate) struct LinkDriver {
     /// Something changed that the driver's sleep depends on.
     changed: Notify,
     wanted: Notify,
+    turns: Mutex<BTreeMap<String, Turn>>,
 }
+
+/// Held by who reads a consumer.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl State {
     /// What is declared or asked for of a link: by the target that was dialled, or the one that another
@@ -119,7 +123,15 @@ impl LinkDriver {
             seen: Seen::new(),
             arriving: Arriving::new(),
         };
-        LinkDriver { state: Mutex::new(state), acting: Mutex::default(), changed: Notify::new(), wanted: Notify::new() }
+        let (changed, wanted) = (Notify::new(), Notify::new());
+        LinkDriver { state: Mutex::new(state), acting: Mutex::default(), changed, wanted, turns: Mutex::default() }
+    }
+
+    /// What whoever reads a consumer holds.
+    pub(super) fn turn(&self, consumer: &str) -> Turn {
+        let mut turns = self.turns.lock();
+        turns.retain(|name, turn| name == consumer || Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(consumer.to_owned()).or_default())
     }
 
     /// Has these links, and those asked for.
