@@ -189,6 +189,30 @@ def test_a_hub_that_was_killed_gets_what_it_missed(hubs):
         assert listener.everything() == []
 
 
+@pytest.mark.parametrize("declared, kept", [("up", "up"), ("up", "down"), ("down", "down")])
+def test_what_a_declared_link_is_owed_does_not_wait_for_it_to_be_up(hubs, declared, kept):
+    a, b = hubs("a", "b")
+    b.keep("KEPT", "K")
+    for state in ("up", "down"):
+        if state == "down":
+            b.stop()
+        if declared == state:
+            a.declare(link(b))
+        if declared == state == "up":
+            a.until_linked(1)
+        if kept == state:
+            a.keep("KEPT", "K")
+            # The link's consumer is made soon after the stream.
+            path = "/v1/streams/KEPT/consumers"
+            wait_for(lambda: "hub-b" in a.ask("GET", path, "http").text, PATIENCE, lambda: a.ask("GET", path, "http").text)
+    with a.connect() as sender:
+        for number in range(3):
+            sender.send("K", b"%d" % number)
+    b.start()
+    with b.messenger("K", query="?since=1") as listener:
+        assert bodies([listener.receive(60) for _ in range(3)], "K") == [b"0", b"1", b"2"]
+
+
 class Original:
     """A hub that is not ours, as the specification has it: no header of ours, and it echoes pings."""
 
