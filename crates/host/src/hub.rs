@@ -1,10 +1,11 @@
 //! The hub door, joined to this node: its sockets, the links and targets that resources declare, its end.
 //!
 //! # Invariants
-//! - A resource that cannot be used (a token's file that is not there, a certificate that is none) is
-//!   told and left out; the others are in force.
+//! - Of a resource that cannot be used (a token's file that is not there, a certificate that is none) the reason
+//!   is told. A target is left out then; a link stays, since what it owes must. The others are in force.
 //! - Files are read beside the asynchronous tasks, at every change of resources and when told to reload.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub(crate) struct Hub {
     door: HubDoor,
     declared: watch::Receiver<Arc<Declared>>,
     /// What is in force, so that what did not change is left alone.
-    in_force: Mutex<(Vec<HubLinkSpec>, Vec<RepeaterTargetSpec>)>,
+    in_force: Mutex<InForce>,
     end: CancellationToken,
 }
 
@@ -55,6 +56,9 @@ pub(crate) struct HubParts {
     addresses: HubAddresses,
     options: Options,
 }
+
+/// What is in force: links, targets, and each link as it could last be used.
+type InForce = (Vec<HubLinkSpec>, Vec<RepeaterTargetSpec>, BTreeMap<String, Link>);
 
 /// Binds the door's addresses, unless it is off.
 pub(crate) fn bind(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Option<HubParts>, StartError> {
@@ -147,16 +151,35 @@ impl Hub {
             declared.repeater_targets().values().cloned().collect::<Vec<_>>(),
         );
         let mut in_force = self.in_force.lock();
+        let in_force = &mut *in_force;
         if anew || in_force.0 != wanted.0 {
             let links = declared.hub_links().iter();
-            self.door.set_links(links.filter_map(|(name, spec)| told("HubLink", name, link_of(name, spec))).collect());
+            self.door.set_links(links.map(|(name, spec)| Self::link(&mut in_force.2, name, spec)).collect());
         }
         if anew || in_force.1 != wanted.1 {
             let targets = declared.repeater_targets().iter();
             let targets = targets.filter_map(|(name, spec)| told("RepeaterTarget", name, target_of(name, spec)));
             self.door.set_targets(targets.collect());
         }
-        *in_force = wanted;
+        (in_force.0, in_force.1) = wanted;
+        let links = declared.hub_links();
+        in_force.2.retain(|name, _| links.contains_key(name));
+    }
+
+    /// A link as it is declared. One whose files cannot be read is there as it last was, or without them: a link
+    /// that is not there would owe nothing, and lose what it owes.
+    fn link(known: &mut BTreeMap<String, Link>, name: &str, spec: &HubLinkSpec) -> Link {
+        match told("HubLink", name, link_of(name, spec)) {
+            Some(link) => {
+                known.insert(name.to_owned(), link.clone());
+                link
+            }
+            None => {
+                let (address, rooms) = (spec.address.clone(), spec.rooms.clone());
+                let bare = || Link::new(name, address.clone());
+                Link { address: address.clone(), rooms, ..known.get(name).cloned().unwrap_or_else(bare) }
+            }
+        }
     }
 
     /// What the door counted.
