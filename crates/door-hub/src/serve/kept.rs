@@ -376,7 +376,9 @@ async fn send_some(shared: &Shared, keeper: &Keeper, stream: &str, wire: &str, b
     let mut next = take_one(shared, keeper, &mut deliveries).await;
     while let Some(delivery) = next {
         let message = &delivery.stored.message;
-        if Source::of(message.headers.as_block()) == Source::Hub {
+        // What came from a hub goes to none; what no room's name makes is no event of a room.
+        let is_room = decode_room(message.subject.as_str()).is_some();
+        if !is_room || Source::of(message.headers.as_block()) == Source::Hub {
             journal.acknowledge(delivery.token, Ack::Done, false, Box::new(|_| ()));
             next = take_one(shared, keeper, &mut deliveries).await;
             continue;

@@ -185,15 +185,16 @@ impl Targets {
         before.values().for_each(|outlet| outlet.over.cancel());
         let outlets: Vec<_> = state.outlets.values().cloned().collect();
         let patterns = outlets.iter().flat_map(|outlet| outlet.rooms.iter().cloned()).collect();
-        // The new listener comes after the old one is gone: an event between goes to another repeater.
-        if let Some(listener) = state.listener.take() {
-            shared.port.leave(listener);
-        }
+        // The new listener comes before the old one goes: an event between goes to one of the two, never to none.
+        let before = state.listener.take();
         if !outlets.is_empty() {
             let taker = Arc::new(Pump { shared: Arc::clone(shared), outlets });
             let connection = shared.next_id();
             let listener = Listener { patterns, queue: None, connection, class: Class::Repeater, taker };
             state.listener = Some(shared.port.fabric().join(listener));
+        }
+        if let Some(listener) = before {
+            shared.port.leave(listener);
         }
     }
 

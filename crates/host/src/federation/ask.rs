@@ -40,6 +40,9 @@ impl Asked for Federation {
 impl Federation {
     async fn answer(&self, who: Principal, ask: Ask) -> Result<Told, Problem> {
         self.up_to_date().await;
+        if !matches!(ask, Ask::Emit { .. }) {
+            self.settled().await;
+        }
         match ask {
             Ask::Emit { group, body } => self.emit(&who, &group, &body).await,
             Ask::Events(which) => self.facts(&which).await,

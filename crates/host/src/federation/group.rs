@@ -7,6 +7,7 @@
 //! - A fact that came from elsewhere is never owed to a peer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -69,6 +70,8 @@ pub(super) struct Group {
     pub(super) gone: broadcast::Sender<Arc<[Gone]>>,
     /// The position up to which the table is folded.
     folded: watch::Sender<u64>,
+    /// The last position that somebody was told of here.
+    answered: AtomicU64,
     /// How often the table was folded anew: facts that had ended may hold again.
     pub(super) refolded: watch::Sender<u64>,
     journal: Arc<dyn Journal>,
@@ -108,6 +111,7 @@ impl Group {
             deliveries: Mutex::default(),
             gone: broadcast::channel(GONE_HELD_MAX).0,
             folded: watch::channel(0).0,
+            answered: AtomicU64::new(0),
             refolded: watch::channel(0).0,
             journal,
             port,
@@ -230,6 +234,7 @@ impl Group {
                 }
                 Err(ReadError::NotFound(_)) => {
                     error!(group = self.name, stream = self.stream, "the group's stream is gone; it is made anew");
+                    self.answered.store(0, Ordering::Relaxed);
                     *self.facts.lock() = Facts::new(&self.name);
                     next = 1;
                     if let Err(error) = self.declare().await {
@@ -322,6 +327,11 @@ impl Group {
         let _gone = folded.wait_for(|at| *at >= seq).await;
     }
 
+    /// Waits until the table holds what somebody was told is recorded: who tells and then asks finds it.
+    pub(super) async fn up_to_date(&self) {
+        self.folded(self.answered.load(Ordering::Relaxed)).await;
+    }
+
     /// This node's name in the group.
     pub(super) fn own_node(&self) -> String {
         self.spec.load().node_name.clone()
@@ -338,7 +348,10 @@ impl Group {
                 Ok(Begun::Asked(answer)) => outcome(answer.await).map_err(|error| self.not_stored(&error)),
             };
             match &answer {
-                Ok(taken) => self.meters.received(&self.received, &self.name, &fact.kind, taken.duplicate),
+                Ok(taken) => {
+                    self.answered.fetch_max(taken.seq, Ordering::Relaxed);
+                    self.meters.received(&self.received, &self.name, &fact.kind, taken.duplicate);
+                }
                 Err(reject) => self.meters.rejected(&self.name, reject.reason()),
             }
             taken.push(answer);
@@ -364,7 +377,11 @@ impl Group {
                 let seq = self.facts.lock().get(&fact.id).map_or(0, |entry| entry.seq);
                 Ok(Taken { seq, duplicate: true })
             }
-            Begun::Asked(answer) => outcome(answer.await).map_err(Refusal::Publish),
+            Begun::Asked(answer) => {
+                let taken = outcome(answer.await).map_err(Refusal::Publish)?;
+                self.answered.fetch_max(taken.seq, Ordering::Relaxed);
+                Ok(taken)
+            }
         }
     }
 

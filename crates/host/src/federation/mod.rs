@@ -214,6 +214,15 @@ impl Federation {
         let _waited = tokio::time::timeout(TAKE_UP, same).await;
     }
 
+    /// Waits until what was told is in the tables: who asks finds what he told.
+    async fn settled(&self) {
+        let groups: Vec<Arc<Group>> = self.groups.read().values().map(|running| Arc::clone(&running.group)).collect();
+        for group in groups {
+            // What takes longer is told as it is.
+            let _waited = tokio::time::timeout(TAKE_UP, group.up_to_date()).await;
+        }
+    }
+
     async fn take_up_groups(&self, declared: &Declared) -> bool {
         let mut whole = true;
         let gone: Vec<String> =
