@@ -37,10 +37,11 @@ const GREATER_MAX: f64 = 1.2;
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<(), String> {
     for kind in ["messenger", "hub", "repeater"] {
-        let [mut awake, mut stalled, mut ratio, mut cut] = [(); 4].map(|()| Spread::default());
+        let [mut nobody, mut awake, mut stalled, mut ratio, mut cut] = [(); 5].map(|()| Spread::default());
         for _ in 0..bench.rounds {
             let site = bench.site("hub")?;
-            let [mut reads, mut does_not] = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
+            let [mut alone, mut reads, mut does_not] = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
+            nobody.add_percentile(&mut alone, 99);
             awake.add_percentile(&mut reads, 99);
             stalled.add_percentile(&mut does_not, 99);
             let (reads, does_not) = (percentile(&mut reads, 99), percentile(&mut does_not, 99));
@@ -49,6 +50,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
             let slow = counts.iter().filter(|(name, _)| name.contains("\"slow"));
             cut.add(slow.fold(0.0, |sum, (_, count)| sum + count));
         }
+        nobody.print_time("p99 beside nobody", None);
         awake.print_time(&format!("p99 beside a {kind} that reads"), None);
         stalled.print_time(&format!("p99 beside a {kind} that does not"), None);
         ratio.print_ratio(&format!("p99 beside a stalled {kind}, over beside one that reads"), GREATER_MAX);
@@ -57,13 +59,14 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// The times of the crowd with everybody awake, and with one that stalls, some windows of each in turn.
-fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 2], String> {
+/// The times of the crowd by itself, beside one that reads, and beside those that stall, some windows of each in turn.
+fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 3], String> {
     let (mut crowd, mut plan) = deliver::crowd(site)?;
     plan.pace = Some(PACE);
     plan.measured = bench.time(SECONDS);
-    let [mut awake, mut stalled] = [Vec::new(), Vec::new()];
+    let [mut nobody, mut awake, mut stalled] = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
+        nobody.extend(drive(&mut crowd, &plan, || Ok(()))?.times);
         let (mut stream, kept) = frames::connect(site.hub, &format!("/connect/{kind}"))?;
         greet(&mut stream, kind)?;
         let reader = crowd.join(stream, kept)?;
@@ -81,7 +84,7 @@ fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 2],
             .times,
         );
     }
-    Ok([awake, stalled])
+    Ok([nobody, awake, stalled])
 }
 
 /// Connections that never read, one more every while.
