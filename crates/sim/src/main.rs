@@ -127,6 +127,22 @@ fn named<Counts: std::fmt::Debug + Copy>(args: &Args, seed: u64, world: &Named<C
     (counts, same)
 }
 
+/// Runs seeds of a named world; gives what they met, and how many failed.
+fn all<Counts: std::fmt::Debug + Copy + Default>(
+    args: &Args,
+    seeds: std::ops::Range<u64>,
+    world: &Named<Counts>,
+    add: fn(&mut Counts, &Counts),
+) -> (String, usize) {
+    let (mut total, mut failed) = (Counts::default(), 0);
+    for seed in seeds {
+        let (counts, good) = named(args, seed, world);
+        add(&mut total, &counts);
+        failed += usize::from(!good);
+    }
+    (format!("{total:?}"), failed)
+}
+
 fn tell(args: &Args, seed: u64, menu: Menu, report: &Report) {
     println!("seed {seed} FAILED ({menu})");
     print!("{report}");
@@ -161,25 +177,11 @@ fn main() -> ExitCode {
         }
         World::Federation => {
             let world = Named { word: "federation", run: federation::run_seed, shrink: federation::shrink };
-            let mut total = federation::Counts::default();
-            let ran = |each| {
-                let (counts, good) = named(&args, each, &world);
-                total.add(&counts);
-                good
-            };
-            let failed = range.map(ran).filter(|good| !good).count();
-            (format!("{total:?}"), failed)
+            all(&args, range, &world, federation::Counts::add)
         }
         World::Hub => {
             let world = Named { word: "hub", run: hub::run_seed, shrink: hub::shrink };
-            let mut total = hub::Counts::default();
-            let ran = |each| {
-                let (counts, good) = named(&args, each, &world);
-                total.add(&counts);
-                good
-            };
-            let failed = range.map(ran).filter(|good| !good).count();
-            (format!("{total:?}"), failed)
+            all(&args, range, &world, hub::Counts::add)
         }
     };
     println!("{met}\n{} seeds, {failed} failed", args.seeds);

@@ -10,6 +10,7 @@ mod hub;
 mod load;
 mod nats;
 mod process;
+mod rows;
 mod spread;
 
 use std::fs;

@@ -22,9 +22,9 @@ const P99_MAX: Duration = Duration::from_millis(20);
 pub fn run(bench: &Bench) -> Result<(), String> {
     let [mut rate, mut events, mut cpu, mut load, mut p50, mut p99, mut half] = [(); 7].map(|()| Spread::default());
     for _ in 0..bench.rounds {
-        let site = bench.site("hub")?;
+        let site = super::start(bench, "hub")?;
         let (mut crowd, mut plan) = crowd(&site)?;
-        plan.measured = bench.time(SECONDS);
+        plan.measured = super::time(bench, SECONDS);
         let (full, used) = metered(&site, &mut crowd, &plan).map_err(|said| site.told(&said))?;
         rate.add(full.rate);
         events.add(full.events);

@@ -27,7 +27,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     let count = bench.count(CONNECTIONS, CONNECTIONS_QUICK);
     let [mut memory, mut after, mut cpu] = [(); 3].map(|()| Spread::default());
     for _ in 0..bench.rounds {
-        let site = bench.site("hub")?;
+        let site = super::start(bench, "hub")?;
         let (rooms, mut crowd) = (rooms(ROOMS), Crowd::new()?);
         let listens: Vec<Listens> = (0..count as u64).map(|number| Listens::Room(number % ROOMS as u64)).collect();
         messengers(&mut crowd, site.hub, &listens[..FIRST], &rooms).map_err(|said| site.told(&said))?;
@@ -37,7 +37,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
         rest(&mut crowd, REST)?;
         let each = |now: f64| (now - before) / (count - FIRST) as f64;
         memory.add(each(resident(&site)?));
-        let (used, time) = (site.node.cpu()?, bench.time(SECONDS));
+        let (used, time) = (site.node.cpu()?, super::time(bench, SECONDS));
         rest(&mut crowd, time).map_err(|said| site.told(&said))?;
         cpu.add(100.0 * (site.node.cpu()?.saturating_sub(used)).as_secs_f64() / time.as_secs_f64());
         after.add(each(resident(&site)?));

@@ -39,7 +39,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     for kind in ["messenger", "hub", "repeater"] {
         let [mut nobody, mut awake, mut stalled, mut ratio, mut cut] = [(); 5].map(|()| Spread::default());
         for _ in 0..bench.rounds {
-            let site = bench.site("hub")?;
+            let site = super::start(bench, "hub")?;
             let [mut alone, mut reads, mut does_not] = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
             nobody.add_percentile(&mut alone, 99);
             awake.add_percentile(&mut reads, 99);
@@ -63,7 +63,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
 fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 3], String> {
     let (mut crowd, mut plan) = deliver::crowd(site)?;
     plan.pace = Some(PACE);
-    plan.measured = bench.time(SECONDS);
+    plan.measured = super::time(bench, SECONDS);
     let [mut nobody, mut awake, mut stalled] = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
         nobody.extend(drive(&mut crowd, &plan, || Ok(()))?.times);

@@ -26,7 +26,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 pub fn run(bench: &Bench) -> Result<(), String> {
     let [mut events, mut rate, mut cpu, mut p50, mut p99] = [(); 5].map(|()| Spread::default());
     for _ in 0..bench.rounds {
-        let sites = [bench.site("hub-a")?, bench.site("hub-b")?, bench.site("hub-c")?];
+        let sites = [super::start(bench, "hub-a")?, super::start(bench, "hub-b")?, super::start(bench, "hub-c")?];
         let [a, b, c] = &sites;
         // Both sides of a link dial, as originals do.
         a.link(&[b, c])?;
@@ -39,7 +39,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
             listens.extend([Listens::All; LISTENERS]);
         }
         let hubs: [_; PUBLISHERS] = [a.hub, b.hub, c.hub, a.hub];
-        let measured = bench.time(SECONDS);
+        let measured = super::time(bench, SECONDS);
         let plan = Plan { rooms, hubs, listens, pace: Some(PACE), warm_up: WARM_UP, measured };
         let mut seen = Vec::new();
         let done = drive(&mut crowd, &plan, || {
