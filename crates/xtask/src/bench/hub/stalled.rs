@@ -1,5 +1,8 @@
-//! Whether one that does not read delays the others: p99 of the crowd beside a connection that reads, and
-//! beside the same connection that does not, in turn.
+//! Whether one that does not read delays the others: p99 of the crowd beside a connection that reads, beside
+//! the same connection that does not, and beside one that reads again, in turn.
+//!
+//! A window's p99 moves by itself. So each window gives one p99, the medians of many are compared, and the windows
+//! before are compared with those after: that they differ by nothing but chance is what the row can tell apart.
 //!
 //! The hub cuts off who does not read. So that somebody stalls all the time, one more comes every five seconds.
 
@@ -12,19 +15,19 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 use super::Bench;
+use super::crowd::Crowd;
 use super::deliver;
 use super::frames;
-use super::load::drive;
+use super::load::{Plan, drive};
 use super::site::Site;
-use crate::bench::percentile;
 use crate::bench::spread::Spread;
 
 /// How far apart events are: 2,000 in a second, ten deliveries each.
 const PACE: Duration = Duration::from_micros(500);
 /// Seconds that are measured, of each window.
 const SECONDS: u64 = 10;
-/// Windows of each in a round.
-const TURNS: usize = 2;
+/// Turns of a round, of three windows each.
+const TURNS: usize = 6;
 /// How often somebody new stalls: when the one before has been cut off, at 2 MiB/s.
 const NEXT: Duration = Duration::from_secs(5);
 /// How often a sleeper looks whether it is over.
@@ -34,57 +37,73 @@ const RECEIVE_BYTES: usize = 4096;
 /// How much greater p99 may be.
 const GREATER_MAX: f64 = 1.2;
 
+/// The p99 of each window, by what was beside the crowd.
+#[derive(Default)]
+struct Windows {
+    /// One that reads, before the others.
+    before: Spread,
+    /// Those that do not read.
+    stalled: Spread,
+    /// One that reads, afterwards.
+    after: Spread,
+}
+
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<(), String> {
     for kind in ["messenger", "hub", "repeater"] {
-        let [mut nobody, mut awake, mut stalled, mut ratio, mut cut] = [(); 5].map(|()| Spread::default());
+        let (mut all, mut cut) = (Windows::default(), Spread::default());
         for _ in 0..bench.rounds {
             let site = super::start(bench, "hub")?;
-            let [mut alone, mut reads, mut does_not] = windows(bench, &site, kind).map_err(|said| site.told(&said))?;
-            nobody.add_percentile(&mut alone, 99);
-            awake.add_percentile(&mut reads, 99);
-            stalled.add_percentile(&mut does_not, 99);
-            let (reads, does_not) = (percentile(&mut reads, 99), percentile(&mut does_not, 99));
-            ratio.add(does_not.as_secs_f64() / reads.as_secs_f64().max(f64::MIN_POSITIVE));
+            windows(bench, &site, kind, &mut all).map_err(|said| site.told(&said))?;
             let counts = site.counts()?;
             let slow = counts.iter().filter(|(name, _)| name.contains("\"slow"));
             cut.add(slow.fold(0.0, |sum, (_, count)| sum + count));
         }
-        nobody.print_time("p99 beside nobody", None);
-        awake.print_time(&format!("p99 beside a {kind} that reads"), None);
-        stalled.print_time(&format!("p99 beside a {kind} that does not"), None);
-        ratio.print_ratio(&format!("p99 beside a stalled {kind}, over beside one that reads"), GREATER_MAX);
+        all.before.print_time(&format!("p99 beside a {kind} that reads"), None);
+        all.stalled.print_time(&format!("p99 beside a {kind} that does not"), None);
+        all.after.print_time(&format!("p99 beside a {kind} that reads, again"), None);
+        let least = f64::MIN_POSITIVE;
+        let reads = f64::midpoint(all.before.median(), all.after.median()).max(least);
+        let [mut ratio, mut chance] = [Spread::default(), Spread::default()];
+        ratio.add(all.stalled.median() / reads);
+        chance.add(all.after.median() / all.before.median().max(least));
+        ratio.print_ratio(&format!("beside a stalled {kind}, over beside one that reads"), GREATER_MAX);
+        chance.print_ratio("by chance: beside one that reads, over the same", GREATER_MAX);
         cut.print_count("cut off and counted in a round");
     }
     Ok(())
 }
 
-/// The times of the crowd by itself, beside one that reads, and beside those that stall, some windows of each in turn.
-fn windows(bench: &Bench, site: &Site, kind: &str) -> Result<[Vec<Duration>; 3], String> {
+/// Adds the windows of a round.
+fn windows(bench: &Bench, site: &Site, kind: &str, all: &mut Windows) -> Result<(), String> {
     let (mut crowd, mut plan) = deliver::crowd(site)?;
     plan.pace = Some(PACE);
     plan.measured = super::time(bench, SECONDS);
-    let [mut nobody, mut awake, mut stalled] = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
-        nobody.extend(drive(&mut crowd, &plan, || Ok(()))?.times);
-        let (mut stream, kept) = frames::connect(site.hub, &format!("/connect/{kind}"))?;
-        greet(&mut stream, kind)?;
-        let reader = crowd.join(stream, kept)?;
-        awake.extend(drive(&mut crowd, &plan, || Ok(()))?.times);
-        // A repeater that reads would take its share of what goes to those that do not.
-        crowd.leave(reader)?;
+        all.before.add_percentile(&mut beside_reader(&mut crowd, &plan, site, kind)?, 99);
         let over = AtomicBool::new(false);
-        stalled.extend(
-            thread::scope(|scope| {
-                let sleepers = scope.spawn(|| stall(site.hub, kind, &over));
-                let measured = drive(&mut crowd, &plan, || Ok(()));
-                over.store(true, Ordering::Release);
-                sleepers.join().map_err(|_| "a sleeper panicked")?.and(measured)
-            })?
-            .times,
-        );
+        let mut times = thread::scope(|scope| {
+            let sleepers = scope.spawn(|| stall(site.hub, kind, &over));
+            let measured = drive(&mut crowd, &plan, || Ok(()));
+            over.store(true, Ordering::Release);
+            sleepers.join().map_err(|_| "a sleeper panicked")?.and(measured)
+        })?
+        .times;
+        all.stalled.add_percentile(&mut times, 99);
+        all.after.add_percentile(&mut beside_reader(&mut crowd, &plan, site, kind)?, 99);
     }
-    Ok([nobody, awake, stalled])
+    Ok(())
+}
+
+/// The times of the crowd beside one that reads. It leaves then: a repeater that reads would take its share of
+/// what goes to those that do not.
+fn beside_reader(crowd: &mut Crowd, plan: &Plan, site: &Site, kind: &str) -> Result<Vec<Duration>, String> {
+    let (mut stream, kept) = frames::connect(site.hub, &format!("/connect/{kind}"))?;
+    greet(&mut stream, kind)?;
+    let reader = crowd.join(stream, kept)?;
+    let times = drive(crowd, plan, || Ok(()))?.times;
+    crowd.leave(reader)?;
+    Ok(times)
 }
 
 /// Connections that never read, one more every while.
