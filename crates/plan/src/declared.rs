@@ -23,7 +23,7 @@ pub(crate) use report::Report;
 use crate::document::{Document, Fault, Identity};
 use crate::kinds::{
     ClaimSpec, GroupSpec, HubLinkSpec, KINDS, Kind, Known, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PolicySpec,
-    PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, known, shape,
+    PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, ViewSpec, known, shape,
 };
 
 /// Documents that are fine, each and together.
@@ -51,6 +51,7 @@ struct Typed {
     claims: BTreeMap<String, ClaimSpec>,
     hub_links: BTreeMap<String, HubLinkSpec>,
     repeater_targets: BTreeMap<String, RepeaterTargetSpec>,
+    views: BTreeMap<String, ViewSpec>,
     /// By kind and name: whether the document is our own, and its identity.
     origins: BTreeMap<(&'static str, String), (bool, Identity)>,
 }
@@ -126,6 +127,7 @@ impl Typed {
             "AddressClaim" => insert(&mut self.claims, name, spec, report),
             "HubLink" => insert(&mut self.hub_links, name, spec, report),
             "RepeaterTarget" => insert(&mut self.repeater_targets, name, spec, report),
+            "View" => insert(&mut self.views, name, spec, report),
             // A test holds this list and that of the kinds against each other.
             other => report.fault("kind", format!("{other} has no typed form")),
         }
@@ -231,6 +233,11 @@ impl Declared {
     /// Whom the repeater sends to, by name.
     pub fn repeater_targets(&self) -> &BTreeMap<String, RepeaterTargetSpec> {
         &self.typed.repeater_targets
+    }
+
+    /// Views by name.
+    pub fn views(&self) -> &BTreeMap<String, ViewSpec> {
+        &self.typed.views
     }
 
     /// The peers of a group that facts are pushed to, by name: those of its node sets, and in their

@@ -18,6 +18,7 @@ mod rules;
 pub(crate) mod shape;
 mod slo;
 mod subscription;
+mod view;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,6 +41,7 @@ pub use plugin::{
 pub use policy::{AllowRule, Operation, PolicySpec};
 pub use slo::{SloDelivery, SloSpec, SloSubscription};
 pub use subscription::{MatchSpec, RetrySpec, SubscriptionSpec, TriggerSpec};
+pub use view::{ViewKey, ViewLimits, ViewRemove, ViewSpec, ViewVersion, ViewWhen};
 
 use crate::document::API_VERSION;
 
@@ -195,6 +197,14 @@ pub const KINDS: &[Kind] = &[
         routerd: None,
         doc: "Whom this node's repeater sends the events of rooms: another repeater, a device, a web service.",
         schema: of::<RepeaterTargetSpec>,
+    },
+    Kind {
+        name: "View",
+        plural: "views",
+        short: "vw",
+        routerd: None,
+        doc: "What is true now: the latest fact of each key, folded from a stream.",
+        schema: of::<ViewSpec>,
     },
 ];
 

@@ -445,3 +445,43 @@ fn a_repeater_target_has_rooms_and_patience() {
         &["spec.retry.backoff must not be longer than maxBackoff"],
     );
 }
+
+#[test]
+fn a_view_says_what_a_message_is_about_and_what_is_kept() {
+    let spec = json!({
+        "stream": "AUTH", "filters": ["auth.user.*.*"], "key": {"tokens": [3]}, "ttl": "24h",
+        "remove": {"subjects": ["auth.user.*.deleted"]}, "version": {"path": "metadata.version"},
+        "fields": ["username", "profile.display_name"], "limits": {"rows": 1000},
+    });
+    let declared = taken(&[resource(OURS, "View", "users", spec)]);
+    let view = &declared.views()["users"];
+    assert_eq!((view.ttl, view.remove.empty, view.limits.rows), (Some(Duration::from_secs(86_400)), true, 1000));
+    taken(&[resource(OURS, "View", "all", json!({"stream": "S"}))]);
+    spec_refused("View", json!({}), &["spec.stream is required"]);
+    spec_refused(
+        "View",
+        json!({"stream": "S", "filters": ["a..b"]}),
+        &[
+            "spec.filters[0] must be a pattern such as user.*.deleted: a subject cannot have an empty token (a dot at an end, or two in a row)",
+        ],
+    );
+    let two = json!({"stream": "S", "key": {"tokens": [1], "path": "a"}});
+    let reason = "spec.key says 2 places, where one of tokens, attribute, header and path may be said";
+    spec_refused("View", two, &[reason]);
+    spec_refused(
+        "View",
+        json!({"stream": "S", "key": {"path": "a..b"}}),
+        &["spec.key.path is no path such as user.id or items[0].name: no plain name at byte 1"],
+    );
+    spec_refused(
+        "View",
+        json!({"stream": "S", "fields": ["a.x", "b.x"]}),
+        &["spec.fields[1] would be called \"x\", as another is"],
+    );
+    spec_refused(
+        "View",
+        json!({"stream": "S", "filters": ["a.*"], "key": {"tokens": [3]}}),
+        &["spec.key.tokens names token 3, where subjects of \"a.*\" have 2"],
+    );
+    spec_refused("View", json!({"stream": "S", "key": {"tokens": [0]}}), &["spec.key.tokens[0] must be >= 1"]);
+}

@@ -33,6 +33,7 @@ fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
         "MobilityPool" => &[("PREFIX", "/prefix"), ("GROUP", "/groupRef")],
         "AddressClaim" => &[("ADDRESS", "/address"), ("NODE", "/node"), ("POOL", "/pool")],
         "HubLink" | "RepeaterTarget" => &[("ADDRESS", "/address"), ("ROOMS", "/rooms")],
+        "View" => &[("STREAM", "/stream"), ("FILTERS", "/filters")],
         _ => &[],
     }
 }
