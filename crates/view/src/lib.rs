@@ -17,4 +17,4 @@ mod table;
 
 pub use fold::{Bounds, Fold, Index, Row, Told};
 pub use follow::{Follower, Frame};
-pub use table::{Change, Changes, Entry, Forgotten, Table};
+pub use table::{Change, Changes, Entry, Forgotten, Range, Removed, Table};

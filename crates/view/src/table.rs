@@ -11,7 +11,7 @@
 //! key and value an entry costs about 100 bytes and one more copy of the key (keys are cheap to clone: numbers,
 //! shared texts).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, btree_map};
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::iter::Peekable;
@@ -164,6 +164,21 @@ impl<K: Ord + Clone, V> Table<K, V> {
         Some(slot.entry)
     }
 
+    /// Another value of a key, which says the same to readers: nothing changes for them. `false`: it is not held.
+    pub fn restate<Q>(&mut self, key: &Q, value: V) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        match self.held.get_mut(key) {
+            Some(slot) => {
+                slot.entry.value = value;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// All up to this position is folded, whatever it changed here.
     pub fn reach(&mut self, at: u64) {
         self.reached = self.reached.max(at);
@@ -197,23 +212,23 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     /// The keys of a range, in their order.
-    pub fn range<Q, R>(&self, keys: R) -> impl DoubleEndedIterator<Item = (&K, &Entry<V>)> + Clone
+    pub fn range<Q, R>(&self, keys: R) -> Range<'_, K, V>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
         R: RangeBounds<Q>,
     {
-        self.held.range::<Q, R>(keys).map(|(key, slot)| (key, &slot.entry))
+        Range(self.held.range::<Q, R>(keys))
     }
 
     /// The removals of a range that are remembered, in the order of their keys: each with its position.
-    pub fn removed<Q, R>(&self, keys: R) -> impl DoubleEndedIterator<Item = (&K, u64)> + Clone
+    pub fn removed<Q, R>(&self, keys: R) -> Removed<'_, K>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
         R: RangeBounds<Q>,
     {
-        self.removed.range::<Q, R>(keys).map(|(key, place)| (key, place.0))
+        Removed(self.removed.range::<Q, R>(keys))
     }
 
     /// How many keys are held.
@@ -329,6 +344,36 @@ impl<K: Ord + Clone, V> Table<K, V> {
             self.removed.remove(&key);
             self.floor = self.floor.max(place.0);
         }
+    }
+}
+
+/// Held keys in their order: see [`Table::range`].
+#[derive(Debug, Clone)]
+pub struct Range<'a, K, V>(btree_map::Range<'a, K, Slot<V>>);
+
+impl<'a, K, V> Iterator for Range<'a, K, V> {
+    type Item = (&'a K, &'a Entry<V>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(key, slot)| (key, &slot.entry))
+    }
+}
+
+impl<K, V> DoubleEndedIterator for Range<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back().map(|(key, slot)| (key, &slot.entry))
+    }
+}
+
+/// Removed keys in their order, each with its position: see [`Table::removed`].
+#[derive(Debug, Clone)]
+pub struct Removed<'a, K>(btree_map::Range<'a, K, Place>);
+
+impl<'a, K> Iterator for Removed<'a, K> {
+    type Item = (&'a K, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(key, place)| (key, place.0))
     }
 }
 

@@ -1,0 +1,333 @@
+//! Messages become what holds: the way in, and instances.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use event::Moment;
+use journal::Stored;
+
+use super::{Place, State, Touch, Unfit};
+use crate::address::{self, Address};
+use crate::limits::{CHECKS_MAX, REMOVAL_KEPT};
+use crate::model::{Check, Health, InstanceKey, Node, Service};
+use crate::stored::{self, CheckRecord, InstanceRecord, Owner};
+
+/// Where and when a message stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    pub(super) position: u64,
+    pub(super) time: Moment,
+}
+
+impl State {
+    /// Folds a message, and says what it touched. Messages come in order of position; one that was folded is passed
+    /// over.
+    ///
+    /// # Errors
+    /// [`Unfit`]: it says nothing that can be understood. Nothing is changed then, but [`State::position`].
+    pub fn fold(&mut self, stored: &Stored, touched: &mut Vec<Touch>) -> Result<(), Unfit> {
+        if stored.seq <= self.position {
+            return Ok(());
+        }
+        // What lies between, and is not there any more, was superseded, or was a removal that nobody keeps any more.
+        if self.cut > Moment::EPOCH {
+            if stored.seq > self.position + 1 && self.folded <= self.cut {
+                self.floor_ahead = stored.seq - 1;
+            }
+            if stored.time > self.cut {
+                self.settle();
+            }
+        }
+        self.position = stored.seq;
+        self.folded = stored.time;
+        self.nothing.reach(stored.seq);
+        self.markers.prune(stored.time);
+        let Some(address) = address::parse(&self.datacenter, &stored.message.subject)? else { return Ok(()) };
+        let at = At { position: stored.seq, time: stored.time };
+        if stored.message.payload.is_empty() && self.is_removal(stored, &address) {
+            let ours = stored.message.headers.get("ce-type").is_some();
+            let expires = ours.then(|| stored.time.after(REMOVAL_KEPT));
+            self.markers.add(&stored.message.subject, stored.seq, expires);
+            match address {
+                Address::Instance { service, node, id } => self.remove_instance(at, &service, &node, &id, touched),
+                Address::Node(node) => self.remove_node(at, &node, touched),
+                Address::Key(key) => self.remove_key(at, &key, &stored.message.headers, touched),
+                Address::Session(id) => self.remove_session(at, &id, touched),
+                Address::Event { .. } => {}
+            }
+            return Ok(());
+        }
+        match address {
+            Address::Instance { service, node, id } => {
+                self.fold_instance(at, &service, &node, &id, &stored.message.payload, touched)
+            }
+            Address::Node(node) => self.fold_node(at, &node, &stored.message.payload, touched),
+            Address::Key(key) => self.fold_key(at, &key, &stored.message, touched),
+            Address::Session(id) => self.fold_session(at, &id, &stored.message.payload, touched),
+            Address::Event { name, id } => {
+                self.fold_event(at, &name, &id, &stored.message, touched);
+                Ok(())
+            }
+        }?;
+        self.markers.clear(&stored.message.subject);
+        Ok(())
+    }
+
+    /// Whether an empty message is a removal. A key may have an empty value, and an event an empty payload: there the
+    /// type says it, and where nothing is said an empty message about a key removes it.
+    fn is_removal(&self, stored: &Stored, address: &Address) -> bool {
+        match address {
+            Address::Event { .. } => false,
+            Address::Key(_) => {
+                let headers = &stored.message.headers;
+                headers.get("ce-type").is_none_or(|kind| kind == super::keys::REMOVED)
+                    && headers.get(super::keys::FLAGS).is_none()
+            }
+            _ => true,
+        }
+    }
+
+    fn fold_instance(
+        &mut self,
+        at: At,
+        low: &str,
+        node: &str,
+        id: &str,
+        payload: &[u8],
+        touched: &mut Vec<Touch>,
+    ) -> Result<(), Unfit> {
+        let mut record: InstanceRecord<'_> = stored::read(payload)?;
+        if record.checks.len() > CHECKS_MAX {
+            return Err("it has too many checks".into());
+        }
+        let fits = |said: &str, is: &str| said.is_empty() || *address::lower(said) == *is;
+        if !fits(&record.node.0, node) || !fits(&record.service.service.0, low) {
+            return Err("Node and Service are not those of its subject".into());
+        }
+        if !record.service.id.0.is_empty() && record.service.id.0 != id {
+            return Err("the service's ID is not that of its subject".into());
+        }
+        let checks = core::mem::take(&mut record.checks);
+        if record.service.service.0.is_empty() {
+            record.service.service = low.into();
+        }
+        let said_node = record.node.0.clone();
+        let mut service = core::mem::take(&mut record.service).into_service(&mut self.texts);
+        service.id = id.into();
+        let low = self.texts.take(low);
+        let node_low = self.texts.take(node);
+        let name = self.texts.take(if said_node.is_empty() { node } else { &said_node });
+        let node_name = self.places.get(&*node_low).map_or(name, |place| Arc::clone(&place.node.node));
+        let key = InstanceKey { node: Arc::clone(&node_low), id: Arc::clone(&service.id) };
+        let old = self.groups.get(&low).and_then(|group| group.table.get(&key)).map(|entry| Arc::clone(&entry.value));
+        let service = positioned_service(service, old.as_deref(), at);
+        let own = self.own_checks(checks, &node_name, &service, old.as_deref(), at)?;
+        let moved = self.places.get(&*node_low).and_then(|place| place.instances.get(id)).filter(|was| **was != low);
+        if let Some(was) = moved.cloned() {
+            self.take_out(at, &was, &key, touched);
+        }
+        self.imply(at, &node_low, &node_name, touched);
+        self.put_instance(at, &low, key, service, own, old, touched);
+        Ok(())
+    }
+
+    /// The checks of an instance, each as old as it is.
+    fn own_checks(
+        &mut self,
+        records: Vec<CheckRecord<'_>>,
+        node: &Arc<str>,
+        service: &Arc<Service>,
+        old: Option<&Health>,
+        at: At,
+    ) -> Result<Vec<Arc<Check>>, Unfit> {
+        let owner = Owner { node, service: Some(service) };
+        let was = |id: &str| old.and_then(|old| old.own_checks().find(|check| *check.check_id == *id));
+        let mut checks: Vec<Arc<Check>> = Vec::with_capacity(records.len());
+        for record in records {
+            let check = record.into_check(&owner, &mut self.texts)?;
+            if checks.iter().any(|each| each.check_id == check.check_id) {
+                return Err("two of its checks have one CheckID".into());
+            }
+            let old = was(&check.check_id);
+            checks.push(positioned_check(check, old, at));
+        }
+        Ok(checks)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what makes one instance, each of another kind")]
+    fn put_instance(
+        &mut self,
+        at: At,
+        low: &Arc<str>,
+        key: InstanceKey,
+        service: Arc<Service>,
+        own: Vec<Arc<Check>>,
+        old: Option<Arc<Health>>,
+        touched: &mut Vec<Touch>,
+    ) {
+        let Some(place) = self.places.get_mut(&key.node) else { return };
+        let checks: Vec<_> = place.checks.iter().cloned().chain(own).collect();
+        let health = Health { node: Arc::clone(&place.node), service, checks, position: at.position };
+        let checks_same = old.as_ref().is_some_and(|old| old.checks == health.checks);
+        let service_same = old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.service, &health.service));
+        place.instances.insert(Arc::clone(&key.id), Arc::clone(low));
+        if checks_same && service_same {
+            // Told again. Nothing changed but the position that a precondition names.
+            if let Some(group) = self.groups.get_mut(low) {
+                group.table.restate(&key, Arc::new(health));
+            }
+            return;
+        }
+        if !service_same {
+            place.changed = at.position;
+        }
+        if !checks_same {
+            place.checks_changed = at.position;
+            self.checks_changed = at.position;
+            touched.push(Touch::Checks);
+            let were = old.iter().flat_map(|old| old.own_checks());
+            self.runs.exchange(&key.node, were, health.own_checks());
+        }
+        touched.push(Touch::Node(Arc::clone(&key.node)));
+        touched.push(Touch::Service(Arc::clone(low)));
+        self.unearth(low);
+        let (tags, name) = (Arc::clone(&health.service.tags), Arc::clone(&health.service.service));
+        let old_tags = old.as_ref().map(|old| Arc::clone(&old.service.tags)).unwrap_or_default();
+        let group = self.group(low, &name);
+        let mut listed = group.table.is_empty() || group.name != name;
+        group.name = name;
+        listed |= count_tags(&mut group.tags, &tags, &old_tags);
+        if !checks_same {
+            group.checks_changed = at.position;
+        }
+        group.table.put(at.position, key, Arc::new(health));
+        if listed {
+            self.services_changed = at.position;
+            touched.push(Touch::Services);
+        }
+    }
+
+    fn remove_instance(&mut self, at: At, low: &str, node: &str, id: &str, touched: &mut Vec<Touch>) {
+        let Some(was) = self.places.get(node).and_then(|place| place.instances.get(id)).filter(|was| ***was == *low)
+        else {
+            return;
+        };
+        let was = Arc::clone(was);
+        let key = InstanceKey { node: self.texts.take(node), id: id.into() };
+        self.take_out(at, &was, &key, touched);
+        self.release_place(at, &key.node, touched);
+    }
+
+    /// Takes an instance out of a service.
+    pub(super) fn take_out(&mut self, at: At, low: &Arc<str>, key: &InstanceKey, touched: &mut Vec<Touch>) {
+        let Some(group) = self.groups.get_mut(low) else { return };
+        let Some(entry) = group.table.remove(at.position, key) else { return };
+        let mut listed = count_tags(&mut group.tags, &[], &entry.value.service.tags);
+        listed |= group.table.is_empty();
+        let had_checks = entry.value.own_checks().next().is_some();
+        if !entry.value.checks.is_empty() {
+            group.checks_changed = at.position;
+        }
+        if let Some(place) = self.places.get_mut(&key.node) {
+            place.instances.remove(&key.id);
+            place.changed = at.position;
+            if had_checks {
+                place.checks_changed = at.position;
+            }
+        }
+        touched.push(Touch::Service(Arc::clone(low)));
+        touched.push(Touch::Node(Arc::clone(&key.node)));
+        if had_checks {
+            self.checks_changed = at.position;
+            touched.push(Touch::Checks);
+            self.runs.exchange(&key.node, entry.value.own_checks(), []);
+        }
+        if listed {
+            self.services_changed = at.position;
+            touched.push(Touch::Services);
+        }
+        self.bury(low);
+    }
+
+    /// Sees to it that there is a node.
+    pub(super) fn imply(&mut self, at: At, low: &Arc<str>, name: &Arc<str>, touched: &mut Vec<Touch>) {
+        if self.places.contains_key(low) {
+            return;
+        }
+        let (created, changed) = (at.position, at.position);
+        let datacenter = Arc::clone(&self.datacenter);
+        let node = Arc::new(Node { node: Arc::clone(name), datacenter, created, changed, ..Node::default() });
+        let place = Place { node: Arc::clone(&node), implied: true, changed, ..Place::default() };
+        self.places.insert(Arc::clone(low), place);
+        self.nodes.put(at.position, Arc::clone(low), node);
+        touched.push(Touch::Nodes);
+    }
+}
+
+/// Counts the tags of an instance that came for those of one that went; says whether the set of tags changed.
+fn count_tags(
+    counts: &mut alloc::collections::BTreeMap<Arc<str>, usize>,
+    come: &[Arc<str>],
+    gone: &[Arc<str>],
+) -> bool {
+    if come == gone {
+        return false;
+    }
+    let before = counts.len();
+    let mut changed = false;
+    for tag in come {
+        let count = counts.entry(Arc::clone(tag)).or_default();
+        changed |= *count == 0;
+        *count += 1;
+    }
+    for tag in gone {
+        if let Some(count) = counts.get_mut(tag) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(tag);
+                changed = true;
+            }
+        }
+    }
+    changed || counts.len() != before
+}
+
+/// Which position a part has: the one that it says, where it says one, never behind the message nor before what it
+/// was.
+pub(super) fn positions(said: (u64, u64), old: Option<(u64, u64)>, same: bool, at: u64) -> (u64, u64) {
+    let created = old.map(|old| old.0).or((said.0 > 0).then_some(said.0)).unwrap_or(at).min(at);
+    let changed = match old {
+        Some(old) if same => old.1,
+        Some(old) if said.1 > 0 => said.1.clamp(old.1.min(at), at),
+        None if said.1 > 0 => said.1.min(at),
+        _ => at,
+    };
+    (created, changed.max(created))
+}
+
+fn positioned_service(mut service: Service, old: Option<&Health>, at: At) -> Arc<Service> {
+    let old = old.map(|old| &old.service);
+    let same = old.is_some_and(|old| old.same(&service));
+    if let Some(old) = old.filter(|_| same) {
+        return Arc::clone(old);
+    }
+    let said = (service.created, service.changed);
+    (service.created, service.changed) = positions(said, old.map(|old| (old.created, old.changed)), same, at.position);
+    Arc::new(service)
+}
+
+pub(super) fn positioned_check(mut check: Check, old: Option<&Arc<Check>>, at: At) -> Arc<Check> {
+    let same = old.is_some_and(|old| old.same(&check));
+    if let Some(old) = old.filter(|_| same) {
+        return Arc::clone(old);
+    }
+    let said = (check.created, check.changed);
+    (check.created, check.changed) = positions(said, old.map(|old| (old.created, old.changed)), same, at.position);
+    check.recorded = at.time;
+    check.since = match old {
+        Some(old) if old.status == check.status => old.since,
+        _ if check.since > Moment::EPOCH => check.since.min(at.time),
+        _ => at.time,
+    };
+    Arc::new(check)
+}
