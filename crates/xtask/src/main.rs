@@ -41,6 +41,8 @@ cargo xtask COMMAND
                            facts between nodes: latency, rates, dead peers, partitions
   bench hub [--only deliver,idle,stalled,triangle] [--rounds 3] [--quick]
                            messengers at hubs: rates, memory, those that stall, a triangle
+  bench views [--only ROW,…] [--rounds 3] [--quick]
+                           watchers of services, a storm of them, a large catalogue, DNS
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
       [--server PATH [--label NAME]] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them

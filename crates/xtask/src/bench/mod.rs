@@ -4,6 +4,7 @@
 //! `http` drives the optimised binary from outside, as its users do, and reads its start, its memory
 //! and its disk use from the operating system. `nats` compares the NATS door and JetStream with
 //! nats-server. `federation` runs several nodes that push facts to one another. `hub` crowds the hub door.
+//! `views` watches the catalogue of services, and asks for names.
 
 mod federation;
 mod hub;
@@ -12,6 +13,7 @@ mod nats;
 mod process;
 mod rows;
 mod spread;
+mod views;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -40,6 +42,9 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     if kind == "hub" {
         return hub::run(flags);
     }
+    if kind == "views" {
+        return views::run(flags);
+    }
     let quick = flags.has("quick");
     flags.nothing_left()?;
     let folder = node::scratch("bench")?;
@@ -50,7 +55,9 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     let done = match kind.as_str() {
         "journal" => journal(quick),
         "http" => load::run(&folder, quick).and_then(|()| process::run(&folder, quick)),
-        other => Err(format!("there is no benchmark '{other}'; there are journal, http, nats, federation and hub")),
+        other => {
+            Err(format!("there is no benchmark '{other}'; there are journal, http, nats, federation, hub and views"))
+        }
     };
     let _left_behind = fs::remove_dir_all(&folder);
     done?;

@@ -1,0 +1,125 @@
+//! Ten thousand that come at once, as after a failover: at first with nothing, then with a position.
+
+use std::time::{Duration, Instant};
+
+use super::crowd::{Crowd, find};
+use super::service::{self, LOOK, PATIENCE};
+use super::site::Site;
+use super::{Bench, push};
+use crate::bench::figure;
+use crate::bench::spread::Spread;
+
+/// Those that come, and instances that they ask for.
+const WATCHERS: usize = 10_000;
+const WATCHERS_QUICK: usize = 1_000;
+const INSTANCES: usize = 2_000;
+/// Within which they come.
+const WITHIN: Duration = Duration::from_secs(1);
+/// Within which all are to have what they came for.
+const SERVED_MAX: Duration = Duration::from_secs(5);
+const RESUMED_MAX: Duration = Duration::from_secs(1);
+/// Snapshots that are built for all of them, at most.
+const BUILT_MAX: f64 = 2.0;
+/// What counts snapshots, in the name of a metric.
+const METRIC: &str = "snapshots";
+/// How long one stream is silent before it is known to have said all.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Measures and prints.
+pub fn run(bench: &Bench) -> Result<(), String> {
+    let [mut served, mut built, mut resumed, mut rebuilt, mut bytes] = [(); 5].map(|()| Spread::default());
+    for _ in 0..bench.rounds {
+        let site = Site::start(&bench.binary, &bench.folder)?;
+        let told = |said: String| site.told(&said);
+        service::fill(&mut site.connect()?, INSTANCES).map_err(told)?;
+        let (whole, position) = alone(&site).map_err(told)?;
+        let before = site.metric(METRIC)?;
+        served.add(arrive(bench, &site, None, whole).map_err(told)?.as_secs_f64());
+        let after = site.metric(METRIC)?;
+        built.add(after - before);
+        bytes.add(whole as f64);
+        resumed.add(arrive(bench, &site, Some(position), 1).map_err(told)?.as_secs_f64());
+        rebuilt.add(site.metric(METRIC)? - after);
+    }
+    println!("{} come within {WITHIN:?}, the first time with nothing", bench.count(WATCHERS, WATCHERS_QUICK));
+    bytes.print_bytes("one snapshot, as it is sent", None);
+    served.print_time("until the last of them had it", Some(SERVED_MAX));
+    let words = |count: &Spread| format!("{:.0}", count.median());
+    figure("snapshots built", &words(&built), Some(("at most 2", built.median() <= BUILT_MAX)));
+    resumed.print_time("until the last was answered that came with a position", Some(RESUMED_MAX));
+    figure("snapshots built", &words(&rebuilt), Some(("none", rebuilt.median() < 1.0)));
+    Ok(())
+}
+
+/// What one stream is sent before it falls silent: its bytes, and the position that it is at.
+fn alone(site: &Site) -> Result<(usize, u64), String> {
+    let mut crowd = Crowd::new()?;
+    crowd.join(site.consul, &push::request(None))?;
+    let (mut seen, mut last) = (Vec::new(), Instant::now());
+    while seen.is_empty() || last.elapsed() < SILENCE {
+        crowd.turn(LOOK, &mut |_, bytes, now| {
+            seen.extend_from_slice(bytes);
+            last = now;
+            Ok(None)
+        })?;
+        if last.elapsed() > PATIENCE {
+            return Err("a stream says nothing".to_string());
+        }
+    }
+    if !seen.starts_with(b"HTTP/1.1 200") {
+        return Err(String::from_utf8_lossy(&seen[..seen.len().min(500)]).into_owned());
+    }
+    let head = find(&seen, b"\r\n\r\n").ok_or("a head without an end")?;
+    Ok((seen.len() - head, position(&seen, head)?))
+}
+
+/// The position that a stream is at: its last id, or the index in its head where the rest is compressed.
+fn position(seen: &[u8], head: usize) -> Result<u64, String> {
+    let text = String::from_utf8_lossy(seen);
+    let last = text.rsplit_once("id: ").map(|(_, rest)| rest);
+    let id = last.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let lines = String::from_utf8_lossy(&seen[..head]).to_ascii_lowercase();
+    let index = lines.lines().find_map(|line| line.strip_prefix("x-consul-index:")?.trim().parse().ok());
+    id.or(index).ok_or_else(|| "a stream that says no position".to_string())
+}
+
+/// So many come, evenly over a second; gives how long it took from the first until the last had so many bytes
+/// behind the head of its answer.
+fn arrive(bench: &Bench, site: &Site, after: Option<u64>, wanted: usize) -> Result<Duration, String> {
+    let (mut crowd, count) = (Crowd::new()?, bench.count(WATCHERS, WATCHERS_QUICK));
+    let (request, begun) = (push::request(after), Instant::now());
+    let (mut had, mut heads, mut ready) = (vec![0_usize; count], vec![Vec::new(); count], 0);
+    while ready < count {
+        let due = (begun.elapsed().as_secs_f64() / WITHIN.as_secs_f64() * count as f64) as usize;
+        // A few at a time, so that those that are here are read meanwhile.
+        for _ in crowd.len()..due.min(count).min(crowd.len() + 64) {
+            crowd.join(site.consul, &request)?;
+        }
+        let wait = if crowd.len() < count { Duration::ZERO } else { LOOK };
+        crowd.turn(wait, &mut |member, bytes, _| {
+            let before = had[member];
+            had[member] += body_bytes(&mut heads[member], before, bytes)?;
+            ready += usize::from(before < wanted && had[member] >= wanted);
+            Ok(None)
+        })?;
+        if begun.elapsed() > PATIENCE + PATIENCE {
+            return Err(format!("{} of {count} were not served", count - ready));
+        }
+    }
+    Ok(begun.elapsed())
+}
+
+/// How many of the bytes stand behind the head. The end of the head counts as the first.
+fn body_bytes(head: &mut Vec<u8>, before: usize, bytes: &[u8]) -> Result<usize, String> {
+    if before > 0 {
+        return Ok(bytes.len());
+    }
+    head.extend_from_slice(bytes);
+    let Some(end) = find(head, b"\r\n\r\n") else { return Ok(0) };
+    if !head.starts_with(b"HTTP/1.1 200") {
+        return Err(String::from_utf8_lossy(head).into_owned());
+    }
+    let behind = head.len() - end;
+    *head = Vec::new();
+    Ok(behind)
+}
