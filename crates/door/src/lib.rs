@@ -9,6 +9,7 @@
 //! which can be replaced at run time, and a count of bytes in flight, which bounds memory.
 
 mod access;
+pub mod catalogue;
 mod check;
 mod declare;
 mod deliveries;
@@ -18,8 +19,11 @@ mod port;
 mod refused;
 mod subscription;
 pub mod suite;
+mod views;
+mod wakes;
 
 pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
+pub use catalogue::Catalogue;
 pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
 pub use fabric::{Class, ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
@@ -28,3 +32,5 @@ pub use limits::Limits;
 pub use port::{Port, Published, RESOURCES_PREFIX};
 pub use refused::{NotAllowed, PublishError, Refused, Verb};
 pub use subscription::{Heard, Subscription};
+pub use views::{Cursor, Standing, View, ViewKey, ViewParts, ViewTouch, ViewWaiting, Views};
+pub use wakes::{Waiting, Wakes};

@@ -23,6 +23,7 @@ use journal::{
     FetchError, Health, Journal, Page, Purge, Read, ReadError, Receipt, Stored, StreamConfig, StreamError, StreamInfo,
     SubjectState,
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, Principal, Unauthenticated};
@@ -57,6 +58,8 @@ struct Shared {
     journal: Arc<dyn Journal>,
     fabric: Arc<dyn Fabric>,
     access: ArcSwap<Access>,
+    access_version: AtomicU64,
+    access_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
     check: ArcSwapOption<Arc<dyn Check>>,
     limits: Limits,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
@@ -100,7 +103,19 @@ impl Port {
     ) -> Self {
         let (access, check) = (ArcSwap::from_pointee(access), ArcSwapOption::empty());
         let (in_flight, catalogue) = (Arc::new(AtomicUsize::new(0)), AtomicU64::new(0));
-        Port(Arc::new(Shared { journal, fabric, access, check, limits, clock, in_flight, catalogue }))
+        let (access_version, access_hooks) = (AtomicU64::new(0), Mutex::default());
+        Port(Arc::new(Shared {
+            journal,
+            fabric,
+            access,
+            access_version,
+            access_hooks,
+            check,
+            limits,
+            clock,
+            in_flight,
+            catalogue,
+        }))
     }
 
     /// A port that is open to anyone, without live subscribers.
@@ -111,6 +126,19 @@ impl Port {
     /// Puts other tokens in force, for every request that follows.
     pub fn set_access(&self, access: Access) {
         self.0.access.store(Arc::new(access));
+        self.0.access_version.fetch_add(1, Ordering::Release);
+        let hooks = self.0.access_hooks.lock().clone();
+        hooks.iter().for_each(|hook| hook());
+    }
+
+    /// Grows whenever other tokens are put in force: who answered a principal for long asks again. Costs one load.
+    pub fn access_version(&self) -> u64 {
+        self.0.access_version.load(Ordering::Acquire)
+    }
+
+    /// Has a hook called whenever other tokens are put in force, for as long as the port lives; it must not block.
+    pub fn when_access_changes(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        self.0.access_hooks.lock().push(hook);
     }
 
     /// Has every message that is published from now on judged; `None`: takes them unseen, which costs

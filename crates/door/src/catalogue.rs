@@ -1,0 +1,344 @@
+//! The catalogue of services, as doors hold it: read, written, waited for.
+//!
+//! What it holds is a fold of the stream [`STREAM`], and the stream alone: what is written is judged against the
+//! fold, recorded, and answered once it was folded again. So who writes and then reads finds it, and what another
+//! door publishes to the stream is there just the same.
+//!
+//! # Invariants
+//! - A write that was judged by what is not so any more is judged anew: each message names the position of its
+//!   subject that it was judged by.
+//! - No lock is held across an await. A reader copies out what it needs, and encodes afterwards.
+//!
+//! # Cost
+//! A read takes a lock that all readers share. A fold takes it alone, for one page of messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use catalog::{Command, Outcome, Refused, State, Touch, Write};
+use event::Moment;
+use journal::{Append, AppendError, Receipt, Stored};
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use crate::access::Principal;
+use crate::fabric::NOBODY;
+use crate::port::{Port, Published};
+use crate::refused::PublishError;
+use crate::wakes::{Waiting, Wakes};
+
+/// The stream that the catalogue is folded from.
+pub const STREAM: &str = "CATALOG";
+
+/// What it captures.
+pub const PATTERN: &str = "catalog.>";
+
+/// How often a write that lost a race is judged anew. Each loss is another's gain, so a few are enough.
+const ATTEMPTS: usize = 16;
+
+/// How long a sign of life is remembered: longer than any lifetime.
+const SIGN_KEPT: Duration = Duration::from_secs(48 * 3600);
+
+const _: () = assert!(SIGN_KEPT.as_secs() > catalog::limits::SESSION_TTL_MAX.as_secs());
+
+/// What came of a write.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The position of the last message that was recorded; of the catalogue, where nothing had to be.
+    pub position: u64,
+    /// What the command comes to.
+    pub outcome: Outcome,
+}
+
+/// Why nothing was written.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The command is not fit, as the catalogue stands.
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    /// It is not allowed, or not recorded.
+    #[error("{0}")]
+    Publish(#[from] PublishError),
+    /// Others wrote the same, again and again. Try again.
+    #[error("others changed the same again and again; try again")]
+    Contended,
+    /// The catalogue is not folded yet, or the node stops. Try again.
+    #[error("the catalogue is not ready; try again")]
+    NotReady,
+}
+
+/// A sign of life that is not recorded: a check that says what it said before, a session that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Sign {
+    /// Of a check.
+    Check {
+        /// The node, in lower case.
+        node: Arc<str>,
+        /// The check.
+        check: Arc<str>,
+    },
+    /// Of a session.
+    Session(Arc<str>),
+}
+
+impl Sign {
+    /// Of a check of a node.
+    pub fn check(node: &str, check: &str) -> Sign {
+        Sign::Check { node: node.to_lowercase().into(), check: check.into() }
+    }
+
+    /// What a command that was taken is a sign of.
+    fn of(command: &Command) -> Option<Sign> {
+        match command {
+            Command::SetCheck(told) => Some(Sign::check(&told.node, &told.check_id)),
+            Command::SessionRenew { id } => Some(Sign::Session(id.as_str().into())),
+            Command::SessionCreate(session) => Some(Sign::Session(session.id.as_str().into())),
+            _ => None,
+        }
+    }
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogue(Arc<Shared>);
+
+struct Shared {
+    port: Port,
+    node: Arc<str>,
+    datacenter: Arc<str>,
+    state: RwLock<State>,
+    wakes: Wakes<Touch>,
+    /// Prefixes of keys that are waited for, and by how many.
+    prefixes: Mutex<HashMap<Arc<str>, usize>>,
+    folded: watch::Sender<u64>,
+    ready: AtomicBool,
+    unfit: AtomicU64,
+    signs: Mutex<HashMap<Sign, Moment>>,
+}
+
+/// Ends when something that it waits for has changed, or rights have.
+pub struct Change {
+    waiting: Waiting<Touch>,
+    prefixes: Vec<Arc<str>>,
+    of: Catalogue,
+}
+
+impl Catalogue {
+    /// An empty catalogue, which is not ready.
+    pub fn new(port: Port, datacenter: &str, node: &str) -> Self {
+        let catalogue = Catalogue(Arc::new(Shared {
+            state: RwLock::new(State::new(datacenter)),
+            port,
+            node: node.into(),
+            datacenter: datacenter.into(),
+            wakes: Wakes::default(),
+            prefixes: Mutex::default(),
+            folded: watch::channel(0).0,
+            ready: AtomicBool::new(false),
+            unfit: AtomicU64::new(0),
+            signs: Mutex::default(),
+        }));
+        let wakes = catalogue.0.wakes.clone();
+        catalogue.0.port.when_access_changes(Arc::new(move || wakes.wake_all()));
+        catalogue
+    }
+
+    /// Looks at what holds. Not for long: nothing is folded meanwhile.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.0.state.read())
+    }
+
+    /// Has something changed: judges it, records what that takes, and answers when it is there for every reader.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed then, but where the engine's servers know no atomic batches.
+    pub async fn write(&self, who: &Principal, command: Command) -> Result<Written, WriteError> {
+        if !self.is_ready() {
+            return Err(WriteError::NotReady);
+        }
+        for _ in 0..ATTEMPTS {
+            let now = self.0.port.now();
+            let (judged, position) = self.read(|state| (state.judge(&command, now), state.position()));
+            let judged = judged?;
+            if let Some(sign) = Sign::of(&command) {
+                self.0.signs.lock().insert(sign, now);
+            }
+            if judged.writes.is_empty() {
+                return Ok(Written { position, outcome: judged.outcome });
+            }
+            match self.record(who, judged.writes).await {
+                Ok(receipt) => {
+                    self.folded(receipt.seq).await?;
+                    return Ok(Written { position: receipt.seq, outcome: judged.outcome });
+                }
+                Err(PublishError::Journal(
+                    AppendError::LastSubjectSeq { found, .. } | AppendError::LastSeq { found, .. },
+                )) => self.folded(found).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Contended)
+    }
+
+    async fn record(&self, who: &Principal, writes: Vec<Write>) -> Result<Receipt, PublishError> {
+        let mut appends: Vec<Append> = writes.into_iter().map(Write::append).collect();
+        let (sender, receiver) = oneshot::channel();
+        // Whoever left does not want to know.
+        let told = move |outcome| _ = sender.send(outcome);
+        match (appends.len(), appends.pop()) {
+            (1, Some(append)) => self.0.port.publish_then(who, append, move |outcome| {
+                told(outcome.and_then(|published| match published {
+                    Published::Recorded(receipt) => Ok(receipt),
+                    Published::Delivered(_) => Err(AppendError::NotFound(STREAM.into()).into()),
+                }));
+            }),
+            (_, last) => {
+                appends.extend(last);
+                self.0.port.publish_all_then(who, NOBODY, appends, move |outcome| {
+                    told(outcome.map_err(|(_, error)| error));
+                });
+            }
+        }
+        let lost = || Err(AppendError::Closed("the journal gave the write up".into()).into());
+        receiver.await.unwrap_or_else(|_| lost())
+    }
+
+    /// Waits for any of these to be touched by a fold, or for other rights to be in force.
+    pub fn wait(&self, on: &[Touch]) -> Change {
+        let prefixes: Vec<Arc<str>> = on.iter().filter_map(Touch::prefix).cloned().collect();
+        if !prefixes.is_empty() {
+            let mut waited = self.0.prefixes.lock();
+            prefixes.iter().for_each(|prefix| *waited.entry(Arc::clone(prefix)).or_default() += 1);
+        }
+        Change { waiting: self.0.wakes.wait(on), prefixes, of: self.clone() }
+    }
+
+    /// Waits until what was recorded up to a position is folded.
+    ///
+    /// # Errors
+    /// [`WriteError::NotReady`] where the node stops.
+    pub async fn folded(&self, position: u64) -> Result<(), WriteError> {
+        let mut folded = self.0.folded.subscribe();
+        match folded.wait_for(|at| *at >= position).await {
+            Ok(_) if self.is_ready() => Ok(()),
+            _ => Err(WriteError::NotReady),
+        }
+    }
+
+    /// Folds messages of the stream, and wakes who waits for what they touch. For who follows the stream.
+    pub fn fold(&self, messages: &[Stored], upto: u64) {
+        let mut touched = Vec::new();
+        let mut state = self.0.state.write();
+        for stored in messages {
+            if let Err(unfit) = state.fold(stored, &mut touched) {
+                self.0.unfit.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(seq = stored.seq, subject = stored.message.subject.as_str(), %unfit, "not of the catalogue");
+            }
+        }
+        drop(state);
+        self.0.folded.send_if_modified(|at| std::mem::replace(at, upto.max(*at)) < upto);
+        self.touch(&touched);
+    }
+
+    fn touch(&self, touched: &[Touch]) {
+        self.0.wakes.wake(touched);
+        let waited = self.0.prefixes.lock();
+        if waited.is_empty() {
+            return;
+        }
+        let keys = touched.iter().filter_map(Touch::key);
+        let prefixes: Vec<Touch> = keys
+            .flat_map(|key| waited.keys().filter(move |prefix| key.starts_with(&***prefix)))
+            .map(|prefix| Touch::Keys(Arc::clone(prefix)))
+            .collect();
+        drop(waited);
+        self.0.wakes.wake(&prefixes);
+    }
+
+    /// Begins anew, with nothing: for who follows the stream, where that was made anew.
+    pub fn forget(&self) {
+        *self.0.state.write() = State::new(&self.0.datacenter);
+        self.0.folded.send_replace(0);
+        self.0.wakes.wake_all();
+    }
+
+    /// Says whether what was there at the start is folded.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Release);
+        // Who waits for a position looks again.
+        self.0.folded.send_modify(|at| if !ready { *at = u64::MAX });
+        self.0.wakes.wake_all();
+    }
+
+    /// Whether what was there at the start is folded.
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Acquire)
+    }
+
+    /// When a sign of life was last heard here, since the start.
+    pub fn last_heard(&self, sign: &Sign) -> Option<Moment> {
+        self.0.signs.lock().get(sign).copied()
+    }
+
+    /// Forgets the signs of what is gone for long, or lives for longer than anything may without one.
+    pub fn forget_old_signs(&self, now: Moment) {
+        self.0.signs.lock().retain(|_, heard| now.since(*heard) < SIGN_KEPT);
+    }
+
+    /// Whether a principal may read a service's instances, on every node.
+    pub fn may_read(&self, who: &Principal, service: &str) -> bool {
+        who.reads_everything() || who.may_read(&catalog::service_subject(&self.0.datacenter, service))
+    }
+
+    /// Messages of the stream that were not fit to be folded, since the start.
+    pub fn unfit(&self) -> u64 {
+        self.0.unfit.load(Ordering::Relaxed)
+    }
+
+    /// The datacenter's name.
+    pub fn datacenter(&self) -> &Arc<str> {
+        &self.0.datacenter
+    }
+
+    /// This node's name.
+    pub fn node(&self) -> &Arc<str> {
+        &self.0.node
+    }
+
+    /// The port that it writes through.
+    pub fn port(&self) -> &Port {
+        &self.0.port
+    }
+
+    /// How many different things are waited for.
+    pub fn waited_for(&self) -> usize {
+        self.0.wakes.len()
+    }
+}
+
+impl Future for Change {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::pin::Pin::new(&mut self.waiting).poll(context)
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        if self.prefixes.is_empty() {
+            return;
+        }
+        let mut waited = self.of.0.prefixes.lock();
+        for prefix in &self.prefixes {
+            let Some(count) = waited.get_mut(prefix) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                waited.remove(prefix);
+            }
+        }
+    }
+}
