@@ -1,0 +1,211 @@
+//! Takes connections: as many as may be, from each address as many as may be.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::desk::Desk;
+use super::shared::Shared;
+use super::socket::Socket;
+use crate::counts::{count, uncount};
+use crate::limits::{CLOSE_DEADLINE, HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
+
+/// How long to wait after a connection could not be taken: most often files have run out.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait for the rest of a few bytes that do not tell yet which protocol is spoken.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// What HTTP/2 begins with where nothing was agreed before.
+const PREFACE: [u8; 4] = *b"PRI ";
+/// What whoever has too many connections is told, in the original's words.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 80\r\n\
+    Connection: close\r\n\r\nYour IP is issuing too many concurrent connections, please rate limit your calls";
+
+/// Which of the two listeners a connection came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// A connection's place among all; given back when it is dropped.
+struct Seat {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Seat {
+    /// A seat, where there is one.
+    fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Seat> {
+        let mut seats = shared.seats.lock();
+        if seats.total >= shared.options.connections_max {
+            return None;
+        }
+        let own = seats.by_address.entry(address).or_default();
+        if *own >= shared.options.per_address_max {
+            return None;
+        }
+        *own += 1;
+        seats.total += 1;
+        drop(seats);
+        count(&shared.totals.connections);
+        count(&shared.totals.connected);
+        Some(Seat { shared: Arc::clone(shared), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        uncount(&self.shared.totals.connections);
+        let mut seats = self.shared.seats.lock();
+        seats.total -= 1;
+        if let Some(own) = seats.by_address.get_mut(&self.address) {
+            *own -= 1;
+            if *own == 0 {
+                seats.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Takes connections of a listener until the door closes.
+pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>, role: Role, stopping: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => return,
+        };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot take a connection");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!(%error, "cannot set nodelay");
+        }
+        match Seat::take(&shared, address.ip().to_canonical()) {
+            Some(seat) => {
+                let desk = Desk { shared: Arc::clone(&shared), role };
+                shared.tasks.spawn(serve(socket, address, desk, stopping.clone(), seat));
+            }
+            None => refuse(&shared, role, socket),
+        }
+    }
+}
+
+/// Says that there are too many, as far as that goes without waiting.
+fn refuse(shared: &Shared, role: Role, socket: TcpStream) {
+    count(&shared.totals.refused);
+    let plain = role == Role::Http && shared.options.tls.is_none();
+    // A new socket takes so little at once; who does not get it sees the end all the same.
+    let _sent = plain.then(|| socket.try_write(TOO_MANY));
+}
+
+async fn serve(socket: TcpStream, address: SocketAddr, desk: Desk, stopping: CancellationToken, seat: Seat) {
+    let options = &desk.shared.options;
+    let tls = match desk.role {
+        Role::Http => options.tls.clone(),
+        Role::Grpc => options.grpc_tls.clone(),
+    };
+    let (slow, write) = (options.slow_deadline, options.write_deadline);
+    let Some(tls) = tls else {
+        let two = tokio::select! {
+            two = timeout(slow, speaks_two(&socket)) => two.unwrap_or(false),
+            () = stopping.cancelled() => return,
+        };
+        speak(Socket::new(socket, write), two, desk, stopping, address).await;
+        drop(seat);
+        return;
+    };
+    match timeout(slow, TlsAcceptor::from(tls()).accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let two = stream.get_ref().1.alpn_protocol() == Some(b"h2") || desk.role == Role::Grpc;
+            Box::pin(speak(Socket::new(stream, write), two, desk, stopping, address)).await;
+        }
+        Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
+        Err(_) => debug!(%address, "TLS handshake took too long"),
+    }
+    drop(seat);
+}
+
+/// Whether HTTP/2 is spoken, by the first bytes, which are left where they are.
+async fn speaks_two(socket: &TcpStream) -> bool {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let Ok(came) = socket.peek(&mut first).await else { return false };
+        let same = first.get(..came).is_some_and(|first| PREFACE.starts_with(first));
+        match came {
+            0 => return false,
+            4 => return same,
+            _ if !same => return false,
+            // The rest of them is on its way: a client that stops here is met by the deadline.
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+async fn speak<S>(stream: S, two: bool, desk: Desk, stopping: CancellationToken, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    if two {
+        speak_two(stream, desk, stopping, address).await
+    } else {
+        speak_one(stream, desk, stopping, address).await
+    }
+}
+
+async fn speak_one<S>(stream: S, desk: Desk, stopping: CancellationToken, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let slow = desk.shared.options.slow_deadline;
+    let service = service_fn(move |request| desk.clone().answer(request));
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(slow).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%address, %error, "a connection ended");
+    }
+}
+
+async fn speak_two<S>(stream: S, desk: Desk, stopping: CancellationToken, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| desk.clone().answer(request));
+    let mut server = http2::Builder::new(TokioExecutor::new());
+    server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+    let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%address, %error, "a connection ended");
+    }
+}

@@ -1,0 +1,214 @@
+//! Requests to answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use door::{Principal, Unauthenticated};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap};
+use hyper::{Method, Request, Response};
+use tokio::time::{Instant, timeout};
+
+use super::accept::Role;
+use super::body::Sent;
+use super::respond::{self, Manner};
+use super::shared::Shared;
+use crate::answers::{Encoded, Met, Until, wait};
+use crate::codec::{Endpoint, Fault, Params, Reading, Route, route};
+use crate::counts::count;
+use crate::session::{Ask, Sight, about_the_node, is_write, same_datacenter, write};
+
+/// An answer.
+pub(crate) type Answer = Response<Sent>;
+
+/// One listener's requests.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) role: Role,
+}
+
+/// A request without its bytes.
+pub(crate) struct Asked {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) name: String,
+    pub(crate) params: Params,
+    pub(crate) token: Option<String>,
+    pub(crate) gzip: bool,
+}
+
+impl Asked {
+    fn of(endpoint: Endpoint, name: String, request: &Request<Incoming>) -> Self {
+        let params = Params::parse(request.uri().query().unwrap_or_default());
+        let token = token(request.headers(), &params);
+        Asked { endpoint, name, params, token, gzip: takes_gzip(request.headers()) }
+    }
+}
+
+impl Desk {
+    /// Answers one request.
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        count(&self.shared.totals.requests);
+        let answer = match self.role {
+            Role::Http => self.route(request).await,
+            Role::Grpc => Ok(respond::fault(&Fault::not_found("grpc"))),
+        };
+        Ok(answer.unwrap_or_else(|fault| {
+            count(&self.shared.totals.faults);
+            respond::fault(&fault)
+        }))
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Fault> {
+        let (endpoint, name) = match route(request.method().as_str(), request.uri().path())? {
+            Route::Options(allow) => return Ok(respond::options(&allow)),
+            Route::To(endpoint, name) => (endpoint, name),
+        };
+        let asked = Asked::of(endpoint, name, &request);
+        if !self.shared.catalogue.is_ready() {
+            return Err(Fault::internal("No cluster leader"));
+        }
+        asked.params.refuse_enterprise()?;
+        same_datacenter(asked.params.text("dc"), &self.shared.options.datacenter)?;
+        if is_write(endpoint, request.method().as_str()) {
+            let (parts, body) = request.into_parts();
+            return Box::pin(self.write(asked, parts.method, body)).await;
+        }
+        // What a blocked reader sent is not kept while it waits.
+        drop(request);
+        self.read(asked).await
+    }
+
+    /// Who asks.
+    fn who(&self, token: Option<&str>) -> Result<Principal, Fault> {
+        self.shared.catalogue.port().authenticate(token).map_err(|error| match error {
+            Unauthenticated::Missing => Fault::denied(),
+            Unauthenticated::Unknown => Fault::new(403, "ACL not found"),
+        })
+    }
+
+    async fn write(&self, asked: Asked, method: Method, body: Incoming) -> Result<Answer, Fault> {
+        let who = self.who(asked.token.as_deref())?;
+        let body = self.body(body).await?;
+        let Asked { endpoint, name, params, .. } = asked;
+        let (catalogue, options) = (&self.shared.catalogue, &self.shared.options);
+        let written = write(catalogue, options, &who, (endpoint, method.as_str()), name, &params, body).await?;
+        if written.status >= 400 {
+            count(&self.shared.totals.faults);
+        }
+        Ok(respond::written(written, params.has("pretty")))
+    }
+
+    /// The whole body of a request.
+    async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
+        let max = self.shared.options.body_bytes_max;
+        match timeout(self.shared.options.slow_deadline, Limited::new(body, max).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Fault::too_large(max)),
+            Ok(Err(_)) => Err(Fault::bad("the body ended too soon")),
+            Err(_) => Err(Fault::new(408, "the body took too long")),
+        }
+    }
+
+    async fn read(&self, asked: Asked) -> Result<Answer, Fault> {
+        let reading = asked.params.reading()?;
+        let deadline = Instant::now() + self.shared.wait(reading.wait);
+        loop {
+            let rights = self.shared.catalogue.port().access_version();
+            let who = match self.who(asked.token.as_deref()) {
+                // Where the leader is, the original tells everyone.
+                Err(_) if matches!(asked.endpoint, Endpoint::StatusLeader | Endpoint::StatusPeers) => nobody(),
+                who => who?,
+            };
+            let sight = Sight::of(&who);
+            drop(who);
+            if let Some(answer) = self.look(&asked, &reading, sight, rights, deadline).await? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Looks, and waits where that was asked for; `None`: other rights are in force, and who asks is to be found out.
+    async fn look(
+        &self,
+        asked: &Asked,
+        reading: &Reading,
+        sight: Sight,
+        rights: u64,
+        deadline: Instant,
+    ) -> Result<Option<Answer>, Fault> {
+        let Shared { catalogue, options, totals, answers, .. } = &*self.shared;
+        let manner = Manner::of(asked.endpoint, reading, asked.gzip, catalogue.port().is_open());
+        if !has_index(asked.endpoint) {
+            let content = about_the_node(catalogue, options, &sight, asked.endpoint, &asked.name, &asked.params)?;
+            return Ok(Some(respond::read(&Encoded::new(0, content), &manner, false)));
+        }
+        let ask = Ask::of(catalogue, sight, asked.endpoint, asked.name.clone(), &asked.params)?;
+        let cell = answers.cell(&ask.key(rights), || Box::new(ask));
+        let answer = cell.look(totals)?;
+        let until = match &reading.hash {
+            Some(hash) if asked.endpoint == Endpoint::AgentService => Until::Hash(hash.clone()),
+            _ => Until::Index(reading.index),
+        };
+        if until == Until::Index(0) || until.is_met(&answer) {
+            return Ok(Some(respond::read(&answer, &manner, until != Until::Index(0))));
+        }
+        drop(answer);
+        let port = catalogue.port();
+        let met = wait((answers, totals), &cell, until, || port.access_version() != rights, deadline).await?;
+        Ok(match met {
+            Met::Changed(answer) | Met::Over(answer) => Some(respond::read(&answer, &manner, false)),
+            Met::Rights => None,
+        })
+    }
+}
+
+/// Someone who may read nothing.
+fn nobody() -> Principal {
+    Principal::new("", Vec::new(), Vec::new(), false)
+}
+
+/// Whether an endpoint's answers have an index, and can be waited for.
+fn has_index(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::AgentService
+            | Endpoint::CatalogNodes
+            | Endpoint::CatalogServices
+            | Endpoint::CatalogService
+            | Endpoint::CatalogConnect
+            | Endpoint::CatalogNode
+            | Endpoint::CatalogNodeServices
+            | Endpoint::HealthNode
+            | Endpoint::HealthChecks
+            | Endpoint::HealthState
+            | Endpoint::HealthService
+            | Endpoint::HealthConnect
+            | Endpoint::Key
+            | Endpoint::SessionInfo
+            | Endpoint::SessionNode
+            | Endpoint::SessionList
+            | Endpoint::EventList
+    )
+}
+
+/// The token: of the query, else of its header, else of `Authorization`, whose other schemes are not looked at.
+pub(crate) fn token(headers: &HeaderMap, params: &Params) -> Option<String> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+    let given = [params.first("token"), header("x-consul-token"), bearer];
+    given.into_iter().flatten().find(|token| !token.is_empty()).map(str::to_owned)
+}
+
+/// Whether an answer may be compressed.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).any(|one| {
+        let (name, rest) = one.split_once(';').unwrap_or((one, ""));
+        let refused = matches!(rest.trim().replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+        matches!(name.trim(), "gzip" | "*") && !refused
+    })
+}

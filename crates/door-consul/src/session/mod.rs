@@ -1,0 +1,16 @@
+//! What a request asks for, and of whom: endpoints to questions and commands. No socket is known here.
+
+mod agent;
+mod keys;
+mod keys_read;
+mod read;
+mod register;
+mod sieve;
+mod write;
+
+pub(crate) use agent::answer as about_the_node;
+pub(crate) use keys_read::Keys;
+pub(crate) use read::{Ask, connected};
+pub(crate) use register::same_datacenter;
+pub(crate) use sieve::{Sieve, Sight};
+pub(crate) use write::{Written, is_write, write};

@@ -1,0 +1,141 @@
+//! What a reader leaves out of an answer: by tag, by metadata of the node, by state, by an expression, by right.
+
+use catalog::filter::{CatalogService, Filter, Selectable};
+use catalog::{Check, Health, Node, Status};
+use door::{Catalogue, Principal};
+
+use crate::codec::{Fault, Params};
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sieve {
+    /// All of these, in any case.
+    tags: Vec<String>,
+    /// All of these pairs.
+    node_meta: Vec<(String, String)>,
+    /// No check that does not pass.
+    passing: bool,
+    /// An expression.
+    filter: Option<Filter>,
+    /// It as it was written.
+    written: String,
+}
+
+impl Sieve {
+    /// What the parameters say of things of a kind.
+    ///
+    /// # Errors
+    /// [`Fault`]: an expression or a flag cannot be read.
+    pub(crate) fn of<S: Selectable + ?Sized>(params: &Params) -> Result<Self, Fault> {
+        let written = params.text("filter").to_owned();
+        let filter = match written.trim() {
+            "" => None,
+            text => Some(Filter::parse::<S>(text).map_err(|error| Fault::internal(error.to_string()))?),
+        };
+        Ok(Sieve {
+            tags: params.all("tag").map(str::to_lowercase).collect(),
+            node_meta: params.node_meta(),
+            passing: params.flag("passing")?,
+            filter,
+            written,
+        })
+    }
+
+    /// Names what is left out: two that leave out different things have different names.
+    pub(crate) fn key(&self) -> String {
+        if self.is_open() {
+            String::new()
+        } else {
+            format!("{:?}", (&self.tags, &self.node_meta, self.passing, &self.written))
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.tags.is_empty() && self.node_meta.is_empty() && !self.passing && self.written.is_empty()
+    }
+
+    /// Whether nothing is said of nodes.
+    pub(crate) fn takes_all_nodes(&self) -> bool {
+        self.node_meta.is_empty()
+    }
+
+    /// Whether a node's metadata fit.
+    pub(crate) fn fits(&self, node: &Node) -> bool {
+        self.node_meta.iter().all(|(key, value)| node.meta.get(key).is_some_and(|own| **own == **value))
+    }
+
+    /// Whether an instance stays, as `health/service` shows it.
+    pub(crate) fn health(&self, health: &Health) -> bool {
+        self.instance(health)
+            && (!self.passing || health.checks.iter().all(|check| check.status == Status::Passing))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(health))
+    }
+
+    /// Whether an instance stays, as `catalog/service` shows it.
+    pub(crate) fn catalog(&self, health: &Health) -> bool {
+        self.instance(health) && self.filter.as_ref().is_none_or(|filter| filter.matches(&CatalogService(health)))
+    }
+
+    fn instance(&self, health: &Health) -> bool {
+        let has = |tag: &String| health.service.tags.iter().any(|own| own.to_lowercase() == *tag);
+        self.tags.iter().all(has) && self.fits(&health.node)
+    }
+
+    /// Whether a service of a node stays, as `agent/services` and `catalog/node` show it.
+    pub(crate) fn service(&self, health: &Health) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&*health.service))
+    }
+
+    /// Whether a node stays.
+    pub(crate) fn node(&self, node: &Node) -> bool {
+        self.fits(node) && self.filter.as_ref().is_none_or(|filter| filter.matches(node))
+    }
+
+    /// Whether a check stays.
+    pub(crate) fn check(&self, node: &Node, check: &Check) -> bool {
+        self.fits(node) && self.filter.as_ref().is_none_or(|filter| filter.matches(check))
+    }
+}
+
+/// What a reader may see.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight(Option<Principal>);
+
+impl Sight {
+    pub(crate) fn of(who: &Principal) -> Self {
+        Sight(Some(who.clone()).filter(|who| !who.reads_everything()))
+    }
+
+    /// Names who sees, where not everyone who may see everything is meant.
+    pub(crate) fn key(&self, rights: u64) -> String {
+        self.0.as_ref().map(|who| format!("{rights} {}", who.name())).unwrap_or_default()
+    }
+
+    /// Whether a service may be seen.
+    pub(crate) fn service(&self, catalogue: &Catalogue, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|who| catalogue.may_read(who, name))
+    }
+
+    /// Whether a node may be seen.
+    pub(crate) fn node(&self, catalogue: &Catalogue, name: &str) -> bool {
+        self.subject(|| catalog::node_subject(catalogue.datacenter(), name))
+    }
+
+    /// Whether a key may be seen.
+    pub(crate) fn key_named(&self, catalogue: &Catalogue, key: &str) -> bool {
+        self.subject(|| catalog::key_subject(catalogue.datacenter(), key))
+    }
+
+    /// Whether a check may be seen: its service's, else its node's right decides.
+    pub(crate) fn check(&self, catalogue: &Catalogue, check: &Check) -> bool {
+        if check.service_name.is_empty() {
+            self.node(catalogue, &check.node)
+        } else {
+            self.service(catalogue, &check.service_name)
+        }
+    }
+
+    fn subject(&self, subject: impl FnOnce() -> String) -> bool {
+        self.0.as_ref().is_none_or(|who| who.may_read(&subject()))
+    }
+}
