@@ -390,6 +390,9 @@ pub enum Outcome {
 pub struct Judged {
     /// The messages, in their order. None: all is as the command wants it.
     pub writes: Vec<Write>,
+    /// Whether all of it or nothing is to be recorded. Otherwise it may be in parts, in order: what is left over is
+    /// found again when the command is judged again.
+    pub atomic: bool,
     /// What it comes to.
     pub outcome: Outcome,
 }

@@ -33,6 +33,10 @@ pub const CHECKS_MAX: usize = 128;
 /// Longest output of a check that is kept, in bytes: Consul's. The rest is cut off.
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024;
 
+/// How often a check's output is recorded while its status stays as it is: each record costs a sync, and wakes every
+/// reader of the service.
+pub const OUTPUT_EVERY: Duration = Duration::from_secs(5 * 60);
+
 /// Most tags of a service.
 pub const TAGS_MAX: usize = 1_024;
 

@@ -397,9 +397,10 @@ impl ServiceRecord<'_> {
 
 impl<'a> From<&'a Service> for ServiceRecord<'a> {
     fn from(service: &'a Service) -> Self {
-        let addresses = service.tagged_addresses.iter().map(|(key, value)| {
-            (key.into(), AddressPart { address: (&value.address).into(), port: value.port })
-        });
+        let addresses = service
+            .tagged_addresses
+            .iter()
+            .map(|(key, value)| (key.into(), AddressPart { address: (&value.address).into(), port: value.port }));
         ServiceRecord {
             kind: (&service.kind).into(),
             id: (&service.id).into(),

@@ -45,7 +45,8 @@ impl State {
         let Some(address) = address::parse(&self.datacenter, &stored.message.subject)? else { return Ok(()) };
         let at = At { position: stored.seq, time: stored.time };
         if stored.message.payload.is_empty() && self.is_removal(stored, &address) {
-            let ours = stored.message.headers.get("ce-type").is_some();
+            let kind = stored.message.headers.get("ce-type").unwrap_or_default();
+            let ours = kind.starts_with("catalog.") && kind.ends_with(".removed");
             let expires = ours.then(|| stored.time.after(REMOVAL_KEPT));
             self.markers.add(&stored.message.subject, stored.seq, expires);
             match address {
@@ -80,8 +81,8 @@ impl State {
             Address::Event { .. } => false,
             Address::Key(_) => {
                 let headers = &stored.message.headers;
-                headers.get("ce-type").is_none_or(|kind| kind == super::keys::REMOVED)
-                    && headers.get(super::keys::FLAGS).is_none()
+                headers.get("ce-type").is_none_or(|kind| kind == super::header::KEY_REMOVED)
+                    && headers.get(super::header::FLAGS).is_none()
             }
             _ => true,
         }

@@ -1,13 +1,4 @@
 //! Messages about keys and user events become what holds.
-//!
-//! ```text
-//! payload              the value
-//! Catalog-Flags        the client's number; absent: 0
-//! Catalog-Session      the session that holds it; absent: none
-//! Catalog-Lock-Index   how often it was acquired; absent: 0
-//! Catalog-Created      the position at which it came to be; absent: the message's own
-//! Catalog-Lock-Delay   nanoseconds for which it cannot be acquired, counted from the message
-//! ```
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -17,28 +8,10 @@ use core::time::Duration;
 use event::{Headers, Message, Moment};
 
 use super::fold::At;
+use super::header::{CREATED, FLAGS, LOCK_DELAY, LOCK_INDEX, NODE_FILTER, SERVICE_FILTER, SESSION, TAG_FILTER};
 use super::{State, Touch, Unfit};
 use crate::limits::{EVENTS_LISTED, LOCK_DELAY_MAX, VALUE_BYTES_MAX};
 use crate::model::{Pair, UserEvent};
-
-/// The type of the message that says that a key went.
-pub(crate) const REMOVED: &str = "catalog.key.removed";
-/// See the module's head.
-pub(crate) const FLAGS: &str = "Catalog-Flags";
-/// See the module's head.
-pub(crate) const SESSION: &str = "Catalog-Session";
-/// See the module's head.
-pub(crate) const LOCK_INDEX: &str = "Catalog-Lock-Index";
-/// See the module's head.
-pub(crate) const CREATED: &str = "Catalog-Created";
-/// See the module's head.
-pub(crate) const LOCK_DELAY: &str = "Catalog-Lock-Delay";
-/// Which nodes a user event is for.
-pub(crate) const NODE_FILTER: &str = "Catalog-Node-Filter";
-/// Which services a user event is for.
-pub(crate) const SERVICE_FILTER: &str = "Catalog-Service-Filter";
-/// Which tags a user event is for.
-pub(crate) const TAG_FILTER: &str = "Catalog-Tag-Filter";
 
 /// Most keys with a lock delay that are remembered: the delays are short.
 const DELAYED_MAX: usize = 65_536;

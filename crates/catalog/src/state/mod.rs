@@ -15,6 +15,7 @@
 //! [`Health`] for each of its instances. An instance with one check takes about 1.3 KiB.
 
 mod fold;
+pub(crate) mod header;
 mod keys;
 mod markers;
 mod nodes;
