@@ -80,3 +80,33 @@ const _: () = assert!(FOLLOW_MESSAGES_MAX <= PAGE_MESSAGES_MAX);
 
 /// Largest schema as it is declared, in bytes: it is recorded as one message.
 pub const SCHEMA_BYTES_MAX: usize = 960 * 1024;
+
+/// Rows of a listing of a view where the request names no limit, and the most that it may name.
+pub const VIEW_ROWS_DEFAULT: usize = 10_000;
+/// See [`VIEW_ROWS_DEFAULT`].
+pub const VIEW_ROWS_MAX: usize = 100_000;
+
+/// Longest wait for a change of a view: longer than any proxy keeps an idle request.
+pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// How long a wait for a change is where an index is given and no wait.
+pub const VIEW_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long a request waits for a view to be folded for the first time.
+pub const VIEW_FOLD_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an encoded snapshot of a view is kept for the next who asks: as long as a storm of readers that lost
+/// their node lasts.
+pub const SNAPSHOT_KEPT: Duration = Duration::from_secs(10);
+
+/// Bytes of one piece of a snapshot, about: what a slow reader holds.
+pub const VIEW_PIECE_BYTES: usize = 64 * 1024;
+
+/// Changes of a view that are told at a time, at most, save that a position is never split.
+pub const VIEW_BATCH_ROWS: usize = 1_024;
+
+/// Encoded batches of changes that are kept of a view, for readers that follow at about the same place.
+pub const VIEW_BATCHES_KEPT: usize = 16;
+
+/// Largest batch that is kept, in bytes.
+pub const VIEW_BATCH_BYTES_KEPT: usize = 512 * 1024;

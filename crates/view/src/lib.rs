@@ -15,6 +15,6 @@ mod follow;
 pub mod rule;
 mod table;
 
-pub use fold::{Bounds, Fold, Index, Row, Told};
+pub use fold::{Bounds, Fold, Index, ROW_BYTES, Row, Told};
 pub use follow::{Follower, Frame};
 pub use table::{Change, Changes, Entry, Forgotten, Range, Removed, Table};

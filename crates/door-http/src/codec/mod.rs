@@ -5,7 +5,7 @@
 //! - [`kept`]: which HTTP headers a message keeps, and which it gives back;
 //! - [`message`]: a stored message as JSON, as a CloudEvent, as a server-sent event;
 //! - [`query`]: query strings, in which every name must be known;
-//! - [`span`]: durations as text.
+//! - [`view`]: rows of views as JSON, and as server-sent events.
 //!
 //! Each is fuzzed: no bytes make it panic.
 
@@ -14,3 +14,4 @@ pub mod declare;
 pub mod kept;
 pub mod message;
 pub mod query;
+pub mod view;

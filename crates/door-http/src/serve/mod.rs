@@ -19,7 +19,8 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use door::Port;
+use door::{Port, Views};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -35,7 +36,8 @@ use crate::session::federation::{Federation, NoFederation, is_push};
 use crate::session::hub::{Hub, NoHub};
 use crate::session::resources::{NoResources, Resources};
 use crate::session::schemas::{NoSchemas, Schemas};
-use crate::session::{consumers, events, federation, hub, messages, node, publish, resources, schemas, streams};
+use crate::session::view_follow::Encodings;
+use crate::session::{consumers, events, federation, hub, messages, node, publish, resources, schemas, streams, views};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -73,6 +75,8 @@ pub struct Options {
     pub federation: Arc<dyn Federation>,
     /// Who looks after the hub door.
     pub hub: Arc<dyn Hub>,
+    /// What is true now.
+    pub views: Views,
     /// Ends what would go on for ever: followings, pushes, waits.
     pub shutdown: CancellationToken,
     /// Whether the door listens on loopback alone: then, while it is open, it takes no request that
@@ -90,6 +94,7 @@ impl Default for Options {
             resources: Arc::new(NoResources),
             federation: Arc::new(NoFederation),
             hub: Arc::new(NoHub),
+            views: Views::default(),
             shutdown: CancellationToken::new(),
             local: false,
         }
@@ -102,6 +107,9 @@ pub struct Door {
     pub(crate) options: Options,
     pub(crate) meters: Meters,
     pub(crate) bodies: Bodies,
+    pub(crate) encodings: Encodings,
+    /// Changes when other tokens are put in force.
+    pub(crate) access: watch::Receiver<u64>,
     document: OnceLock<Bytes>,
 }
 
@@ -132,6 +140,7 @@ pub type Shared = Arc<Door>;
         (name = "federation", description = "Facts between sites"),
         (name = "dynamic", description = "Configuration derived from facts"),
         (name = "hub", description = "Rooms, and who is connected to them"),
+        (name = "views", description = "What is true now, folded from streams"),
         (name = "schemas", description = "What payloads must be"),
         (name = "node", description = "The node itself")
     )
@@ -185,6 +194,9 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(federation::list_plugins))
         .routes(routes!(federation::post_run))
         .routes(routes!(hub::get_hub))
+        .routes(routes!(views::list_views))
+        .routes(routes!(views::get_view))
+        .routes(routes!(views::get_view_row))
         .split_for_parts();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("token", token);
@@ -200,7 +212,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(port: Port, options: Options) -> Router {
     let (router, document) = routes();
     let meters = Meters::of(document.paths.paths.keys());
-    let shared = Arc::new(Door { port, options, meters, bodies: Bodies::default(), document: OnceLock::new() });
+    let (changes, access) = watch::channel(0);
+    port.when_access_changes(Arc::new(move || changes.send_modify(|times| *times += 1)));
+    let (bodies, encodings, document) = (Bodies::default(), Encodings::default(), OnceLock::new());
+    let shared = Arc::new(Door { port, options, meters, bodies, encodings, access, document });
     router
         .fallback(async |uri: Uri| Problem::no_route(&uri))
         .method_not_allowed_fallback(async |method: Method| Problem::method(&method))
@@ -208,7 +223,8 @@ pub fn router(port: Port, options: Options) -> Router {
         .with_state(shared)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token that a request presents.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -13,3 +13,5 @@ pub mod publish;
 pub mod resources;
 pub mod schemas;
 pub mod streams;
+pub mod view_follow;
+pub mod views;

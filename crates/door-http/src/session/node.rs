@@ -22,6 +22,7 @@ Tidings: an event fabric. What is here:
   GET  /v1/streams                        the streams
   GET  /v1/streams/{stream}/messages      read a stream; Accept: text/event-stream follows it
   GET  /v1/streams/{stream}/consumers     its consumers
+  GET  /v1/views                          what is true now; /v1/views/{view}[/{key}]
   GET  /openapi.json                      everything, described
   GET  /metrics /healthz /readyz          how the node is
 

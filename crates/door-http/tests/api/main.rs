@@ -12,3 +12,4 @@ mod pushback;
 mod resources;
 mod streams;
 mod support;
+mod views;

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use door::journal::Journal;
 use door::suite::Plain;
-use door::{Access, Limits, Port};
+use door::{Access, Limits, Port, Views};
 use door_http::{Metrics, MetricsText, Options, router};
 use event::Moment;
 use http_body_util::BodyExt;
@@ -26,6 +26,7 @@ pub struct Node {
     pub port: Port,
     pub local: Local,
     pub shutdown: CancellationToken,
+    pub views: Views,
     clock: Arc<AtomicU64>,
 }
 
@@ -72,8 +73,10 @@ impl Node {
         let journal: Arc<dyn Journal> = Arc::new(local.clone());
         let port = Port::with_clock(journal, Arc::new(Plain::default()), access, limits, Box::new(now(&clock)));
         let shutdown = CancellationToken::new();
-        let options = Options { metrics: Arc::new(Told), shutdown: shutdown.clone(), ..Options::default() };
-        Node { router: router(port.clone(), options), port, local, shutdown, clock }
+        let views = Views::default();
+        let (metrics, shared) = (Arc::new(Told), views.clone());
+        let options = Options { metrics, views: shared, shutdown: shutdown.clone(), ..Options::default() };
+        Node { router: router(port.clone(), options), port, local, shutdown, views, clock }
     }
 
     /// The same node through a door on loopback.
