@@ -30,7 +30,7 @@ class Node:
         ports.unlink(missing_ok=True)
         command = [self.binary, "serve", "--http", "127.0.0.1:0", "--data", str(self.data)]
         # A client that comes back finds the node where it was.
-        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off"]
+        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off", "--consul", "off", "--dns", "off"]
         command += ["--nats-websocket", self.websocket or "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -90,5 +90,26 @@ def node(tmp_path_factory):
 def own_node(tmp_path):
     """A node for one test that kills it."""
     running = Node(tmp_path)
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """A node with its Consul and DNS doors, for one file of tests: they use services and keys of their own."""
+    # Its clients are needed by these tests alone.
+    from catalogue import Catalogue
+
+    running = Catalogue(tmp_path_factory.mktemp("catalogue"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def own_catalogue(tmp_path):
+    """The same for one test that kills it."""
+    from catalogue import Catalogue
+
+    running = Catalogue(tmp_path)
     yield running
     running.kill()

@@ -269,7 +269,11 @@ impl Catalogue {
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.store(ready, Ordering::Release);
         // Who waits for a position looks again.
-        self.0.folded.send_modify(|at| if !ready { *at = u64::MAX });
+        self.0.folded.send_modify(|at| {
+            if !ready {
+                *at = u64::MAX
+            }
+        });
         self.0.wakes.wake_all();
     }
 

@@ -7,6 +7,7 @@
 //! Invariant: a [`Config`] that [`Config::from_layers`] gave listens beyond loopback only where
 //! tokens are configured or it was said to be open.
 
+mod consul;
 mod hub;
 mod nats;
 mod section;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use crate::error::StartError;
 use crate::units::{Size, Span, brief};
 
+pub use consul::{CONSUL_GRPC_PORT, CONSUL_PORT, ConsulConfig, ConsulLayer, DNS_PORT, DnsConfig, DnsLayer};
 pub use hub::{HUB_PORT, HubConfig, HubLayer};
 pub use nats::{
     HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
@@ -82,10 +84,6 @@ pub enum Sync {
 /// Doors that a node will have and that this version does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FutureDoor {
-    /// Consul clients.
-    Consul,
-    /// DNS.
-    Dns,
     /// SLIM nodes.
     Slim,
 }
@@ -93,8 +91,6 @@ pub enum FutureDoor {
 impl fmt::Display for FutureDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            FutureDoor::Consul => "consul",
-            FutureDoor::Dns => "dns",
             FutureDoor::Slim => "slim",
         })
     }
@@ -137,6 +133,10 @@ pub struct Config {
     pub nats: NatsConfig,
     /// The hub door.
     pub hub: HubConfig,
+    /// The Consul door.
+    pub consul: ConsulConfig,
+    /// The DNS door.
+    pub dns: DnsConfig,
     /// Whether doors beyond loopback may be open to anyone.
     pub open: bool,
     /// The file of tokens. With it, every request needs one.
@@ -181,10 +181,12 @@ pub struct Layer {
     /// See [`Config::hub`].
     #[serde(default)]
     pub hub: HubLayer,
-    /// A door of a later version.
-    pub consul: Option<Listen>,
-    /// A door of a later version.
-    pub dns: Option<Listen>,
+    /// See [`Config::consul`].
+    #[serde(default)]
+    pub consul: ConsulLayer,
+    /// See [`Config::dns`].
+    #[serde(default)]
+    pub dns: DnsLayer,
     /// A door of a later version.
     pub slim: Option<Listen>,
     /// See [`Config::open`].
@@ -353,8 +355,8 @@ impl Layer {
             http: self.http.or(weaker.http),
             nats: self.nats.over(weaker.nats),
             hub: self.hub.over(weaker.hub),
-            consul: self.consul.or(weaker.consul),
-            dns: self.dns.or(weaker.dns),
+            consul: self.consul.over(weaker.consul),
+            dns: self.dns.over(weaker.dns),
             slim: self.slim.or(weaker.slim),
             open: self.open.or(weaker.open),
             tokens: self.tokens.or(weaker.tokens),
@@ -393,8 +395,8 @@ impl Layer {
         }
     }
 
-    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 3] {
-        [(FutureDoor::Consul, self.consul), (FutureDoor::Dns, self.dns), (FutureDoor::Slim, self.slim)]
+    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 1] {
+        [(FutureDoor::Slim, self.slim)]
     }
 }
 
@@ -430,6 +432,8 @@ impl Config {
             http: layer.http.unwrap_or(Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT))),
             nats: layer.nats.complete(limits.payload_bytes_max)?,
             hub: layer.hub.complete(limits.payload_bytes_max)?,
+            consul: layer.consul.complete()?,
+            dns: layer.dns.complete()?,
             open: layer.open.unwrap_or(false),
             tokens: layer.tokens,
             tls,
@@ -449,7 +453,9 @@ impl Config {
             Listen::At(address) if !is_loopback(address.ip()) && self.tokens.is_none() && !self.open => {
                 Err(StartError::Exposed { door: "http", address })
             }
-            _ => nats::check_exposure(self).and_then(|()| hub::check_exposure(self)),
+            _ => nats::check_exposure(self)
+                .and_then(|()| hub::check_exposure(self))
+                .and_then(|()| consul::check_exposure(self)),
         }
     }
 }
@@ -467,6 +473,8 @@ impl Default for Config {
             http: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HTTP_PORT)),
             nats: NatsConfig::default(),
             hub: HubConfig::default(),
+            consul: ConsulConfig::default(),
+            dns: DnsConfig::default(),
             open: false,
             tokens: None,
             tls: None,

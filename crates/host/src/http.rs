@@ -12,12 +12,14 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::catalogue::{CatalogueCounts, Services};
 use crate::config::EVENTS_STREAM;
 use crate::federation::Federation;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
+use crate::views::DeclaredViews;
 
 /// What the door is made of.
 pub(crate) struct HttpParts {
@@ -28,6 +30,8 @@ pub(crate) struct HttpParts {
     pub(crate) resources: Arc<Resources>,
     pub(crate) federation: Arc<Federation>,
     pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) services: Option<Arc<Services>>,
+    pub(crate) views: Arc<DeclaredViews>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether the door listens on loopback alone.
     pub(crate) local: bool,
@@ -42,11 +46,12 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, schemas, resources, federation, hub, tls, local } = parts;
+        let HttpParts { port, journal, metrics, schemas, resources, federation, hub, services, views, tls, local } =
+            parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
-            metrics: Arc::new(Gatherer { journal, metrics, hub: hub.clone() }),
+            metrics: Arc::new(Gatherer { journal, metrics, hub: hub.clone(), services }),
             schemas,
             resources,
             federation,
@@ -54,6 +59,7 @@ impl HttpDoor {
                 Some(hub) => hub,
                 None => Arc::new(NoHub),
             },
+            views: views.views(),
             shutdown: shutdown.clone(),
             local,
             ..Options::default()
@@ -75,11 +81,13 @@ struct Gatherer {
     journal: Arc<dyn Journal>,
     metrics: Metrics,
     hub: Option<Arc<Hub>>,
+    services: Option<Arc<Services>>,
 }
 
 impl Gathered for Gatherer {
     fn text(&self) -> MetricsText<'_> {
         let hub = self.hub.as_ref().map(|hub| hub.counts());
-        Box::pin(self.metrics.render(&*self.journal, hub))
+        let catalogue = self.services.as_ref().map(|services| CatalogueCounts(services.counts()));
+        Box::pin(self.metrics.render(&*self.journal, hub, catalogue))
     }
 }

@@ -16,9 +16,7 @@ use door_hub::{Bearer, Counts, Format, HubDoor, Link, Options, Sockets, Target};
 use parking_lot::Mutex;
 use plan::{Declared, HubLinkSpec, HubTls, RepeaterTargetSpec};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -29,6 +27,7 @@ use tracing::warn;
 use crate::config::{Config, Listen};
 use crate::error::StartError;
 use crate::node::listen;
+use crate::scrape::{Encoded, counter, counters, gauges};
 use crate::tls::Certificate;
 
 /// Bytes of a file with a token, at most.
@@ -288,38 +287,6 @@ fn client_tls(tls: &HubTls) -> Result<Option<Arc<ClientConfig>>, String> {
 #[derive(Debug)]
 pub(crate) struct HubCounts(pub(crate) Counts);
 
-type Encoded = Result<(), std::fmt::Error>;
-
-impl HubCounts {
-    fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Encoded {
-        let metric = ConstCounter::new(value);
-        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-    }
-
-    fn gauges(
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        label: &str,
-        all: &[(&str, u64)],
-    ) -> Encoded {
-        let gauge = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        let mut family = encoder.encode_descriptor(name, help, None, gauge(0).metric_type())?;
-        for (of, value) in all {
-            gauge(*value).encode(family.encode_family(&[(label, *of)])?)?;
-        }
-        Ok(())
-    }
-
-    fn counters(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, all: &[(&str, u64)]) -> Encoded {
-        let mut family = encoder.encode_descriptor(name, help, None, ConstCounter::new(0_u64).metric_type())?;
-        for (reason, value) in all {
-            ConstCounter::new(*value).encode(family.encode_family(&[("reason", *reason)])?)?;
-        }
-        Ok(())
-    }
-}
-
 impl Collector for HubCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
         let (counts, encoder) = (&self.0, &mut encoder);
@@ -331,20 +298,20 @@ impl Collector for HubCounts {
             ("peer", now.peers),
             ("target", now.targets),
         ];
-        Self::gauges(encoder, "tidings_hub_connections", "Connections now", "kind", &kinds)?;
+        gauges(encoder, "tidings_hub_connections", "Connections now", "kind", &kinds)?;
         let links = [("declared", counts.links), ("up", counts.links_up)];
-        Self::gauges(encoder, "tidings_hub_links", "Links to other hubs", "state", &links)?;
-        Self::counter(encoder, "tidings_hub_connected", "Connections taken and dialled", counts.connected)?;
-        Self::counter(encoder, "tidings_hub_refused", "Requests to connect that were refused", counts.refused)?;
-        Self::counter(encoder, "tidings_hub_events", "Events that came in", counts.events_in)?;
-        Self::counter(encoder, "tidings_hub_events_bytes", "Bytes of their payloads", counts.bytes_in)?;
-        Self::counter(encoder, "tidings_hub_deliveries", "Events handed to connections", counts.deliveries)?;
-        Self::counter(encoder, "tidings_hub_deliveries_bytes", "Bytes of them", counts.bytes_out)?;
-        Self::counter(encoder, "tidings_hub_duplicates", "Events that came again over a link", counts.duplicates)?;
-        Self::counter(encoder, "tidings_hub_pushed", "Events that targets took", counts.pushed)?;
-        Self::counter(encoder, "tidings_hub_push_retries", "Pushes that were tried again", counts.push_retries)?;
-        Self::counters(encoder, "tidings_hub_dropped", "Events not delivered, by reason", &counts.dropped)?;
+        gauges(encoder, "tidings_hub_links", "Links to other hubs", "state", &links)?;
+        counter(encoder, "tidings_hub_connected", "Connections taken and dialled", counts.connected)?;
+        counter(encoder, "tidings_hub_refused", "Requests to connect that were refused", counts.refused)?;
+        counter(encoder, "tidings_hub_events", "Events that came in", counts.events_in)?;
+        counter(encoder, "tidings_hub_events_bytes", "Bytes of their payloads", counts.bytes_in)?;
+        counter(encoder, "tidings_hub_deliveries", "Events handed to connections", counts.deliveries)?;
+        counter(encoder, "tidings_hub_deliveries_bytes", "Bytes of them", counts.bytes_out)?;
+        counter(encoder, "tidings_hub_duplicates", "Events that came again over a link", counts.duplicates)?;
+        counter(encoder, "tidings_hub_pushed", "Events that targets took", counts.pushed)?;
+        counter(encoder, "tidings_hub_push_retries", "Pushes that were tried again", counts.push_retries)?;
+        counters(encoder, "tidings_hub_dropped", "Events not delivered, by reason", &counts.dropped)?;
         let help = "Connections that ended, by reason";
-        Self::counters(encoder, "tidings_hub_disconnected", help, &counts.disconnected)
+        counters(encoder, "tidings_hub_disconnected", help, &counts.disconnected)
     }
 }

@@ -3,6 +3,7 @@
 //! The one place where the engines, the forwarding table and the doors are joined into a
 //! [`Node`]. No protocol and no rule of the journal lives here.
 
+mod catalogue;
 mod clock;
 pub mod config;
 mod engine;
@@ -23,11 +24,13 @@ mod recorded;
 mod reload;
 pub mod resources;
 pub mod schemas;
+mod scrape;
 mod signals;
 mod tls;
 mod tokens;
 pub mod units;
 pub mod verify;
+mod views;
 mod watch;
 
 pub use config::Config;

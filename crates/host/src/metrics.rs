@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::catalogue::CatalogueCounts;
 use crate::federation::Meters;
 use crate::hub::HubCounts;
 use crate::live::Live;
@@ -118,7 +119,12 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    pub(crate) async fn render(&self, journal: &dyn Journal, hub: Option<door_hub::Counts>) -> String {
+    pub(crate) async fn render(
+        &self,
+        journal: &dyn Journal,
+        hub: Option<door_hub::Counts>,
+        catalogue: Option<CatalogueCounts>,
+    ) -> String {
         let mut streams = journal.streams().await;
         let mut left_out = streams.len().saturating_sub(STREAMS_SHOWN_MAX) as u64;
         streams.truncate(STREAMS_SHOWN_MAX);
@@ -145,6 +151,9 @@ impl Metrics {
         now.register_collector(Box::new(facts));
         if let Some(counts) = hub {
             now.register_collector(Box::new(HubCounts(counts)));
+        }
+        if let Some(counts) = catalogue {
+            now.register_collector(Box::new(counts));
         }
         let mut text = String::new();
         // Writing to a text cannot fail.

@@ -26,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::catalogue::{self, Services};
 use crate::config::{Config, EVENTS_STREAM, Listen};
 use crate::engine::{self, Opened};
 use crate::error::StartError;
@@ -44,6 +45,7 @@ use crate::schemas::Schemas;
 use crate::signals::{Signal, Signals};
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
+use crate::views::DeclaredViews;
 
 /// How long requests in flight may take to finish when the node stops.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -72,6 +74,8 @@ pub struct Node {
     http: Option<HttpDoor>,
     nats: Option<NatsDoor>,
     hub: Option<Arc<Hub>>,
+    services: Option<Arc<Services>>,
+    views: Arc<DeclaredViews>,
     federation: Arc<Federation>,
     reloader: Reloader,
     ports_file: Option<PortsFile>,
@@ -138,12 +142,14 @@ impl Node {
         remove_stale(&config.data);
         let prepared = runtime.block_on(async {
             create_streams(&*journal, &config).await?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?, hub::bind(&config, certificate.as_ref())?))
+            let hub = hub::bind(&config, certificate.as_ref())?;
+            let catalogue = catalogue::bind(&config, certificate.as_ref())?;
+            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue))
         });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
         let certificates = certificate.into_iter().chain(nats.certificates).collect();
-        let prepared = prepared.and_then(|(listener, sockets, hub_parts)| {
+        let prepared = prepared.and_then(|(listener, sockets, hub_parts, catalogue_parts)| {
             let recorder = Recorder::new(&config.node, Arc::clone(&journal), port.clone());
             let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
             let schemas = runtime.block_on(schemas)?;
@@ -151,6 +157,11 @@ impl Node {
             let ground = ground(&config, &port, &metrics, &resources);
             let federation = runtime.block_on(Federation::open(ground));
             let (hub, hub_at) = Hub::open(&runtime, hub_parts, &port, resources.watch())?;
+            let services = Services::open(&runtime, catalogue_parts, &port, &config.node)?;
+            let views = {
+                let _entered = runtime.enter();
+                DeclaredViews::open(&port, &config.data, resources.watch())
+            };
             let reloadable = Reloadable {
                 port: port.clone(),
                 tokens: config.tokens.clone(),
@@ -167,30 +178,49 @@ impl Node {
                     NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
                 Ok((door, addresses))
             };
-            Ok((listener, reloader, sockets.map(open).transpose()?, (hub, hub_at), schemas, (resources, federation)))
+            let nats = sockets.map(open).transpose()?;
+            Ok((listener, reloader, nats, (hub, hub_at), services, views, schemas, (resources, federation)))
         });
-        let (listener, reloader, nats, (hub, hub_at), schemas, (resources, federation)) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                runtime.block_on(close(&*journal));
-                return Err(error);
-            }
-        };
+        let (listener, reloader, nats, (hub, hub_at), (services, services_at), views, schemas, (resources, federation)) =
+            match prepared {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    runtime.block_on(close(&*journal));
+                    return Err(error);
+                }
+            };
 
         let mut ports = Ports::new(&config.node, &config.engine, tls.is_some());
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
-            let (journal, federation, hub) = (Arc::clone(&journal), Arc::clone(&federation), hub.clone());
-            let parts = HttpParts { port, journal, metrics, schemas, resources, federation, hub, tls, local };
+            let (journal, federation) = (Arc::clone(&journal), Arc::clone(&federation));
+            let (hub, services, views) = (hub.clone(), services.clone(), Arc::clone(&views));
+            let parts =
+                HttpParts { port, journal, metrics, schemas, resources, federation, hub, services, views, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
         let (nats, addresses) = nats.unzip();
         let addresses = addresses.unwrap_or_default();
         (ports.nats, ports.websocket, ports.monitor) = (addresses.clients, addresses.websocket, addresses.monitor);
         (ports.hub, ports.repeater) = (hub_at.hub, hub_at.repeater);
+        (ports.consul, ports.consul_grpc, ports.dns) = (services_at.consul, services_at.grpc, services_at.dns);
         let ports_file = write_ports(&config, &ports);
-        Ok(Node { config, ports, journal, http, nats, hub, federation, reloader, ports_file, runtime, _hold: hold })
+        Ok(Node {
+            config,
+            ports,
+            journal,
+            http,
+            nats,
+            hub,
+            services,
+            views,
+            federation,
+            reloader,
+            ports_file,
+            runtime,
+            _hold: hold,
+        })
     }
 
     /// What the node was told.
@@ -216,8 +246,9 @@ impl Node {
     /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
         let (http, nats, hub) = (self.http.take(), self.nats.take(), self.hub.take());
+        let services = self.services.take();
         let journal = Arc::clone(&self.journal);
-        let federation = Arc::clone(&self.federation);
+        let (federation, views) = (Arc::clone(&self.federation), Arc::clone(&self.views));
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
         let rest = async move {
             let http = async {
@@ -235,10 +266,16 @@ impl Node {
                     hub.close().await;
                 }
             };
-            if timeout(deadline, async { tokio::join!(http, nats, hub) }).await.is_err() {
+            let services = async {
+                if let Some(services) = services {
+                    services.close().await;
+                }
+            };
+            if timeout(deadline, async { tokio::join!(http, nats, hub, services) }).await.is_err() {
                 warn!("requests in flight did not finish within {deadline:?}; they are cut off");
             }
             federation.close().await;
+            views.close().await;
             close(&*journal).await
         };
         let ended = self.runtime.block_on(async move {

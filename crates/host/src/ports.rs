@@ -48,13 +48,23 @@ pub struct Ports {
     /// The repeater's own listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeater: Option<SocketAddr>,
+    /// The Consul door's HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul: Option<SocketAddr>,
+    /// The Consul door's subscriptions over gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul_grpc: Option<SocketAddr>,
+    /// The DNS door, over UDP and TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<SocketAddr>,
 }
 
 impl Ports {
     pub(crate) fn new(node: &str, engine: &Engine, tls: bool) -> Self {
         let (node, engine, pid) = (node.to_owned(), engine.to_string(), std::process::id());
         let (http, nats, websocket, monitor, hub, repeater) = (None, None, None, None, None, None);
-        Ports { node, pid, engine, tls, http, nats, websocket, monitor, hub, repeater }
+        let (consul, consul_grpc, dns) = (None, None, None);
+        Ports { node, pid, engine, tls, http, nats, websocket, monitor, hub, repeater, consul, consul_grpc, dns }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use event::Pattern;
-use host::config::{Config, Engine, HubConfig, Listen, NatsConfig};
+use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig};
 use host::ports::read_ports;
 use host::{Ended, Node, StartError};
 use journal::StreamConfig;
@@ -16,7 +16,17 @@ use tempfile::tempdir;
 fn config(data: &Path, engine: Engine) -> Config {
     let nats = NatsConfig { listen: Listen::Off, monitor: Listen::Off, ..NatsConfig::default() };
     let hub = HubConfig { listen: Listen::Off, ..HubConfig::default() };
-    Config { data: data.to_owned(), engine, http: "127.0.0.1:0".parse().unwrap(), nats, hub, ..Config::default() }
+    let (consul, dns) = (ConsulConfig::off(), DnsConfig::off());
+    Config {
+        data: data.to_owned(),
+        engine,
+        http: "127.0.0.1:0".parse().unwrap(),
+        nats,
+        hub,
+        consul,
+        dns,
+        ..Config::default()
+    }
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use host::config::{Config, Engine, HubConfig, Listen, NatsConfig};
+use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig};
 use host::{Ended, Node, StartError};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
@@ -36,6 +36,8 @@ impl Place {
             http: "127.0.0.1:0".parse().unwrap(),
             nats,
             hub: HubConfig { listen: Listen::Off, ..HubConfig::default() },
+            consul: ConsulConfig::off(),
+            dns: DnsConfig::off(),
             resources: Some(self.folder.path().to_owned()),
             ..Config::default()
         }

@@ -6,11 +6,14 @@
 mod logs;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
-use host::config::{Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer};
+use host::config::{
+    ConsulLayer, DnsLayer, Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer,
+};
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -65,10 +68,16 @@ pub struct ServeArgs {
     /// Deliver events in the hub door as often as the original does, doubled ones too
     #[arg(long, env = "TIDINGS_STRICT_COMPAT", value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", help_heading = "Doors")]
     strict_compat: Option<bool>,
-    /// The Consul door; not in this version
+    /// The Consul door: the catalogue of services, keys and sessions over HTTP [default: 127.0.0.1:8500]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_CONSUL", help_heading = "Doors")]
     consul: Option<Listen>,
-    /// The DNS door; not in this version
+    /// Subscriptions to the catalogue over gRPC [default: 127.0.0.1:8502; off where the Consul door is]
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_CONSUL_GRPC", help_heading = "Doors")]
+    consul_grpc: Option<Listen>,
+    /// The datacenter that the catalogue is [default: dc1]
+    #[arg(long, value_name = "NAME", env = "TIDINGS_DATACENTER", help_heading = "Doors")]
+    datacenter: Option<String>,
+    /// The DNS door: services and nodes by name, over UDP and TCP [default: 127.0.0.1:8600]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_DNS", help_heading = "Doors")]
     dns: Option<Listen>,
     /// The SLIM door; not in this version
@@ -121,8 +130,8 @@ impl ServeArgs {
             http: self.http,
             nats: NatsLayer::listening(self.nats, self.monitor, self.nats_websocket),
             hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
-            consul: self.consul,
-            dns: self.dns,
+            consul: ConsulLayer::listening(self.consul, self.consul_grpc, self.datacenter),
+            dns: DnsLayer::listening(self.dns),
             slim: self.slim,
             open: self.open.then_some(true),
             tokens: self.tokens,
@@ -199,7 +208,16 @@ fn welcome(node: &Node) -> String {
         (Some(hub), None) => format!("ws://{hub}"),
         (Some(hub), Some(repeater)) => format!("ws://{hub} (repeater ws://{repeater})"),
     };
-    let head = head + &format!("  nats    {nats}\n  hub     {hub}\n");
+    let at = |scheme: &str, address: Option<SocketAddr>| {
+        address.map_or_else(|| String::from("off"), |address| format!("{scheme}://{address}"))
+    };
+    let scheme = if ports.tls { "https" } else { "http" };
+    let consul = match ports.consul_grpc {
+        None => at(scheme, ports.consul),
+        Some(grpc) => format!("{} (gRPC {grpc})", at(scheme, ports.consul)),
+    };
+    let head =
+        head + &format!("  nats    {nats}\n  hub     {hub}\n  consul  {consul}\n  dns     {}\n", at("dns", ports.dns));
     let Some(http) = ports.http else {
         return head + "  http    off\n";
     };

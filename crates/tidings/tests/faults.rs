@@ -112,7 +112,20 @@ fn a_directory_that_may_not_be_written_is_refused_by_name() {
     let binary = dir.path().join("tidings");
     std::fs::copy(env!("CARGO_BIN_EXE_tidings"), &binary).unwrap();
     let mut command = Command::new(binary);
-    command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--hub", "off", "--data", data.to_str().unwrap()]);
+    command.args([
+        "serve",
+        "--http",
+        "127.0.0.1:0",
+        "--nats",
+        "off",
+        "--hub",
+        "off",
+        "--consul",
+        "off",
+        "--dns",
+        "off",
+    ]);
+    command.args(["--data", data.to_str().unwrap()]);
     if geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }

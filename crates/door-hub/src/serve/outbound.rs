@@ -27,6 +27,9 @@ use crate::limits::PRESSED_BYTES;
 
 /// Largest buffer that is kept for the next time while a connection is busy, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes waiting beyond which a buffer gets at once all the room that it may need. Growing it by and by would copy
+/// megabytes while the sender waits; memory that is not written to is not taken.
+const GROWN_BYTES: usize = 512 * 1024;
 /// How long a receiver may make no progress before senders no longer pause for it.
 const PROGRESS_NANOS: u64 = 20_000_000;
 /// How often a sender that flushes goes on with what came meanwhile, before it leaves the rest to
@@ -168,6 +171,10 @@ impl Outbound {
         let mut state = self.state.lock();
         if state.closed.is_some() {
             return Took::No;
+        }
+        if state.bytes.len() > GROWN_BYTES && state.bytes.capacity() < self.bytes_max {
+            let more = self.bytes_max.saturating_sub(state.bytes.len());
+            state.bytes.reserve_exact(more);
         }
         write(&mut state.bytes);
         state.messages = state.messages.saturating_add(count);

@@ -94,13 +94,7 @@ enum Over {
 
 impl Keeper {
     /// A keeper of a declared view.
-    pub(super) fn new(
-        name: &str,
-        spec: &ViewSpec,
-        path: PathBuf,
-        port: &Port,
-        views: Views,
-    ) -> Result<Self, String> {
+    pub(super) fn new(name: &str, spec: &ViewSpec, path: PathBuf, port: &Port, views: Views) -> Result<Self, String> {
         let filters = spec.filters.iter().map(|text| Pattern::parse(text).map_err(|error| error.to_string()));
         let json = serde_json::to_vec(spec).map_err(|error| error.to_string())?;
         let mut hash = [0; DIGEST_BYTES];
@@ -316,8 +310,7 @@ impl Keeper {
         let (index, rows) = history.view.read(|fold| (fold.index(), fold.table().len() as u64));
         let Some(written) = history.written else { return true };
         let tail = index.position().saturating_sub(written.position());
-        tail >= CHECKPOINT_MESSAGES.max(rows)
-            || (index != written && history.written_at.elapsed() >= CHECKPOINT_EVERY)
+        tail >= CHECKPOINT_MESSAGES.max(rows) || (index != written && history.written_at.elapsed() >= CHECKPOINT_EVERY)
     }
 
     /// Writes the view down, if it changed since it was.

@@ -133,7 +133,22 @@ impl Running {
         // What a killed node left behind would name the port that it had.
         let _ = std::fs::remove_file(&ports);
         let mut command = Command::new(binary);
-        command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--hub", "off", "--data"]).arg(&data);
+        command
+            .args([
+                "serve",
+                "--http",
+                "127.0.0.1:0",
+                "--nats",
+                "off",
+                "--hub",
+                "off",
+                "--consul",
+                "off",
+                "--dns",
+                "off",
+                "--data",
+            ])
+            .arg(&data);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIDINGS_") {
                 command.env_remove(name);

@@ -1,0 +1,232 @@
+//! One look at a service: an HTTP request or a TCP connection, with an end.
+//!
+//! # Invariants
+//! - Nothing is read beyond [`OUTPUT_BYTES_MAX`], and nothing takes longer than the check's timeout: a service that
+//!   hangs, or answers for ever, costs one task and that much memory.
+//! - What a service answers is told as text; bytes that are none are replaced.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::Status;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, SignatureScheme};
+
+/// Bytes of an answer that are kept: the original's own number.
+const OUTPUT_BYTES_MAX: usize = 4 * 1024;
+
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// A request; 2xx is passing, 429 a warning, all else critical.
+    Http {
+        url: String,
+        method: String,
+        headers: Vec<(String, String)>,
+        body: String,
+        /// Whether any certificate is taken.
+        unverified: bool,
+    },
+    /// A connection that comes about is passing.
+    Tcp(String),
+}
+
+/// What certificates are checked by.
+pub(super) struct Trust {
+    /// The system's authorities, where it has any.
+    verified: Option<Arc<ClientConfig>>,
+    /// Nothing.
+    unverified: Option<Arc<ClientConfig>>,
+}
+
+impl Trust {
+    /// Reads the system's authorities. Blocks.
+    pub(super) fn read() -> Self {
+        Trust { verified: link::client_config(&link::ClientFiles::default()).ok(), unverified: unverified() }
+    }
+}
+
+fn unverified() -> Option<Arc<ClientConfig>> {
+    let provider = Arc::new(default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().ok()?;
+    let verifier = Arc::new(Unverified(provider));
+    Some(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// Takes any certificate, for checks that ask for that; that the other side has its key is checked.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What came of it.
+pub(super) struct Finding {
+    pub(super) status: Status,
+    pub(super) output: String,
+}
+
+/// Looks, for so long at most.
+pub(super) async fn look(probe: &Probe, within: Duration, trust: &Trust) -> Finding {
+    let (what, looked) = match probe {
+        Probe::Tcp(address) => (format!("TCP connect {address}"), timeout(within, tcp(address)).await),
+        Probe::Http { url, method, headers, body, unverified } => {
+            let tls = if *unverified { trust.unverified.as_ref() } else { trust.verified.as_ref() };
+            (format!("HTTP {method} {url}"), timeout(within, http(url, method, headers, body, tls)).await)
+        }
+    };
+    match looked {
+        Ok(Ok((status, said))) => Finding { status, output: format!("{what}: {said}") },
+        Ok(Err(reason)) => Finding { status: Status::Critical, output: format!("{what}: {reason}") },
+        Err(_) => Finding { status: Status::Critical, output: format!("{what}: no answer within {within:?}") },
+    }
+}
+
+async fn tcp(address: &str) -> Result<(Status, String), String> {
+    connect(address).await?;
+    Ok((Status::Passing, String::from("Success")))
+}
+
+/// The first address of a name that takes a connection.
+async fn connect(address: &str) -> Result<TcpStream, String> {
+    let found: Vec<SocketAddr> = lookup_host(address).await.map_err(|error| error.to_string())?.collect();
+    let mut refused = String::from("the name has no address");
+    for address in found {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = error.to_string(),
+        }
+    }
+    Err(refused)
+}
+
+async fn http(
+    url: &str,
+    method: &str,
+    headers: &[(String, String)],
+    body: &str,
+    tls: Option<&Arc<ClientConfig>>,
+) -> Result<(Status, String), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
+    let host = uri.host().ok_or("the URL names no host")?;
+    let secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(String::from("the URL begins with neither http:// nor https://")),
+    };
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let stream = connect(&format!("{host}:{port}")).await?;
+    let request = request(&uri, method, headers, body)?;
+    if !secure {
+        return ask(stream, request).await;
+    }
+    let tls = tls.ok_or("this node has no authorities to check a certificate by")?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+    let connected = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
+    ask(connected.map_err(|error| error.to_string())?, request).await
+}
+
+fn request(uri: &Uri, method: &str, headers: &[(String, String)], body: &str) -> Result<Request<Full<Bytes>>, String> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("'{method}' is not a method"))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(|_| String::from("the URL's path is none"))?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let own =
+        [(HOST.as_str(), authority), (USER_AGENT.as_str(), "Tidings Health Check"), ("accept", "text/plain, */*")];
+    let theirs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.into_iter().chain(theirs) {
+        let header = HeaderName::try_from(name).map_err(|_| format!("'{name}' is not a header's name"))?;
+        // A value may be a secret: it is not told.
+        let value = HeaderValue::try_from(value).map_err(|_| format!("the value of the header '{name}' is not fit"))?;
+        request.headers_mut().insert(header, value);
+    }
+    Ok(request)
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<(Status, String), String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let answered = async move {
+        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let said = beginning(answer).await;
+        Ok::<_, String>((status, said))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let (status, said) = tokio::select! {
+        answered = answered => answered?,
+        // It ends first only where it fails, or the answer was whole by then.
+        _ = &mut connection => return Err(String::from("the connection was closed before the answer")),
+    };
+    let judged = match status {
+        status if status.is_success() => Status::Passing,
+        StatusCode::TOO_MANY_REQUESTS => Status::Warning,
+        _ => Status::Critical,
+    };
+    Ok((judged, format!("{status} Output: {said}")))
+}
+
+/// As much of an answer as is kept.
+async fn beginning(mut answer: Response<hyper::body::Incoming>) -> String {
+    let mut kept = Vec::new();
+    while kept.len() < OUTPUT_BYTES_MAX {
+        // An answer that breaks off has said what it has said.
+        let Some(Ok(frame)) = answer.body_mut().frame().await else { break };
+        if let Some(data) = frame.data_ref() {
+            let room = OUTPUT_BYTES_MAX - kept.len();
+            kept.extend(data.iter().take(room));
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
