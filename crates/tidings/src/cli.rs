@@ -5,7 +5,9 @@
 
 mod bench;
 mod bulk;
+mod catalog;
 mod client;
+mod consul;
 mod consumer;
 mod decode;
 mod deliveries;
@@ -20,6 +22,7 @@ mod form;
 mod hub;
 mod interrupt;
 mod kinds;
+mod kv;
 mod lines;
 mod migrate;
 mod output;
@@ -34,6 +37,7 @@ mod template;
 mod unit;
 mod units;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -74,6 +78,15 @@ enum Command {
     /// Who is connected to the hub door, and how its links stand
     #[command(subcommand)]
     Hub(hub::HubCommand),
+    /// What services there are: list, register, deregister
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    /// Run a command whenever what is watched changes, with the result on its standard input
+    #[command(subcommand)]
+    Watch(watch::WatchCommand),
+    /// Keys and their values: read, write, list, delete, watch
+    #[command(subcommand)]
+    Kv(kv::KvCommand),
     /// Say what payloads must be, by subject
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -138,6 +151,9 @@ pub fn main() -> ExitCode {
         Command::Consumer(command) => consumer::run(command),
         Command::Room(command) => room::run(command),
         Command::Hub(command) => hub::run(command),
+        Command::Catalog(command) => catalog::run(command),
+        Command::Watch(command) => watch::run(command),
+        Command::Kv(command) => kv::run(command),
         Command::Schema(command) => schema::run(command),
         Command::Apply(args) => resource::apply(&args),
         Command::Get(args) => resource::get(&args),
@@ -237,5 +253,15 @@ mod tests {
         check("tidings delete eg a -f b", false);
         check("tidings delete", false);
         check("tidings kinds --out d --json", false);
+        check("tidings watch service web -- cat", true);
+        check("tidings watch service web --times 2 --passing", true);
+        check("tidings watch service web cat", false);
+        check("tidings catalog deregister", false);
+        check("tidings catalog deregister web1 --node n1", true);
+        check("tidings catalog deregister --node n1", true);
+        check("tidings catalog services --consul http://x --data d", false);
+        check("tidings kv put k v --cas 3 --flags 7", true);
+        check("tidings kv rm k --recurse --cas 1", false);
+        check("tidings kv watch k --prefix -- cat", true);
     }
 }

@@ -160,21 +160,20 @@ impl Client {
 
     /// Asks, and reads the whole answer.
     pub fn ask(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        let (head, body) = self.ask_whole(request)?;
+        if head.status.is_success() { Ok(body) } else { Err(refused(&head, &body)) }
+    }
+
+    /// Asks, and reads the whole answer with its head, whatever the status.
+    pub fn ask_whole(&self, request: &Request) -> Result<(http::response::Parts, Vec<u8>), Failure> {
         let answer = match self.run(request, None) {
             // A kept connection may have been closed by the node meanwhile: what changes nothing is asked anew.
             Err(Failure::Unreachable { .. }) if request.method == Method::GET => self.run(request, None)?,
             answer => answer?,
         };
-        let status = answer.status();
-        let retry_after_seconds =
-            answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let body = answer
-            .into_body()
-            .into_with_config()
-            .limit(ANSWER_BYTES_MAX)
-            .read_to_vec()
-            .map_err(|error| self.unreachable(&error))?;
-        if status.is_success() { Ok(body) } else { Err(refusal(status.as_u16(), retry_after_seconds, &body)) }
+        let (head, body) = answer.into_parts();
+        let body = body.into_with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        body.map(|body| (head, body)).map_err(|error| self.unreachable(&error))
     }
 
     /// Asks, and reads the answer as JSON.
@@ -240,6 +239,12 @@ impl Client {
         };
         Failure::Unreachable { server: self.server.clone(), cause: error.to_string(), hint }
     }
+}
+
+/// What a refusal says, with its head.
+pub fn refused(head: &http::response::Parts, body: &[u8]) -> Failure {
+    let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    refusal(head.status.as_u16(), retry_after, body)
 }
 
 /// What a refusal says: its problem document, or what stands in place of one. Status 0: the document's own.

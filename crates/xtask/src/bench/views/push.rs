@@ -32,7 +32,7 @@ fn round(bench: &Bench, load: &Load, site: &Site, figures: &mut Figures) -> Resu
     service::fill(&mut site.connect()?, load.instances)?;
     let (mut crowd, mut readers) = (Crowd::new()?, Readers(Vec::new()));
     for _ in 0..load.watchers {
-        crowd.join(site.consul, &request(None))?;
+        crowd.join(site.consul, &request(None, ""))?;
         readers.0.push(Reader::default());
     }
     let begun = std::time::Instant::now();
@@ -45,14 +45,11 @@ fn round(bench: &Bench, load: &Load, site: &Site, figures: &mut Figures) -> Resu
     service::measure(bench, site, &mut crowd, &mut readers, figures)
 }
 
-/// The request for a stream; from a position on, where there is one.
-pub fn request(after: Option<u64>) -> Vec<u8> {
+/// The request for a stream; from a position on, where there is one. `more`: further lines of its head.
+pub fn request(after: Option<u64>, more: &str) -> Vec<u8> {
     let last = after.map_or(String::new(), |after| format!("Last-Event-ID: {after}\r\n"));
-    format!(
-        "GET /v1/health/service/{NAME} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\
-         Accept-Encoding: gzip\r\n{last}\r\n"
-    )
-    .into_bytes()
+    let path = format!("/v1/health/service/{NAME}");
+    format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{more}{last}\r\n").into_bytes()
 }
 
 /// All of them.
