@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`codec`] | paths, parameters, bodies, shapes of answers, refusals; pure, fuzzed |
 //! | `answers` | answers that readers share, and where those wait who have them already |
+//! | `feeds` | streams of what happens: a snapshot, then changes, encoded once for all who follow the same |
 //! | `session` | what a request asks for: endpoints to questions and commands |
-//! | `serve` | sockets, TLS, HTTP |
+//! | `serve` | sockets, TLS, HTTP, the framing of gRPC |
 //!
 //! # Invariants
 //! - An index is a position of the catalogue's stream. It rises only where the answer that carries it has become
@@ -19,6 +20,7 @@
 mod answers;
 pub mod codec;
 mod counts;
+mod feeds;
 pub mod limits;
 mod options;
 mod serve;

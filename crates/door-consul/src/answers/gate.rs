@@ -18,7 +18,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub(crate) type News = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Gate {
     /// There may be news that nobody has looked at.
     due: AtomicBool,
+    /// The rights that its readers last looked at.
+    rights: AtomicU64,
     news: Mutex<Option<News>>,
     sleepers: Mutex<Sleepers>,
 }
@@ -89,6 +91,13 @@ impl Gate {
     pub(crate) fn wake_all(&self) {
         let wakers: Vec<Waker> = self.sleepers.lock().slots.iter_mut().filter_map(Option::take).collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes everyone where nobody did for these rights: who is woken may be anybody, and each has to look.
+    pub(crate) fn wake_for(&self, rights: u64) {
+        if self.rights.swap(rights, Ordering::AcqRel) != rights {
+            self.wake_all();
+        }
     }
 
     /// Whether anyone has a place.

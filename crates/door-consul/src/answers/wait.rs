@@ -48,8 +48,8 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Waits until an answer has become another, or for the deadline. `rights` tells whether other rights are in force
-/// than when who asks was found out.
+/// Waits until an answer has become another, or for the deadline. `rights` tells which rights are in force, `held`
+/// which were when who asks was found out.
 ///
 /// # Errors
 /// [`Fault`]: the question cannot be answered any more.
@@ -57,7 +57,7 @@ pub(crate) async fn wait(
     (answers, totals): (&Answers, &Totals),
     cell: &Arc<Cell>,
     until: Until,
-    rights: impl Fn() -> bool,
+    (rights, held): (impl Fn() -> u64, u64),
     deadline: Instant,
 ) -> Result<Met, Fault> {
     count(&totals.blocked);
@@ -68,8 +68,9 @@ pub(crate) async fn wait(
     poll_fn(move |context| {
         loop {
             cell.gate.arm(|| cell.question.register());
-            if rights() {
-                cell.gate.wake_all();
+            let now = rights();
+            if now != held {
+                cell.gate.wake_for(now);
                 return Poll::Ready(Ok(Met::Rights));
             }
             let answer = match cell.look(totals) {

@@ -15,6 +15,7 @@ use super::accept::Role;
 use super::body::Sent;
 use super::respond::{self, Manner};
 use super::shared::Shared;
+use super::{grpc, stream};
 use crate::answers::{Encoded, Met, Until, wait};
 use crate::codec::{Endpoint, Fault, Params, Reading, Route, route};
 use crate::counts::count;
@@ -53,7 +54,7 @@ impl Desk {
         count(&self.shared.totals.requests);
         let answer = match self.role {
             Role::Http => self.route(request).await,
-            Role::Grpc => Ok(respond::fault(&Fault::not_found("grpc"))),
+            Role::Grpc => Ok(Box::pin(grpc::answer(&self, request)).await),
         };
         Ok(answer.unwrap_or_else(|fault| {
             count(&self.shared.totals.faults);
@@ -76,13 +77,17 @@ impl Desk {
             let (parts, body) = request.into_parts();
             return Box::pin(self.write(asked, parts.method, body)).await;
         }
+        if stream::is_wanted(endpoint, request.headers()) {
+            let after = stream::last(request.headers(), &asked.params);
+            return stream::answer(self, &asked, after);
+        }
         // What a blocked reader sent is not kept while it waits.
         drop(request);
         self.read(asked).await
     }
 
     /// Who asks.
-    fn who(&self, token: Option<&str>) -> Result<Principal, Fault> {
+    pub(crate) fn who(&self, token: Option<&str>) -> Result<Principal, Fault> {
         self.shared.catalogue.port().authenticate(token).map_err(|error| match error {
             Unauthenticated::Missing => Fault::denied(),
             Unauthenticated::Unknown => Fault::new(403, "ACL not found"),
@@ -102,7 +107,7 @@ impl Desk {
     }
 
     /// The whole body of a request.
-    async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
+    pub(crate) async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
         let max = self.shared.options.body_bytes_max;
         match timeout(self.shared.options.slow_deadline, Limited::new(body, max).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -157,7 +162,7 @@ impl Desk {
         }
         drop(answer);
         let port = catalogue.port();
-        let met = wait((answers, totals), &cell, until, || port.access_version() != rights, deadline).await?;
+        let met = wait((answers, totals), &cell, until, (|| port.access_version(), rights), deadline).await?;
         Ok(match met {
             Met::Changed(answer) | Met::Over(answer) => Some(respond::read(&answer, &manner, false)),
             Met::Rights => None,

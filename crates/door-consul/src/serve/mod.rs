@@ -6,9 +6,11 @@
 mod accept;
 mod body;
 mod desk;
+mod grpc;
 mod respond;
 mod shared;
 mod socket;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +24,9 @@ use tokio_util::task::TaskTracker;
 use crate::counts::Counts;
 use crate::options::Options;
 use accept::Role;
-use shared::Shared;
+
+pub(crate) use body::{Flow, Piece};
+pub(crate) use shared::Shared;
 
 /// The sockets that the door listens on, bound by the host.
 pub struct Sockets {
@@ -78,6 +82,7 @@ impl ConsulDoor {
     /// was counted can still be asked.
     pub async fn close(&self) {
         self.shared.answers.stop();
+        self.shared.feeds.wake_all();
         self.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answers::Answers;
 use crate::counts::{Counts, Totals};
+use crate::feeds::Feeds;
 use crate::limits::WAIT_JITTER_PART;
 use crate::options::Options;
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) totals: Totals,
     pub(crate) answers: Answers,
+    pub(crate) feeds: Feeds,
     pub(crate) seats: Mutex<Seats>,
     pub(crate) tasks: TaskTracker,
     /// What chance is made of.
@@ -41,6 +43,7 @@ impl Shared {
             options,
             totals: Totals::default(),
             answers: Answers::new(),
+            feeds: Feeds::default(),
             seats: Mutex::default(),
             tasks,
             dice: AtomicU64::new(seed),

@@ -9,8 +9,7 @@ mod sieve;
 mod write;
 
 pub(crate) use agent::answer as about_the_node;
-pub(crate) use keys_read::Keys;
-pub(crate) use read::{Ask, connected};
+pub(crate) use read::{Ask, leads_to, meshed, speaks_mesh};
 pub(crate) use register::same_datacenter;
 pub(crate) use sieve::{Sieve, Sight};
 pub(crate) use write::{Written, is_write, write};

@@ -367,11 +367,11 @@ pub(crate) fn meshed(state: &State, name: &str) -> Vec<Arc<str>> {
 }
 
 /// The instances that are reached by mesh: of the service itself those that speak it, and the proxies that lead to it.
-pub(crate) fn connected(state: &State, name: &str) -> Vec<Arc<Health>> {
+fn connected(state: &State, name: &str) -> Vec<Arc<Health>> {
     let instances =
         |name: &str| state.instances(name).iter().map(|(_, entry)| Arc::clone(&entry.value)).collect::<Vec<_>>();
     let mut all = instances(name);
-    all.retain(|health| is_native(health));
+    all.retain(|health| speaks_mesh(health));
     for service in meshed(state, name) {
         let mut proxies = instances(&service);
         proxies.retain(|health| leads_to(health, name));
@@ -380,7 +380,8 @@ pub(crate) fn connected(state: &State, name: &str) -> Vec<Arc<Health>> {
     all
 }
 
-fn leads_to(health: &Health, name: &str) -> bool {
+/// Whether an instance is a proxy that leads to a service.
+pub(crate) fn leads_to(health: &Health, name: &str) -> bool {
     let Some(proxy) = health.service.proxy.as_ref().filter(|_| &*health.service.kind == "connect-proxy") else {
         return false;
     };
@@ -389,7 +390,8 @@ fn leads_to(health: &Health, name: &str) -> bool {
     destination.is_some_and(|destination| destination.eq_ignore_ascii_case(name))
 }
 
-fn is_native(health: &Health) -> bool {
+/// Whether an instance speaks mesh itself.
+pub(crate) fn speaks_mesh(health: &Health) -> bool {
     let settings = health.service.connect.as_ref();
     let settings: Option<serde_json::Value> = settings.and_then(|connect| serde_json::from_str(&connect.0).ok());
     settings.and_then(|settings| settings.get("Native")?.as_bool()).unwrap_or(false)

@@ -106,6 +106,11 @@ impl Sight {
         Sight(Some(who.clone()).filter(|who| !who.reads_everything()))
     }
 
+    /// Whether nothing is hidden.
+    pub(crate) fn sees_everything(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Names who sees, where not everyone who may see everything is meant.
     pub(crate) fn key(&self, rights: u64) -> String {
         self.0.as_ref().map(|who| format!("{rights} {}", who.name())).unwrap_or_default()

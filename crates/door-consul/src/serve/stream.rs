@@ -1,0 +1,75 @@
+//! Server-sent events: the same paths as blocking queries, asked for by `Accept: text/event-stream`.
+
+use std::sync::Arc;
+
+use catalog::Health;
+use hyper::Response;
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use parking_lot::Mutex;
+
+use super::body::Sent;
+use super::desk::{Answer, Asked, Desk};
+use crate::codec::{Endpoint, Fault, Params, unsigned};
+use crate::feeds::{Follow, Format, Instances, Reader, Topic};
+use crate::session::{Sieve, Sight};
+
+/// Whether a stream is asked for, of something that is told as one.
+pub(crate) fn is_wanted(endpoint: Endpoint, headers: &HeaderMap) -> bool {
+    let told = matches!(endpoint, Endpoint::HealthService | Endpoint::HealthConnect | Endpoint::CatalogServices);
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    told && accepted.flat_map(|value| value.split(',')).any(|one| one.trim().starts_with("text/event-stream"))
+}
+
+/// The position that a reader has: what it was last told, or the index of an answer that it has.
+pub(crate) fn last(headers: &HeaderMap, params: &Params) -> u64 {
+    let told = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    told.or(params.first("index")).and_then(unsigned).unwrap_or(0)
+}
+
+/// What names what is followed: two topics that differ have different names.
+pub(crate) fn key(format: Format, endpoint: Endpoint, name: &str, sieve: &Sieve, sight: &str) -> String {
+    format!("{format:?} {endpoint:?} {:?} {sight} {}", name.to_lowercase(), sieve.key())
+}
+
+/// What is followed.
+pub(crate) fn topic(desk: &Desk, endpoint: Endpoint, name: &str, sieve: Sieve, sight: Sight) -> Topic {
+    let catalogue = desk.shared.catalogue.clone();
+    let instances = |sieve, sight| Instances { catalogue: catalogue.clone(), name: name.into(), sieve, sight };
+    match endpoint {
+        Endpoint::HealthService => Topic::Health(instances(sieve, sight)),
+        Endpoint::HealthConnect => Topic::Connect { of: instances(sieve, sight), names: Mutex::default() },
+        _ => Topic::List { catalogue, sight, known: Mutex::default() },
+    }
+}
+
+/// A stream.
+///
+/// # Errors
+/// [`Fault`]: who asks may not, or a parameter cannot be read.
+pub(crate) fn answer(desk: &Desk, asked: &Asked, after: u64) -> Result<Answer, Fault> {
+    let rights = desk.shared.catalogue.port().access_version();
+    let sight = Sight::of(&desk.who(asked.token.as_deref())?);
+    let list = asked.endpoint == Endpoint::CatalogServices;
+    if asked.name.is_empty() && !list {
+        return Err(Fault::bad("Missing service name"));
+    }
+    if !list && !sight.service(&desk.shared.catalogue, &asked.name) {
+        return Err(Fault::denied());
+    }
+    let sieve = if list { Sieve::default() } else { Sieve::of::<Health>(&asked.params)? };
+    let key = key(Format::Events, asked.endpoint, &asked.name, &sieve, &sight.key(rights));
+    let feed =
+        desk.shared.feeds.feed(key, Format::Events, || topic(desk, asked.endpoint, &asked.name, sieve, sight.clone()));
+    let token = asked.token.as_deref().map(Into::into);
+    let reader = Reader { token, sight, rights, packed: asked.gzip };
+    let follow = Follow::new(Arc::clone(&desk.shared), feed, after, reader);
+    let mut response = Response::new(Sent::Flow(Box::new(follow)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if asked.gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
