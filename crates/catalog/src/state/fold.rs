@@ -209,14 +209,34 @@ impl State {
     }
 
     fn remove_instance(&mut self, at: At, low: &str, node: &str, id: &str, touched: &mut Vec<Touch>) {
-        let Some(was) = self.places.get(node).and_then(|place| place.instances.get(id)).filter(|was| ***was == *low)
-        else {
-            return;
-        };
-        let was = Arc::clone(was);
         let key = InstanceKey { node: self.texts.take(node), id: id.into() };
-        self.take_out(at, &was, &key, touched);
-        self.release_place(at, &key.node, touched);
+        let low = self.texts.take(low);
+        let is_there = self.places.get(node).and_then(|place| place.instances.get(id)).is_some_and(|was| *was == low);
+        if is_there {
+            self.take_out(at, &low, &key, touched);
+            self.release_place(at, &key.node, touched);
+        } else {
+            self.remember_removed(at, &low, key);
+        }
+    }
+
+    /// An instance went that was not known to be there: the stream is read again, and only the removal is left. What
+    /// it may have changed then counts as changed.
+    fn remember_removed(&mut self, at: At, low: &Arc<str>, key: InstanceKey) {
+        match self.places.get_mut(&key.node) {
+            Some(place) => {
+                place.changed = at.position;
+                place.checks_changed = at.position;
+            }
+            None => self.nodes.restore_removal(at.position, Arc::clone(&key.node)),
+        }
+        self.unearth(low);
+        let group = self.group(low, low);
+        group.table.restore_removal(at.position, key);
+        group.checks_changed = at.position;
+        self.services_changed = at.position;
+        self.checks_changed = at.position;
+        self.bury(low);
     }
 
     /// Takes an instance out of a service.

@@ -105,7 +105,11 @@ impl State {
 
     /// A node's record went. Instances that are still there keep it as a name.
     pub(super) fn remove_node(&mut self, at: At, low: &str, touched: &mut Vec<Touch>) {
-        let Some((low, place)) = self.places.remove_entry(low) else { return };
+        let Some((low, place)) = self.places.remove_entry(low) else {
+            self.nodes.restore_removal(at.position, low.into());
+            self.checks_changed = at.position;
+            return;
+        };
         if place.implied {
             self.places.insert(low, place);
             return;

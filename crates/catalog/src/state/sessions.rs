@@ -36,6 +36,8 @@ impl State {
     pub(super) fn remove_session(&mut self, at: At, id: &str, touched: &mut Vec<Touch>) {
         if self.sessions.remove(at.position, id).is_some() {
             touched.push(Touch::Sessions);
+        } else {
+            self.sessions.restore_removal(at.position, id.into());
         }
     }
 
