@@ -9,9 +9,10 @@
 //! ```
 //!
 //! # Invariants
-//! 1. Who applies all frames up to an end of snapshot or a batch of changes holds exactly what the table held at the
-//!    position told there, though the table changed while the snapshot was told in pieces: what changed meanwhile
-//!    comes within the snapshot.
+//! 1. Who applies all frames up to an end of snapshot or a batch of changes holds what the table held at the position
+//!    told there, but for keys that changed behind it, which follow; who was told all there is holds what the table
+//!    holds. So it is though the table changed while a snapshot was told in pieces: what changed meanwhile comes
+//!    within the snapshot.
 //! 2. After the end of a snapshot nothing comes that happened at or before its position.
 //! 3. Positions told never fall, but after a new snapshot that follows a table that lost what it once knew.
 //!
