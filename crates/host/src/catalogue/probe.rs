@@ -25,6 +25,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes of an answer that are kept: the original's own number.
 const OUTPUT_BYTES_MAX: usize = 4 * 1024;
@@ -197,18 +198,11 @@ async fn ask(
     request: Request<Full<Bytes>>,
 ) -> Result<(Status, String), String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let answered = async move {
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let said = beginning(answer).await;
-        Ok::<_, String>((status, said))
-    };
-    let mut connection = std::pin::pin!(connection);
-    let (status, said) = tokio::select! {
-        answered = answered => answered?,
-        // It ends first only where it fails, or the answer was whole by then.
-        _ = &mut connection => return Err(String::from("the connection was closed before the answer")),
-    };
+    // What it fails of is told to who waits for the answer.
+    let _connected = AbortOnDropHandle::new(tokio::spawn(connection));
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    let said = beginning(answer).await;
     let judged = match status {
         status if status.is_success() => Status::Passing,
         StatusCode::TOO_MANY_REQUESTS => Status::Warning,
