@@ -35,8 +35,7 @@ async fn health_of_a_service_byte_for_byte() {
     let expected = concat!(
         r#"[{"Node":{"ID":"","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"#,
         r#""Meta":{"rack":"r1"},"CreateIndex":#,"ModifyIndex":#},"Service":{"ID":"web1","Service":"web","#,
-        r#""Tags":["a","B"],"Address":"10.0.0.9","TaggedAddresses":{"lan_ipv4":{"Address":"10.0.0.9","Port":80},"#,
-        r#""wan_ipv4":{"Address":"10.0.0.9","Port":80}},"Meta":null,"Port":80,"Weights":{"Passing":1,"Warning":1},"#,
+        r#""Tags":["a","B"],"Address":"10.0.0.9","Meta":null,"Port":80,"Weights":{"Passing":1,"Warning":1},"#,
         r#""EnableTagOverride":false,"Proxy":{"MeshGateway":{},"Expose":{}},"Connect":{},"CreateIndex":#,"#,
         r#""ModifyIndex":#},"Checks":[{"Node":"n1","CheckID":"alive","Name":"Alive \u003c\u0026\u003e","#,
         r#""Status":"warning","Notes":"","Output":"so so","ServiceID":"","ServiceName":"","ServiceTags":[],"#,
