@@ -175,13 +175,21 @@ def test_packets_that_are_none(catalogue):
     assert code(sent(catalogue, good)) == 0
 
 
+def is_given_up(stream):
+    try:
+        return stream.recv(10) == b""
+    except ConnectionResetError:
+        # What was sent was not read to its end.
+        return True
+
+
 def test_connections_that_do_not_keep_to_it_are_given_up(catalogue):
     address, good = ("127.0.0.1", catalogue.port("dns")), question()
     idle = [socket.create_connection(address) for _ in range(200)]
     long = socket.create_connection(address)
     long.settimeout(PATIENCE)
     long.sendall(b"\xff\xff" + bytes(1000))
-    assert long.recv(10) == b""
+    assert is_given_up(long)
     with socket.create_connection(address) as wire:
         wire.settimeout(PATIENCE)
         framed = struct.pack(">H", len(good)) + good
@@ -195,7 +203,7 @@ def test_connections_that_do_not_keep_to_it_are_given_up(catalogue):
     slow = socket.create_connection(address)
     slow.settimeout(30)
     slow.sendall(b"\0\x20ab")
-    assert slow.recv(10) == b""
+    assert is_given_up(slow)
     for stream in idle + [long, slow]:
         stream.close()
 
