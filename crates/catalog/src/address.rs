@@ -29,28 +29,28 @@ const EVENT: &str = "%event";
 
 /// What a subject speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
+pub enum Address<'a> {
     /// An instance.
     Instance {
         /// The service's name, in lower case.
-        service: String,
+        service: Cow<'a, str>,
         /// The node's name, in lower case.
-        node: String,
+        node: Cow<'a, str>,
         /// The instance.
-        id: String,
+        id: Cow<'a, str>,
     },
     /// A node, in lower case.
-    Node(String),
+    Node(Cow<'a, str>),
     /// A key.
-    Key(String),
+    Key(Cow<'a, str>),
     /// A session.
-    Session(String),
+    Session(Cow<'a, str>),
     /// A user event.
     Event {
         /// Its name.
-        name: String,
+        name: Cow<'a, str>,
         /// Its id.
-        id: String,
+        id: Cow<'a, str>,
     },
 }
 
@@ -59,23 +59,29 @@ pub fn lower(name: &str) -> Cow<'_, str> {
     if name.chars().any(char::is_uppercase) { Cow::Owned(name.to_lowercase()) } else { Cow::Borrowed(name) }
 }
 
+/// The text of a token. Most are what they say.
+fn decoded(token: &str) -> Option<Cow<'_, str>> {
+    let is_plain = token.bytes().all(|byte| byte.is_ascii() && !matches!(byte, b'%' | b'*' | b'>'));
+    if is_plain { Some(Cow::Borrowed(token)) } else { decode_token(token).map(Cow::Owned) }
+}
+
 /// What a subject of a datacenter speaks of. `Ok(None)`: of another datacenter.
 ///
 /// # Errors
 /// Why it speaks of nothing.
-pub fn parse(datacenter: &str, subject: &Subject) -> Result<Option<Address>, &'static str> {
+pub fn parse<'a>(datacenter: &str, subject: &'a Subject) -> Result<Option<Address<'a>>, &'static str> {
     let mut tokens = subject.tokens();
     if tokens.next() != Some(PREFIX) {
         return Err("its subject is not of the catalogue");
     }
-    let token = tokens.next().and_then(decode_token).ok_or("its subject names no datacenter")?;
+    let token = tokens.next().and_then(decoded).ok_or("its subject names no datacenter")?;
     if token != datacenter {
         return Ok(None);
     }
     let parts = (tokens.next(), tokens.next(), tokens.next(), tokens.next(), tokens.next());
-    let text = |token: &str| decode_token(token).ok_or("a token of its subject is not encoded");
-    let name = |token: &str| match decode_token(token) {
-        Some(name) if lower(&name) == name.as_str() => Ok(name),
+    let text = |token: &'a str| decoded(token).ok_or("a token of its subject is not encoded");
+    let name = |token: &'a str| match decoded(token) {
+        Some(name) if !name.chars().any(char::is_uppercase) => Ok(name),
         _ => Err("service and node in its subject are to be encoded, and in lower case"),
     };
     Ok(Some(match parts {
@@ -90,7 +96,7 @@ pub fn parse(datacenter: &str, subject: &Subject) -> Result<Option<Address>, &'s
     }))
 }
 
-impl Address {
+impl Address<'_> {
     /// Where it is recorded.
     ///
     /// # Errors

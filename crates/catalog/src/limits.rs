@@ -62,8 +62,12 @@ pub const TABLE_REMOVALS_MAX: usize = 16_384;
 /// Most services without an instance that are remembered with the position at which the last one went.
 pub const EXTINCT_MAX: usize = 4_096;
 
-/// Most texts that are kept once for all that say the same: names, tags, keys of metadata. More are kept with each.
+/// Texts that are remembered to be kept once for all that say the same: names, tags, keys of metadata. 256 KiB, and
+/// the texts.
 pub const TEXTS_MAX: usize = 16_384;
+
+/// Most lifetimes of checks that are kept once for all that have the same.
+pub const DEFINITIONS_SHARED_MAX: usize = 1_024;
 
 /// Longest text that is looked for among those, in bytes.
 pub const TEXT_SHARED_BYTES_MAX: usize = 96;

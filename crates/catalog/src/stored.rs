@@ -497,7 +497,7 @@ impl CheckRecord<'_> {
             service_name: owner.service.map(|service| Arc::clone(&service.service)).unwrap_or_default(),
             service_tags: owner.service.map(|service| Arc::clone(&service.tags)).unwrap_or_default(),
             kind: texts.take(&self.kind.0),
-            definition: definition.map(Arc::new),
+            definition: definition.map(|made| texts.definition(made)),
             agent: texts.take(&self.agent.0),
             since: Moment::from_nanos(self.since),
             recorded: Moment::EPOCH,

@@ -329,10 +329,20 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     fn set(&mut self, created: u64, changed: u64, key: K, value: V) {
-        self.take(&key);
-        self.puts.insert((changed, self.stamp), key.clone());
-        let entry = Entry { value, created, changed };
-        self.held.insert(key, Slot { entry, stamp: self.stamp });
+        let slot = Slot { entry: Entry { value, created, changed }, stamp: self.stamp };
+        let place = (changed, self.stamp);
+        if let Some(held) = self.held.get_mut(&key) {
+            let was = (held.entry.changed, held.stamp);
+            *held = slot;
+            self.puts.remove(&was);
+            self.puts.insert(place, key);
+            return;
+        }
+        if let Some(was) = self.removed.remove(&key) {
+            self.removals.remove(&was);
+        }
+        self.puts.insert(place, key.clone());
+        self.held.insert(key, slot);
     }
 
     fn remember(&mut self, at: u64, key: K) {

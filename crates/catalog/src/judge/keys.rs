@@ -164,7 +164,7 @@ impl<'a> Keys<'a> {
     }
 
     fn write(&self, key: &str, planned: &Planned) -> Result<Write, Refused> {
-        let address = Address::Key(key.to_string());
+        let address = Address::Key(key.into());
         let old = self.state.key(key).map(|entry| &entry.value);
         let delayed = |headers: Headers| match planned.lock_delay.as_nanos() {
             0 => Ok(headers),

@@ -71,7 +71,7 @@ fn headers(state: &State, subject: &Subject, kind: &str, expect: Expectation) ->
 /// A record of what there is.
 fn record(
     state: &State,
-    address: &Address,
+    address: &Address<'_>,
     kind: &str,
     payload: Vec<u8>,
     last: Option<u64>,
@@ -85,7 +85,7 @@ fn record(
 }
 
 /// Says that a thing went.
-fn removal(state: &State, address: &Address, kind: &str, last: u64) -> Result<Write, Refused> {
+fn removal(state: &State, address: &Address<'_>, kind: &str, last: u64) -> Result<Write, Refused> {
     let subject = address.subject(state.datacenter())?;
     let expect = Expectation::Subject(last);
     let headers = headers(state, &subject, kind, expect)?;
@@ -179,7 +179,7 @@ fn fired(state: &State, fire: &Fire) -> Result<Judged, Refused> {
     if fire.payload.len() > EVENT_BYTES_MAX {
         return Err(Refused::too_large("user event exceeds sane limit of 65536 bytes before encoding"));
     }
-    let address = Address::Event { name: fire.name.clone(), id: fire.id.clone() };
+    let address = Address::Event { name: fire.name.as_str().into(), id: fire.id.as_str().into() };
     let subject = address.subject(state.datacenter())?;
     // Fired once, though it be judged again.
     let expect = Expectation::Subject(0);

@@ -181,7 +181,7 @@ impl<'a> Plan<'a> {
             self.instance_writes(id, planned.as_ref(), &mut writes)?;
         }
         if !node_first && let Some(last) = self.state.node_position(&self.low) {
-            writes.push(removal(self.state, &Address::Node(self.low.clone()), "catalog.node.removed", last)?);
+            writes.push(removal(self.state, &Address::Node(self.low.as_str().into()), "catalog.node.removed", last)?);
         }
         Ok(writes)
     }
@@ -208,16 +208,13 @@ impl<'a> Plan<'a> {
         let kind = if node_same { "catalog.check.changed" } else { "catalog.node.registered" };
         let payload = written(&record_of)?;
         let last = self.state.node_position(&self.low);
-        record(self.state, &Address::Node(self.low.clone()), kind, payload, last, self.now).map(Some)
+        record(self.state, &Address::Node(self.low.as_str().into()), kind, payload, last, self.now).map(Some)
     }
 
     fn instance_writes(&self, id: &str, planned: Option<&Planned>, writes: &mut Vec<Write>) -> Result<(), Refused> {
         let old = self.state.instance(&self.low, id);
-        let address = |service: &str| Address::Instance {
-            service: lower(service).into_owned(),
-            node: self.low.clone(),
-            id: id.into(),
-        };
+        let low = self.low.as_str();
+        let address = |service| Address::Instance { service: lower(service), node: low.into(), id: id.into() };
         let gone =
             old.filter(|old| planned.is_none_or(|new| lower(&new.service.service) != lower(&old.service.service)));
         if let Some(gone) = gone {

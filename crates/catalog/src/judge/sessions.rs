@@ -65,7 +65,7 @@ pub(super) fn create(state: &State, create: &SessionCreate, now: Moment) -> Resu
         changed: 0,
     };
     let payload = stored::written(&SessionRecord::from(&session)).map_err(Refused::failed)?;
-    let address = Address::Session(create.id.clone());
+    let address = Address::Session(create.id.as_str().into());
     let last = state.session(&create.id).map(|old| old.changed);
     let write = record(state, &address, "catalog.session.created", payload, last, now)?;
     Ok(Judged { outcome: Outcome::Session(Arc::new(session)), ..done(alloc::vec![write]) })
@@ -89,7 +89,7 @@ pub(super) fn destroy(state: &State, id: &str, now: Moment) -> Result<Judged, Re
         }
     }
     let mut writes = keys.writes()?.0;
-    let address = Address::Session(String::from(id));
+    let address = Address::Session(id.into());
     writes.push(removal(state, &address, "catalog.session.removed", session.changed)?);
     Ok(Judged { atomic: false, ..done(writes) })
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use event::Moment;
 use journal::Stored;
 
-use super::{Place, State, Touch, Unfit};
+use super::{Place, Seat, State, Touch, Unfit};
 use crate::address::{self, Address};
 use crate::limits::{CHECKS_MAX, REMOVAL_KEPT};
 use crate::model::{Check, Health, InstanceKey, Node, Service};
@@ -120,11 +120,14 @@ impl State {
         let name = self.texts.take(if said_node.is_empty() { node } else { &said_node });
         let node_name = self.places.get(&*node_low).map_or(name, |place| Arc::clone(&place.node.node));
         let key = InstanceKey { node: Arc::clone(&node_low), id: Arc::clone(&service.id) };
-        let old = self.groups.get(&low).and_then(|group| group.table.get(&key)).map(|entry| Arc::clone(&entry.value));
+        let seat = self.places.get(&*node_low).and_then(|place| place.instances.get(id)).cloned();
+        let (old, moved) = match seat {
+            Some(seat) if seat.service == low => (Some(seat.health), None),
+            seat => (None, seat.map(|seat| seat.service)),
+        };
         let service = positioned_service(service, old.as_deref(), at);
         let own = self.own_checks(checks, &node_name, &service, old.as_deref(), at)?;
-        let moved = self.places.get(&*node_low).and_then(|place| place.instances.get(id)).filter(|was| **was != low);
-        if let Some(was) = moved.cloned() {
+        if let Some(was) = moved {
             self.take_out(at, &was, &key, touched);
         }
         self.imply(at, &node_low, &node_name, touched);
@@ -168,14 +171,15 @@ impl State {
     ) {
         let Some(place) = self.places.get_mut(&key.node) else { return };
         let checks: Vec<_> = place.checks.iter().cloned().chain(own).collect();
-        let health = Health { node: Arc::clone(&place.node), service, checks, position: at.position };
+        let health = Arc::new(Health { node: Arc::clone(&place.node), service, checks, position: at.position });
         let checks_same = old.as_ref().is_some_and(|old| old.checks == health.checks);
         let service_same = old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.service, &health.service));
-        place.instances.insert(Arc::clone(&key.id), Arc::clone(low));
+        let seat = Seat { service: Arc::clone(low), health: Arc::clone(&health) };
+        place.instances.insert(Arc::clone(&key.id), seat);
         if checks_same && service_same {
             // Told again. Nothing changed but the position that a precondition names.
             if let Some(group) = self.groups.get_mut(low) {
-                group.table.restate(&key, Arc::new(health));
+                group.table.restate(&key, health);
             }
             return;
         }
@@ -187,11 +191,11 @@ impl State {
             self.checks_changed = at.position;
             touched.push(Touch::Checks);
             let were = old.iter().flat_map(|old| old.own_checks());
+            place.own(&key.id, were.clone(), health.own_checks());
             self.runs.exchange(&key.node, were, health.own_checks());
         }
         touched.push(Touch::Node(Arc::clone(&key.node)));
         touched.push(Touch::Service(Arc::clone(low)));
-        self.unearth(low);
         let (tags, name) = (Arc::clone(&health.service.tags), Arc::clone(&health.service.service));
         let old_tags = old.as_ref().map(|old| Arc::clone(&old.service.tags)).unwrap_or_default();
         let group = self.group(low, &name);
@@ -201,7 +205,7 @@ impl State {
         if !checks_same {
             group.checks_changed = at.position;
         }
-        group.table.put(at.position, key, Arc::new(health));
+        group.table.put(at.position, key, health);
         if listed {
             self.services_changed = at.position;
             touched.push(Touch::Services);
@@ -211,7 +215,8 @@ impl State {
     fn remove_instance(&mut self, at: At, low: &str, node: &str, id: &str, touched: &mut Vec<Touch>) {
         let key = InstanceKey { node: self.texts.take(node), id: id.into() };
         let low = self.texts.take(low);
-        let is_there = self.places.get(node).and_then(|place| place.instances.get(id)).is_some_and(|was| *was == low);
+        let is_there =
+            self.places.get(node).and_then(|place| place.instances.get(id)).is_some_and(|was| was.service == low);
         if is_there {
             self.take_out(at, &low, &key, touched);
             self.release_place(at, &key.node, touched);
@@ -230,7 +235,6 @@ impl State {
             }
             None => self.nodes.restore_removal(at.position, Arc::clone(&key.node)),
         }
-        self.unearth(low);
         let group = self.group(low, low);
         group.table.restore_removal(at.position, key);
         group.checks_changed = at.position;
@@ -251,6 +255,7 @@ impl State {
         }
         if let Some(place) = self.places.get_mut(&key.node) {
             place.instances.remove(&key.id);
+            place.own(&key.id, entry.value.own_checks(), []);
             place.changed = at.position;
             if had_checks {
                 place.checks_changed = at.position;

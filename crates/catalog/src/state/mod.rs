@@ -115,6 +115,15 @@ struct Group {
     checks_changed: u64,
 }
 
+/// An instance on its node.
+#[derive(Debug, Clone)]
+struct Seat {
+    /// The service, in lower case.
+    service: Arc<str>,
+    /// As in the service's table.
+    health: Arc<Health>,
+}
+
 /// What is known of a node beside its record.
 #[derive(Debug, Clone, Default)]
 struct Place {
@@ -124,8 +133,10 @@ struct Place {
     /// The last position of its subject.
     position: u64,
     checks: Vec<Arc<Check>>,
-    /// The service, in lower case, of each instance.
-    instances: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its instances, by id.
+    instances: BTreeMap<Arc<str>, Seat>,
+    /// Whose each check is: an instance's, or (empty) the node's own.
+    owners: BTreeMap<Arc<str>, Arc<str>>,
     /// When it, or an instance on it, changed: not counting checks.
     changed: u64,
     /// When one of its checks, or those of its instances, changed.
@@ -164,6 +175,25 @@ pub struct State {
     delayed: BTreeMap<Arc<str>, Moment>,
     events: VecDeque<Arc<UserEvent>>,
     markers: markers::Markers,
+}
+
+impl Place {
+    /// Checks that were an instance's, or (empty) the node's, are these now.
+    fn own<'a>(
+        &mut self,
+        owner: &Arc<str>,
+        were: impl IntoIterator<Item = &'a Arc<Check>>,
+        are: impl IntoIterator<Item = &'a Arc<Check>>,
+    ) {
+        for check in were {
+            if self.owners.get(&check.check_id) == Some(owner) {
+                self.owners.remove(&check.check_id);
+            }
+        }
+        for check in are {
+            self.owners.insert(Arc::clone(&check.check_id), Arc::clone(owner));
+        }
+    }
 }
 
 impl State {
@@ -219,14 +249,18 @@ impl State {
         self.position
     }
 
-    /// A service's group, made where there is none.
+    /// A service's group, made where there is none. One that is empty is not extinct until it is buried again.
     fn group(&mut self, low: &Arc<str>, name: &Arc<str>) -> &mut Group {
         let floor = self.nothing.floor();
-        self.groups.entry(Arc::clone(low)).or_insert_with(|| {
+        let group = self.groups.entry(Arc::clone(low)).or_insert_with(|| {
             let mut table = Table::new(SERVICE_REMOVALS_MAX);
             table.forget(floor);
             Group { name: Arc::clone(name), table, tags: BTreeMap::new(), checks_changed: 0 }
-        })
+        });
+        if group.table.is_empty() {
+            self.extinct.remove(&(group.table.changed(), Arc::clone(low)));
+        }
+        group
     }
 
     /// Remembers that a service has no instance any more, and forgets the eldest of too many.
@@ -237,13 +271,6 @@ impl State {
             let Some((at, low)) = self.extinct.pop_first() else { break };
             self.groups.remove(&low);
             self.nothing.forget(at);
-        }
-    }
-
-    /// A service has an instance again, or is to be looked at.
-    fn unearth(&mut self, low: &Arc<str>) {
-        if let Some(group) = self.groups.get(low).filter(|group| group.table.is_empty()) {
-            self.extinct.remove(&(group.table.changed(), Arc::clone(low)));
         }
     }
 

@@ -66,8 +66,9 @@ impl State {
             return;
         }
         self.runs.exchange(low, &place.checks, &checks);
+        let old_checks = core::mem::replace(&mut place.checks, checks.clone());
+        place.own(&Arc::default(), &old_checks, &checks);
         place.node = Arc::clone(node);
-        place.checks = checks;
         touched.push(Touch::Node(Arc::clone(low)));
         if !node_same {
             place.changed = at.position;
@@ -84,19 +85,19 @@ impl State {
 
     /// The node of some instances is another, or its checks are: each is told again.
     fn restate_instances(&mut self, at: At, low: &Arc<str>, checks_changed: bool, touched: &mut Vec<Touch>) {
-        let Some(place) = self.places.get(low) else { return };
-        for (id, service) in &place.instances {
-            let Some(group) = self.groups.get_mut(service) else { continue };
-            let key = InstanceKey { node: Arc::clone(low), id: Arc::clone(id) };
-            let Some(old) = group.table.get(&key).map(|entry| Arc::clone(&entry.value)) else { continue };
+        let Some(place) = self.places.get_mut(low) else { return };
+        for (id, seat) in &mut place.instances {
+            let Some(group) = self.groups.get_mut(&seat.service) else { continue };
+            let old = &seat.health;
             let checks = place.checks.iter().chain(old.own_checks()).cloned().collect();
-            let (service_part, position) = (Arc::clone(&old.service), old.position);
-            let health = Health { node: Arc::clone(&place.node), service: service_part, checks, position };
-            group.table.put(at.position, key, Arc::new(health));
+            let (service, position) = (Arc::clone(&old.service), old.position);
+            seat.health = Arc::new(Health { node: Arc::clone(&place.node), service, checks, position });
+            let key = InstanceKey { node: Arc::clone(low), id: Arc::clone(id) };
+            group.table.put(at.position, key, Arc::clone(&seat.health));
             if checks_changed {
                 group.checks_changed = at.position;
             }
-            let touch = Touch::Service(Arc::clone(service));
+            let touch = Touch::Service(Arc::clone(&seat.service));
             if touched.last() != Some(&touch) {
                 touched.push(touch);
             }
@@ -105,7 +106,7 @@ impl State {
 
     /// A node's record went. Instances that are still there keep it as a name.
     pub(super) fn remove_node(&mut self, at: At, low: &str, touched: &mut Vec<Touch>) {
-        let Some((low, place)) = self.places.remove_entry(low) else {
+        let Some((low, mut place)) = self.places.remove_entry(low) else {
             self.nodes.restore_removal(at.position, low.into());
             self.checks_changed = at.position;
             return;
@@ -122,6 +123,8 @@ impl State {
         touched.push(Touch::Node(Arc::clone(&low)));
         touched.push(Touch::Nodes);
         self.nodes.remove(at.position, &*low);
+        let own = core::mem::take(&mut place.checks);
+        place.own(&Arc::default(), &own, []);
         if place.instances.is_empty() {
             return;
         }
@@ -130,7 +133,8 @@ impl State {
         if let Some(implied) = self.places.get_mut(&low) {
             *implied = Place {
                 instances: place.instances,
-                checks_changed: if place.checks.is_empty() { place.checks_changed } else { at.position },
+                owners: place.owners,
+                checks_changed: if own.is_empty() { place.checks_changed } else { at.position },
                 node: Arc::clone(&implied.node),
                 implied: true,
                 position: 0,
@@ -138,7 +142,7 @@ impl State {
                 changed: at.position,
             };
         }
-        self.restate_instances(at, &low, !place.checks.is_empty(), touched);
+        self.restate_instances(at, &low, !own.is_empty(), touched);
     }
 
     /// A node of which nothing but instances was known goes with the last of them.

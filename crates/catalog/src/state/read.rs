@@ -9,7 +9,7 @@ use view::{Entry, Table};
 
 use super::{Group, Instances, Place, State};
 use crate::address::lower;
-use crate::model::{Check, Health, InstanceKey, Node, Pair, Session, Status, UserEvent};
+use crate::model::{Check, Health, Node, Pair, Session, Status, UserEvent};
 use crate::write::Expectation;
 
 /// A service with at least one instance.
@@ -43,36 +43,32 @@ impl<'a> ServiceView<'a> {
 
 /// A node.
 #[derive(Debug, Clone, Copy)]
-pub struct NodeView<'a> {
-    state: &'a State,
-    place: &'a Place,
-}
+pub struct NodeView<'a>(&'a Place);
 
 impl<'a> NodeView<'a> {
     /// Its record.
     pub fn node(&self) -> &'a Arc<Node> {
-        &self.place.node
+        &self.0.node
     }
 
     /// Its own checks.
     pub fn own_checks(&self) -> &'a [Arc<Check>] {
-        &self.place.checks
+        &self.0.checks
     }
 
     /// Its own checks and those of its instances.
     pub fn checks(&self) -> impl Iterator<Item = &'a Arc<Check>> + use<'a> {
-        let instances = self.state.instances_of(self.place);
-        self.place.checks.iter().chain(instances.flat_map(|health| health.own_checks()))
+        self.0.checks.iter().chain(self.instances().flat_map(|health| health.own_checks()))
     }
 
     /// The instances on it, in the order of their ids.
     pub fn instances(&self) -> impl Iterator<Item = &'a Arc<Health>> + use<'a> {
-        self.state.instances_of(self.place)
+        self.0.instances.values().map(|seat| &seat.health)
     }
 
     /// Whether nothing but its instances is known of it.
     pub fn is_implied(&self) -> bool {
-        self.place.implied
+        self.0.implied
     }
 }
 
@@ -115,29 +111,14 @@ impl State {
         self.at_least_one(self.services_changed)
     }
 
-    pub(super) fn instances_of<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Arc<Health>> {
-        place.instances.iter().filter_map(|(id, service)| {
-            let node = &place.node.node;
-            self.instance_in(service, &lower(node), id)
-        })
-    }
-
-    fn instance_in(&self, low: &str, node: &str, id: &Arc<str>) -> Option<&Arc<Health>> {
-        let (node, _) = self.places.get_key_value(node)?;
-        let key = InstanceKey { node: Arc::clone(node), id: Arc::clone(id) };
-        self.groups.get(low)?.table.get(&key).map(|entry| &entry.value)
-    }
-
     /// An instance by its node and id.
     pub fn instance(&self, node: &str, id: &str) -> Option<&Arc<Health>> {
-        let low = lower(node);
-        let (id, service) = self.places.get(&*low)?.instances.get_key_value(id)?;
-        self.instance_in(service, &low, id)
+        self.places.get(&*lower(node))?.instances.get(id).map(|seat| &seat.health)
     }
 
     /// A node.
     pub fn node(&self, name: &str) -> Option<NodeView<'_>> {
-        self.places.get(&*lower(name)).map(|place| NodeView { state: self, place })
+        self.places.get(&*lower(name)).map(NodeView)
     }
 
     /// When a node, or an instance on it, last changed, checks not counted.
@@ -158,7 +139,7 @@ impl State {
 
     /// All nodes, in the order of their names.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.places.values().map(|place| NodeView { state: self, place })
+        self.places.values().map(NodeView)
     }
 
     /// The table of nodes, by their names in lower case.

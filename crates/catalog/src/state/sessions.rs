@@ -44,8 +44,11 @@ impl State {
     /// A check of a node or of an instance on it.
     pub fn check(&self, node: &str, check_id: &str) -> Option<&Arc<Check>> {
         let place = self.places.get(&*lower(node))?;
-        let own = place.checks.iter().find(|check| *check.check_id == *check_id);
-        own.or_else(|| self.instances_of(place).find_map(|health| find(health.own_checks(), check_id)))
+        let owner = place.owners.get(check_id)?;
+        if owner.is_empty() {
+            return find(place.checks.iter(), check_id);
+        }
+        find(place.instances.get(owner)?.health.own_checks(), check_id)
     }
 
     /// Whether a session cannot be any more: its node is gone, or one of its checks is, or is critical.
