@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -115,31 +116,58 @@ fn refuse(shared: &Shared, role: Role, socket: TcpStream) {
     let _sent = plain.then(|| socket.try_write(TOO_MANY));
 }
 
+/// What a connection's task holds while it lives is what its requests hold; whatever else is needed for a while is
+/// apart, and goes.
 async fn serve(socket: TcpStream, address: SocketAddr, desk: Desk, stopping: CancellationToken, seat: Seat) {
     let options = &desk.shared.options;
     let tls = match desk.role {
         Role::Http => options.tls.clone(),
         Role::Grpc => options.grpc_tls.clone(),
     };
-    let (slow, write) = (options.slow_deadline, options.write_deadline);
-    let Some(tls) = tls else {
-        let two = tokio::select! {
-            two = timeout(slow, speaks_two(&socket)) => two.unwrap_or(false),
-            () = stopping.cancelled() => return,
-        };
-        speak(Socket::new(socket, write), two, desk, stopping, address).await;
-        drop(seat);
-        return;
-    };
-    match timeout(slow, TlsAcceptor::from(tls()).accept(socket)).await {
+    if let Some(tls) = tls {
+        return Box::pin(serve_tls(socket, address, desk, stopping, seat, tls())).await;
+    }
+    let two = Box::pin(tells_two(&socket, options.slow_deadline, &stopping)).await;
+    let stream = Socket::new(socket, options.write_deadline);
+    match two {
+        Some(true) => Box::pin(speak_two(stream, desk, &stopping, address)).await,
+        Some(false) => speak_one(stream, desk, &stopping, address).await,
+        None => {}
+    }
+    drop(seat);
+}
+
+async fn serve_tls(
+    socket: TcpStream,
+    address: SocketAddr,
+    desk: Desk,
+    stopping: CancellationToken,
+    seat: Seat,
+    config: Arc<ServerConfig>,
+) {
+    let options = &desk.shared.options;
+    match Box::pin(timeout(options.slow_deadline, TlsAcceptor::from(config).accept(socket))).await {
         Ok(Ok(stream)) => {
             let two = stream.get_ref().1.alpn_protocol() == Some(b"h2") || desk.role == Role::Grpc;
-            Box::pin(speak(Socket::new(stream, write), two, desk, stopping, address)).await;
+            let stream = Socket::new(stream, options.write_deadline);
+            if two {
+                speak_two(stream, desk, &stopping, address).await;
+            } else {
+                speak_one(stream, desk, &stopping, address).await;
+            }
         }
         Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
         Err(_) => debug!(%address, "TLS handshake took too long"),
     }
     drop(seat);
+}
+
+/// Whether HTTP/2 is spoken; `None`: nothing came in time, or the door closes.
+async fn tells_two(socket: &TcpStream, slow: Duration, stopping: &CancellationToken) -> Option<bool> {
+    tokio::select! {
+        two = timeout(slow, speaks_two(socket)) => two.ok(),
+        () = stopping.cancelled() => None,
+    }
 }
 
 /// Whether HTTP/2 is spoken, by the first bytes, which are left where they are.
@@ -158,18 +186,7 @@ async fn speaks_two(socket: &TcpStream) -> bool {
     }
 }
 
-async fn speak<S>(stream: S, two: bool, desk: Desk, stopping: CancellationToken, address: SocketAddr)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    if two {
-        speak_two(stream, desk, stopping, address).await
-    } else {
-        speak_one(stream, desk, stopping, address).await
-    }
-}
-
-async fn speak_one<S>(stream: S, desk: Desk, stopping: CancellationToken, address: SocketAddr)
+async fn speak_one<S>(stream: S, desk: Desk, stopping: &CancellationToken, address: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -182,7 +199,7 @@ where
         outcome = connection.as_mut() => outcome,
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
+            Box::pin(timeout(CLOSE_DEADLINE, connection)).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = outcome {
@@ -190,7 +207,7 @@ where
     }
 }
 
-async fn speak_two<S>(stream: S, desk: Desk, stopping: CancellationToken, address: SocketAddr)
+async fn speak_two<S>(stream: S, desk: Desk, stopping: &CancellationToken, address: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -202,7 +219,7 @@ where
         outcome = connection.as_mut() => outcome,
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
+            Box::pin(timeout(CLOSE_DEADLINE, connection)).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = outcome {

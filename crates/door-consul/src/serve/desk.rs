@@ -16,7 +16,7 @@ use super::body::Sent;
 use super::respond::{self, Manner};
 use super::shared::Shared;
 use super::{grpc, stream};
-use crate::answers::{Encoded, Met, Until, wait};
+use crate::answers::{Cell, Encoded, Met, Until, wait};
 use crate::codec::{Endpoint, Fault, Params, Reading, Route, route};
 use crate::counts::count;
 use crate::session::{Ask, Sight, about_the_node, is_write, same_datacenter, write};
@@ -48,13 +48,36 @@ impl Asked {
     }
 }
 
+/// What a request comes to.
+enum Step {
+    /// It is answered.
+    Done(Result<Answer, Fault>),
+    /// It changes something, once its body is there.
+    Write(Asked, Method, Incoming),
+    /// It waits.
+    Wait(Asked, Waits),
+}
+
+/// What a blocked reader waits for, and as whom.
+struct Waits {
+    cell: Arc<Cell>,
+    until: Until,
+    rights: u64,
+    deadline: Instant,
+    manner: Manner,
+}
+
 impl Desk {
-    /// Answers one request.
+    /// Answers one request. What is not needed while it waits is gone by then.
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
         count(&self.shared.totals.requests);
-        let answer = match self.role {
-            Role::Http => self.route(request).await,
-            Role::Grpc => Ok(Box::pin(grpc::answer(&self, request)).await),
+        if self.role == Role::Grpc {
+            return Ok(Box::pin(grpc::answer(&self, request)).await);
+        }
+        let answer = match self.begin(request) {
+            Step::Done(answer) => answer,
+            Step::Write(asked, method, body) => Box::pin(self.write(asked, method, body)).await,
+            Step::Wait(asked, waits) => self.wait(asked, waits).await,
         };
         Ok(answer.unwrap_or_else(|fault| {
             count(&self.shared.totals.faults);
@@ -62,9 +85,14 @@ impl Desk {
         }))
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Fault> {
+    /// Goes as far as nothing has to be waited for.
+    fn begin(&self, request: Request<Incoming>) -> Step {
+        self.route(request).unwrap_or_else(|fault| Step::Done(Err(fault)))
+    }
+
+    fn route(&self, request: Request<Incoming>) -> Result<Step, Fault> {
         let (endpoint, name) = match route(request.method().as_str(), request.uri().path())? {
-            Route::Options(allow) => return Ok(respond::options(&allow)),
+            Route::Options(allow) => return Ok(Step::Done(Ok(respond::options(&allow)))),
             Route::To(endpoint, name) => (endpoint, name),
         };
         let asked = Asked::of(endpoint, name, &request);
@@ -75,15 +103,15 @@ impl Desk {
         same_datacenter(asked.params.text("dc"), &self.shared.options.datacenter)?;
         if is_write(endpoint, request.method().as_str()) {
             let (parts, body) = request.into_parts();
-            return Box::pin(self.write(asked, parts.method, body)).await;
+            return Ok(Step::Write(asked, parts.method, body));
         }
         if stream::is_wanted(endpoint, request.headers()) {
             let after = stream::last(request.headers(), &asked.params);
-            return stream::answer(self, &asked, after);
+            return stream::answer(self, &asked, after).map(|answer| Step::Done(Ok(answer)));
         }
-        // What a blocked reader sent is not kept while it waits.
-        drop(request);
-        self.read(asked).await
+        let reading = asked.params.reading()?;
+        let deadline = Instant::now() + self.shared.wait(reading.wait);
+        self.look(asked, &reading, deadline)
     }
 
     /// Who asks.
@@ -107,7 +135,7 @@ impl Desk {
     }
 
     /// The whole body of a request.
-    pub(crate) async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
+    async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
         let max = self.shared.options.body_bytes_max;
         match timeout(self.shared.options.slow_deadline, Limited::new(body, max).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -117,38 +145,22 @@ impl Desk {
         }
     }
 
-    async fn read(&self, asked: Asked) -> Result<Answer, Fault> {
-        let reading = asked.params.reading()?;
-        let deadline = Instant::now() + self.shared.wait(reading.wait);
-        loop {
-            let rights = self.shared.catalogue.port().access_version();
-            let who = match self.who(asked.token.as_deref()) {
-                // Where the leader is, the original tells everyone.
-                Err(_) if matches!(asked.endpoint, Endpoint::StatusLeader | Endpoint::StatusPeers) => nobody(),
-                who => who?,
-            };
-            let sight = Sight::of(&who);
-            drop(who);
-            if let Some(answer) = self.look(&asked, &reading, sight, rights, deadline).await? {
-                return Ok(answer);
-            }
-        }
-    }
-
-    /// Looks, and waits where that was asked for; `None`: other rights are in force, and who asks is to be found out.
-    async fn look(
-        &self,
-        asked: &Asked,
-        reading: &Reading,
-        sight: Sight,
-        rights: u64,
-        deadline: Instant,
-    ) -> Result<Option<Answer>, Fault> {
+    /// Looks, and says what to wait for where that was asked.
+    fn look(&self, asked: Asked, reading: &Reading, deadline: Instant) -> Result<Step, Fault> {
         let Shared { catalogue, options, totals, answers, .. } = &*self.shared;
-        let manner = Manner::of(asked.endpoint, reading, asked.gzip, catalogue.port().is_open());
+        let port = catalogue.port();
+        let rights = port.access_version();
+        let who = match self.who(asked.token.as_deref()) {
+            // Where the leader is, the original tells everyone.
+            Err(_) if matches!(asked.endpoint, Endpoint::StatusLeader | Endpoint::StatusPeers) => nobody(),
+            who => who?,
+        };
+        let sight = Sight::of(&who);
+        let manner = Manner::of(asked.endpoint, reading, asked.gzip, port.is_open());
+        let done = |answer: &Encoded, hit| Ok(Step::Done(Ok(respond::read(answer, &manner, hit))));
         if !has_index(asked.endpoint) {
             let content = about_the_node(catalogue, options, &sight, asked.endpoint, &asked.name, &asked.params)?;
-            return Ok(Some(respond::read(&Encoded::new(0, content), &manner, false)));
+            return done(&Encoded::new(0, content), false);
         }
         let ask = Ask::of(catalogue, sight, asked.endpoint, asked.name.clone(), &asked.params)?;
         let cell = answers.cell(&ask.key(rights), || Box::new(ask));
@@ -158,15 +170,28 @@ impl Desk {
             _ => Until::Index(reading.index),
         };
         if until == Until::Index(0) || until.is_met(&answer) {
-            return Ok(Some(respond::read(&answer, &manner, until != Until::Index(0))));
+            return done(&answer, until != Until::Index(0));
         }
-        drop(answer);
-        let port = catalogue.port();
-        let met = wait((answers, totals), &cell, until, (|| port.access_version(), rights), deadline).await?;
-        Ok(match met {
-            Met::Changed(answer) | Met::Over(answer) => Some(respond::read(&answer, &manner, false)),
-            Met::Rights => None,
-        })
+        Ok(Step::Wait(asked, Waits { cell, until, rights, deadline, manner }))
+    }
+
+    async fn wait(&self, mut asked: Asked, mut waits: Waits) -> Result<Answer, Fault> {
+        let Shared { catalogue, totals, answers, .. } = &*self.shared;
+        loop {
+            let Waits { cell, until, rights, deadline, manner } = waits;
+            let now = || catalogue.port().access_version();
+            match wait((answers, totals), &cell, until, (now, rights), deadline).await? {
+                Met::Changed(answer) | Met::Over(answer) => return Ok(respond::read(&answer, &manner, false)),
+                Met::Rights => {}
+            }
+            // Other rights are in force: who asks is found out again.
+            let reading = asked.params.reading()?;
+            match self.look(asked, &reading, deadline)? {
+                Step::Wait(again, more) => (asked, waits) = (again, more),
+                Step::Done(answer) => return answer,
+                Step::Write(..) => return Err(Fault::internal("")),
+            }
+        }
     }
 }
 
