@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use catalog::{Command, Outcome, Refused, State, Touch, Write};
 use event::Moment;
+use journal::limits::BATCH_MESSAGES_MAX;
 use journal::{Append, AppendError, Receipt, Stored};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -169,7 +170,7 @@ impl Catalogue {
             if judged.writes.is_empty() {
                 return Ok(Written { position, outcome: judged.outcome });
             }
-            match self.record(who, judged.writes).await {
+            match self.record(who, judged.writes, judged.atomic).await {
                 Ok(receipt) => {
                     self.folded(receipt.seq).await?;
                     return Ok(Written { position: receipt.seq, outcome: judged.outcome });
@@ -183,8 +184,17 @@ impl Catalogue {
         Err(WriteError::Contended)
     }
 
-    async fn record(&self, who: &Principal, writes: Vec<Write>) -> Result<Receipt, PublishError> {
-        let mut appends: Vec<Append> = writes.into_iter().map(Write::append).collect();
+    /// Records messages, all or none; what is not `atomic`, as many at a time as a batch takes.
+    async fn record(&self, who: &Principal, writes: Vec<Write>, atomic: bool) -> Result<Receipt, PublishError> {
+        let mut left: Vec<Append> = writes.into_iter().map(Write::append).collect();
+        while !atomic && left.len() > BATCH_MESSAGES_MAX {
+            let rest = left.split_off(BATCH_MESSAGES_MAX);
+            self.record_all(who, std::mem::replace(&mut left, rest)).await?;
+        }
+        self.record_all(who, left).await
+    }
+
+    async fn record_all(&self, who: &Principal, mut appends: Vec<Append>) -> Result<Receipt, PublishError> {
         let (sender, receiver) = oneshot::channel();
         // Whoever left does not want to know.
         let told = move |outcome| _ = sender.send(outcome);
