@@ -159,6 +159,7 @@ fn crashing(wanted: &Wanted, tally: &mut Tally) -> Result<(), String> {
 
 fn on_the_street(_: &Wanted, tally: &mut Tally) -> Result<(), String> {
     let binary = node::build(false)?;
+    street::programs();
     match street::prepare(&street_target()) {
         Ok(python) => counted("street", street::command(&python, &binary), tally),
         Err(reason) => {

@@ -14,6 +14,35 @@ pub fn prepare(target: &Path) -> Result<PathBuf, String> {
     environment("python3", &target.join("street-env"), &wanted)
 }
 
+/// Programs that tests speak to, and the packages of Debian that they come in.
+const PROGRAMS: &[(&str, &str)] = &[("dig", "bind9-dnsutils"), ("dnsperf", "dnsperf"), ("haproxy", "haproxy")];
+
+/// Installs what is missing of the programs, where that is possible: as root, with apt. What is missing afterwards is
+/// a skip of the tests that want it, with their reason.
+pub fn programs() {
+    let there = |program: &str| {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let more = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
+        std::env::split_paths(&folders).chain(more).any(|folder| folder.join(program).is_file())
+    };
+    let missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() || !there("apt-get") {
+        return;
+    }
+    let apt = |arguments: &[&str], packages: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+        quiet(&mut command, "apt-get fails")
+    };
+    let install = ["install", "--quiet", "--yes", "--no-install-recommends"];
+    let done =
+        apt(&install, &missing).or_else(|_| apt(&["update", "--quiet"], &[]).and_then(|()| apt(&install, &missing)));
+    if let Err(reason) = done {
+        println!("not installed: {}: {reason}", missing.join(", "));
+    }
+}
+
 /// An environment of an interpreter with packages from PyPI, as they are wanted; made where it is not there yet.
 pub fn environment(interpreter: &str, environment: &Path, wanted: &str) -> Result<PathBuf, String> {
     let python = environment.join("bin").join("python");

@@ -29,26 +29,30 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<(), String> {
-    let [mut served, mut built, mut resumed, mut rebuilt, mut bytes] = [(); 5].map(|()| Spread::default());
+    let [mut served, mut longest, mut built, mut bytes] = [(); 4].map(|()| Spread::default());
+    let [mut resumed, mut rebuilt] = [(); 2].map(|()| Spread::default());
     for _ in 0..bench.rounds {
         let site = Site::start(&bench.binary, &bench.folder)?;
         let told = |said: String| site.told(&said);
         service::fill(&mut site.connect()?, INSTANCES).map_err(told)?;
         let (whole, position) = alone(&site).map_err(told)?;
         let before = site.metric(METRIC)?;
-        served.add(arrive(bench, &site, None, whole).map_err(told)?.as_secs_f64());
+        let fresh = arrive(bench, &site, None, whole).map_err(told)?;
+        served.add(fresh.took.as_secs_f64());
+        longest.add(fresh.longest.as_secs_f64());
         let after = site.metric(METRIC)?;
         built.add(after - before);
         bytes.add(whole as f64);
-        resumed.add(arrive(bench, &site, Some(position), 1).map_err(told)?.as_secs_f64());
+        resumed.add(arrive(bench, &site, Some(position), 1).map_err(told)?.longest.as_secs_f64());
         rebuilt.add(site.metric(METRIC)? - after);
     }
     println!("{} come within {WITHIN:?}, the first time with nothing", bench.count(WATCHERS, WATCHERS_QUICK));
     bytes.print_bytes("one snapshot, as it is sent", None);
-    served.print_time("until the last of them had it", Some(SERVED_MAX));
+    served.print_time("from the first that came until the last had it", Some(SERVED_MAX));
+    longest.print_time("the longest that one waited for it", None);
     let words = |count: &Spread| format!("{:.0}", count.median());
     figure("snapshots built", &words(&built), Some(("at most 2", built.median() <= BUILT_MAX)));
-    resumed.print_time("until the last was answered that came with a position", Some(RESUMED_MAX));
+    resumed.print_time("the longest that one waited that came with a position", Some(RESUMED_MAX));
     figure("snapshots built", &words(&rebuilt), Some(("none", rebuilt.median() < 1.0)));
     Ok(())
 }
@@ -78,30 +82,42 @@ fn alone(site: &Site) -> Result<(usize, u64), String> {
     Ok((seen.len() - head, position))
 }
 
-/// So many come, evenly over a second; gives how long it took from the first until the last had so many bytes
-/// behind the head of its answer.
-fn arrive(bench: &Bench, site: &Site, after: Option<u64>, wanted: usize) -> Result<Duration, String> {
+/// How those that came were served.
+struct Served {
+    /// From when the first came until the last was served.
+    took: Duration,
+    /// From when one came until it was served, at most.
+    longest: Duration,
+}
+
+/// So many come, evenly over a second; each is served when it has so many bytes behind the head of its answer.
+fn arrive(bench: &Bench, site: &Site, after: Option<u64>, wanted: usize) -> Result<Served, String> {
     let (mut crowd, count) = (Crowd::new()?, bench.count(WATCHERS, WATCHERS_QUICK));
     let (request, begun) = (push::request(after, GZIP), Instant::now());
     let (mut had, mut heads, mut ready) = (vec![0_usize; count], vec![Vec::new(); count], 0);
+    let (mut came, mut longest) = (Vec::with_capacity(count), Duration::ZERO);
     while ready < count {
         let due = (begun.elapsed().as_secs_f64() / WITHIN.as_secs_f64() * count as f64) as usize;
         // A few at a time, so that those that are here are read meanwhile.
         for _ in crowd.len()..due.min(count).min(crowd.len() + 64) {
+            came.push(Instant::now());
             crowd.join(site.consul, &request)?;
         }
         let wait = if crowd.len() < count { Duration::ZERO } else { LOOK };
-        crowd.turn(wait, &mut |member, bytes, _| {
+        crowd.turn(wait, &mut |member, bytes, now| {
             let before = had[member];
             had[member] += body_bytes(&mut heads[member], before, bytes)?;
-            ready += usize::from(before < wanted && had[member] >= wanted);
+            if before < wanted && had[member] >= wanted {
+                ready += 1;
+                longest = longest.max(now.duration_since(came[member]));
+            }
             Ok(None)
         })?;
         if begun.elapsed() > PATIENCE + PATIENCE {
             return Err(format!("{} of {count} were not served", count - ready));
         }
     }
-    Ok(begun.elapsed())
+    Ok(Served { took: begun.elapsed(), longest })
 }
 
 /// How many of the bytes stand behind the head. The end of the head counts as the first.
