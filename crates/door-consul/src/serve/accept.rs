@@ -119,13 +119,13 @@ fn refuse(shared: &Shared, role: Role, socket: TcpStream) {
 /// What a connection's task holds while it lives is what its requests hold; whatever else is needed for a while is
 /// apart, and goes.
 async fn serve(socket: TcpStream, address: SocketAddr, desk: Desk, stopping: CancellationToken, seat: Seat) {
-    let options = &desk.shared.options;
-    let tls = match desk.role {
+    let (options, role) = (&desk.shared.options, desk.role);
+    let tls = match role {
         Role::Http => options.tls.clone(),
         Role::Grpc => options.grpc_tls.clone(),
     };
     if let Some(tls) = tls {
-        return Box::pin(serve_tls(socket, address, desk, stopping, seat, tls())).await;
+        return Box::pin(serve_tls(socket, address, desk, stopping, seat, offering(&tls(), role))).await;
     }
     let two = Box::pin(tells_two(&socket, options.slow_deadline, &stopping)).await;
     let stream = Socket::new(socket, options.write_deadline);
@@ -135,6 +135,16 @@ async fn serve(socket: TcpStream, address: SocketAddr, desk: Desk, stopping: Can
         None => {}
     }
     drop(seat);
+}
+
+/// The same, with the protocols that a listener speaks.
+fn offering(config: &ServerConfig, role: Role) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = match role {
+        Role::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Role::Grpc => vec![b"h2".to_vec()],
+    };
+    Arc::new(config)
 }
 
 async fn serve_tls(

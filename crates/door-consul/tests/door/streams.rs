@@ -322,6 +322,38 @@ async fn grpc_refuses_what_cannot_be_followed_and_ends_what_may_not_be() {
 }
 
 #[tokio::test]
+async fn http_two_is_spoken_where_it_is_begun_with() {
+    let node = serve().await;
+    node.register("web", "n1", "web1", 80).await;
+    let stream = TcpStream::connect(node.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://x/v1/health/service/web").body(Full::new(Bytes::new())).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (hyper::Version::HTTP_2, 200));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, node.get("/v1/health/service/web").await.body);
+}
+
+#[tokio::test]
+async fn grpc_tells_what_is_reached_by_mesh() {
+    let node = serve().await;
+    node.register("web", "n1", "web1", 80).await;
+    let mut call = Call::new(&node, &Request4 { topic: 2, ..health("web", 0, "") }).await;
+    assert!(call.next().await.unwrap().end);
+    let proxy = serde_json::json!({
+        "Name": "web-proxy", "Kind": "connect-proxy", "Port": 20000, "Proxy": {"DestinationServiceName": "web"},
+    });
+    assert_eq!(node.put("/v1/agent/service/register", &proxy.to_string()).await.status, 200);
+    let came = call.next().await.unwrap();
+    assert!(came.health.unwrap().windows(9).any(|window| window == b"web-proxy"));
+    assert_eq!(node.put("/v1/agent/service/deregister/web-proxy", "").await.status, 200);
+    let gone = call.next().await.unwrap();
+    assert!(gone.index > came.index && gone.health.unwrap().starts_with(&[8, 1]));
+}
+
+#[tokio::test]
 async fn who_reads_nothing_is_given_up() {
     let options = Options { write_deadline: Duration::from_millis(100), ..Options::default() };
     let node = serve_with(options, door::Access::open()).await;
