@@ -117,7 +117,7 @@ impl Dialler {
 }
 
 /// TLS that believes these authorities.
-async fn believing(authorities: &Authorities) -> Result<Arc<ClientConfig>, ConnectError> {
+pub async fn believing(authorities: &Authorities) -> Result<Arc<ClientConfig>, ConnectError> {
     let refused = |error: &dyn std::fmt::Display| ConnectError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
     match authorities {

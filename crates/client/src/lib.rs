@@ -1,4 +1,5 @@
-//! The Rust client for services: a messenger.
+//! The Rust client for services: a messenger, and, with the features `sqlite` and `postgres`, a view kept in a
+//! database ([`replica`]).
 //!
 //! A [`Messenger`] is connected to a hub, a Tidings node or an original one, and stays so: when the connection
 //! is lost it dials again, with a wait that grows and has chance in it, and restores its subscriptions, each once.
@@ -38,6 +39,8 @@ mod messenger;
 mod options;
 mod pace;
 mod queue;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod replica;
 mod session;
 
 pub use error::{BodyError, ConnectError, SendError};

@@ -37,6 +37,7 @@ mod template;
 mod unit;
 mod units;
 mod verify;
+mod view;
 mod watch;
 
 use std::process::ExitCode;
@@ -87,6 +88,9 @@ enum Command {
     /// Keys and their values: read, write, list, delete, watch
     #[command(subcommand)]
     Kv(kv::KvCommand),
+    /// What is true now: declare views, read and watch them, keep them in a database
+    #[command(subcommand)]
+    View(view::ViewCommand),
     /// Say what payloads must be, by subject
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -154,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Catalog(command) => catalog::run(command),
         Command::Watch(command) => watch::run(command),
         Command::Kv(command) => kv::run(command),
+        Command::View(command) => view::run(command),
         Command::Schema(command) => schema::run(command),
         Command::Apply(args) => resource::apply(&args),
         Command::Get(args) => resource::get(&args),
@@ -253,6 +258,15 @@ mod tests {
         check("tidings delete eg a -f b", false);
         check("tidings delete", false);
         check("tidings kinds --out d --json", false);
+        check("tidings view add v", false);
+        check("tidings view add v --stream S --key token:2", true);
+        check("tidings view get v k --raw", true);
+        check("tidings view get v --raw", false);
+        check("tidings view get v k --wait 5s", false);
+        check("tidings view sync --view v", false);
+        check("tidings view sync -f file --once", true);
+        check("tidings view sync --view v --to sqlite:a --table t --column k=$key", true);
+        check("tidings view sync -f file --view v", false);
         check("tidings watch service web -- cat", true);
         check("tidings watch service web --times 2 --passing", true);
         check("tidings watch service web cat", false);

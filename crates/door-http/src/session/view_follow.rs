@@ -1,7 +1,7 @@
 //! Following a view as server-sent events: a snapshot, then the changes.
 //!
 //! ```text
-//!   start ── remembered ──────────────────────────────▶ live: put, remove
+//!   start ── remembered ─▶ put, remove … ─▶ end ──────▶ live: put, remove
 //!     │ anew, or forgotten                                │ forgotten, or its view is another one now
 //!     ▼                                                   ▼
 //!   snapshot ─▶ put … ─▶ end ─▶ live                    snapshot …
@@ -9,7 +9,8 @@
 //!
 //! # Invariants
 //! - A reader is a cursor: nothing waits for it in a buffer. One that is slow is told fewer, newer changes.
-//! - After `end` nothing comes that happened at or before its id.
+//! - After `end` nothing comes that happened at or before its id. It comes once a reader knows what there was: behind
+//!   the snapshot, or behind what it had missed.
 //! - Who may not read the view any more is told so, and hears nothing after that.
 //!
 //! # Cost
@@ -134,11 +135,12 @@ fn batch(view: &View, after: Index, prefix: &str) -> Result<Option<Batch>, view:
 }
 
 impl Encoded {
-    /// The whole view: one that was made of late, or a new one.
-    async fn snapshot(self: &Arc<Self>, view: &Arc<View>) -> Arc<Snapshot> {
+    /// The whole view: one that was made of late, and not before an index, or a new one.
+    async fn snapshot(self: &Arc<Self>, view: &Arc<View>, least: Index) -> Arc<Snapshot> {
         let mut kept = self.snapshot.lock().await;
         if let Some((made, snapshot)) = &*kept
             && made.elapsed() < SNAPSHOT_KEPT
+            && snapshot.index >= least
             && snapshot.index.raw() >= view.read(|fold| fold.table().floor())
         {
             return Arc::clone(snapshot);
@@ -196,6 +198,8 @@ pub struct Following {
     pub prefix: String,
     /// Where to go on.
     pub after: Option<Cursor>,
+    /// With a snapshot, whatever is remembered; it is not older than `after`.
+    pub anew: bool,
 }
 
 enum Stage {
@@ -216,13 +220,15 @@ struct Reader {
     encoded: Arc<Encoded>,
     access: watch::Receiver<u64>,
     stage: Stage,
+    /// Whether it is to be told once it knows what there was.
+    resumed: bool,
 }
 
 /// The body that follows. What is refused is refused before.
 pub fn body(following: Following, view: Arc<View>) -> Body {
     let encoded = following.door.encodings.of(&view);
     let access = following.door.access.clone();
-    let reader = Reader { following, view, encoded, access, stage: Stage::Hello };
+    let reader = Reader { following, view, encoded, access, stage: Stage::Hello, resumed: false };
     let steps = stream::unfold(reader, |mut reader| async move {
         let door = Arc::clone(&reader.following.door);
         let step = tokio::select! {
@@ -261,7 +267,9 @@ impl Reader {
                         return Ok(Some(bytes));
                     }
                 }
-                Stage::Start(Some(after)) if self.view.remembers(after) => self.stage = Stage::Live(after.index),
+                Stage::Start(Some(after)) if !self.following.anew && self.view.remembers(after) => {
+                    (self.resumed, self.stage) = (true, Stage::Live(after.index));
+                }
                 Stage::Start(_) => self.stage = Stage::Pieces { snapshot: self.snapshot().await, next: 0 },
                 Stage::Pieces { snapshot, next } => match snapshot.pieces.get(*next) {
                     Some(piece) => {
@@ -287,7 +295,9 @@ impl Reader {
 
     async fn snapshot(&self) -> Arc<Snapshot> {
         if self.following.prefix.is_empty() {
-            return self.encoded.snapshot(&self.view).await;
+            let after = self.following.after.filter(|after| self.view.remembers(after));
+            let least = after.map_or(Index::default(), |after| after.index);
+            return self.encoded.snapshot(&self.view, least).await;
         }
         let (view, prefix) = (Arc::clone(&self.view), self.following.prefix.clone());
         let made = tokio::task::spawn_blocking(move || snapshot(&view, &prefix)).await;
@@ -315,6 +325,7 @@ impl Reader {
                 self.stage = Stage::Live(batch.upto);
                 return Ok(Some(batch.bytes).filter(|bytes| !bytes.is_empty()));
             }
+            Ok(None) if std::mem::take(&mut self.resumed) => return Ok(Some(self.reached(index))),
             Ok(None) => {}
         }
         let heartbeat: Duration = self.following.door.options.heartbeat;
@@ -323,6 +334,17 @@ impl Reader {
             () = changed_access(&mut self.access) => self.admitted().map(|()| None),
             () = tokio::time::sleep(heartbeat) => Ok(Some(Bytes::from_static(HEARTBEAT))),
         }
+    }
+
+    /// The reader knows what there was at an index.
+    fn reached(&self, index: Index) -> Bytes {
+        let cursor = Cursor { index, epoch: Some(self.view.epoch()) };
+        let mut out = Vec::new();
+        event(&mut out, Some(&cursor), "end", |out| {
+            let json = serde_json::json!({"position": cursor.index.position()});
+            out.extend_from_slice(json.to_string().as_bytes());
+        });
+        out.into()
     }
 
     /// Waits until the view is folded; `None`: it is, or is over.

@@ -236,6 +236,7 @@ fn with_index(mut response: Response, cursor: &Cursor) -> Response {
         ("index" = Option<String>, Query, description = "Wait until something changed behind this index"),
         ("wait" = Option<String>, Query, description = "How long, such as `30s`; a minute if not given"),
         ("last_event_id" = Option<String>, Query, description = "As the header Last-Event-ID: after this index"),
+        ("snapshot" = Option<bool>, Query, description = "Following: with a snapshot that is not older than that"),
     ),
     responses(
         (status = 200, description = "The rows, or what follows; the header Tidings-Index is what to wait behind",
@@ -245,7 +246,7 @@ fn with_index(mut response: Response, cursor: &Cursor) -> Response {
         (status = 429, description = "It is being folded", content_type = "application/problem+json"),
     ))]
 pub async fn get_view(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    let query = call.query(&["prefix", "after", "limit", "index", "wait", "last_event_id"], &[])?;
+    let query = call.query(&["prefix", "after", "limit", "index", "wait", "last_event_id", "snapshot"], &[])?;
     let form = call.accepts(&[("application/json", Form::Json), ("text/event-stream", Form::Follow)])?;
     let prefix = query.text("prefix").unwrap_or_default().to_owned();
     let token = bearer(call.headers()).map(ToOwned::to_owned);
@@ -256,7 +257,8 @@ pub async fn get_view(State(door): State<Shared>, call: Call) -> Result<Response
         let view = find(&door, call.param("view"))?;
         admit(&call.who, &view)?;
         let name = view.name().to_string();
-        return Ok(response(body(Following { door, token, name, prefix, after }, view)));
+        let anew = query.flag("snapshot")?;
+        return Ok(response(body(Following { door, token, name, prefix, after, anew }, view)));
     }
     let (wait, after) = (wait(&query)?, query.text("after").map(ToOwned::to_owned));
     let limit = query.count("limit", VIEW_ROWS_MAX)?.unwrap_or(VIEW_ROWS_DEFAULT);
