@@ -171,12 +171,13 @@ impl<'a> Keys<'a> {
             nanos => with(headers, header::LOCK_DELAY, &nanos.to_string()),
         };
         let (Some(pair), last) = (&planned.pair, old.map(|old| old.changed)) else {
-            let mut write = removal(self.state, &address, header::KEY_REMOVED, old.map_or(0, |old| old.changed))?;
+            let mut write =
+                removal(self.state, &address, header::KEY_REMOVED, old.map_or(0, |old| old.changed), self.now)?;
             write.headers = delayed(write.headers)?;
             return Ok(write);
         };
         let subject = address.subject(self.state.datacenter())?;
-        let expect = last.map_or_else(|| self.state.expect_absent(&subject, self.now), Expectation::Subject);
+        let expect = self.state.expect(&subject, last, self.now);
         let mut headers = headers(self.state, &subject, "catalog.key.set", expect)?;
         headers = with(headers, header::FLAGS, &pair.flags.to_string())?;
         if let Some(session) = &pair.session {

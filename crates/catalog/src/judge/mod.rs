@@ -78,16 +78,16 @@ fn record(
     now: Moment,
 ) -> Result<Write, Refused> {
     let subject = address.subject(state.datacenter())?;
-    let expect = last.map_or_else(|| state.expect_absent(&subject, now), Expectation::Subject);
+    let expect = state.expect(&subject, last, now);
     let headers = headers(state, &subject, kind, expect)?.with("content-type", "application/json");
     let headers = headers.map_err(|why| Refused::invalid(why.to_string()))?;
     Ok(Write { subject, headers, payload: payload.into(), expect, removal: false, ttl: None })
 }
 
 /// Says that a thing went.
-fn removal(state: &State, address: &Address<'_>, kind: &str, last: u64) -> Result<Write, Refused> {
+fn removal(state: &State, address: &Address<'_>, kind: &str, last: u64, now: Moment) -> Result<Write, Refused> {
     let subject = address.subject(state.datacenter())?;
-    let expect = Expectation::Subject(last);
+    let expect = state.expect(&subject, Some(last), now);
     let headers = headers(state, &subject, kind, expect)?;
     Ok(Write { subject, headers, payload: Bytes::new(), expect, removal: true, ttl: Some(REMOVAL_KEPT) })
 }
@@ -121,7 +121,8 @@ fn set_check(state: &State, set: &SetCheck, now: Moment) -> Result<Judged, Refus
         });
     };
     let output = cut(&set.output);
-    let waits = old.status == set.status && now.since(old.recorded) < OUTPUT_EVERY;
+    // What a check says first is news.
+    let waits = !old.output.is_empty() && now.since(old.recorded) < OUTPUT_EVERY;
     if old.status == set.status && (*old.output == *output || waits) {
         return Ok(done(Vec::new()));
     }

@@ -181,7 +181,13 @@ impl<'a> Plan<'a> {
             self.instance_writes(id, planned.as_ref(), &mut writes)?;
         }
         if !node_first && let Some(last) = self.state.node_position(&self.low) {
-            writes.push(removal(self.state, &Address::Node(self.low.as_str().into()), "catalog.node.removed", last)?);
+            writes.push(removal(
+                self.state,
+                &Address::Node(self.low.as_str().into()),
+                "catalog.node.removed",
+                last,
+                self.now,
+            )?);
         }
         Ok(writes)
     }
@@ -219,7 +225,12 @@ impl<'a> Plan<'a> {
             old.filter(|old| planned.is_none_or(|new| lower(&new.service.service) != lower(&old.service.service)));
         if let Some(gone) = gone {
             let address = address(&gone.service.service);
-            writes.push(removal(self.state, &address, "catalog.instance.removed", gone.position)?);
+            writes.push(removal(self.state, &address, "catalog.instance.removed", gone.position, self.now)?);
+        }
+        for stale in self.state.superseded(&self.low, id) {
+            if planned.is_none_or(|new| *lower(&new.service.service) != **stale) {
+                writes.push(removal(self.state, &address(stale), "catalog.instance.removed", 0, self.now)?);
+            }
         }
         let Some(Planned { service, checks }) = planned else { return Ok(()) };
         let old_service = old.map(|old| &old.service);

@@ -90,6 +90,6 @@ pub(super) fn destroy(state: &State, id: &str, now: Moment) -> Result<Judged, Re
     }
     let mut writes = keys.writes()?.0;
     let address = Address::Session(id.into());
-    writes.push(removal(state, &address, "catalog.session.removed", session.changed)?);
+    writes.push(removal(state, &address, "catalog.session.removed", session.changed, now)?);
     Ok(Judged { atomic: false, ..done(writes) })
 }

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use event::Moment;
+use event::{Message, Moment};
 use journal::Stored;
 
 use super::{Place, Seat, State, Touch, Unfit};
@@ -24,59 +24,100 @@ impl State {
     /// over.
     ///
     /// # Errors
-    /// [`Unfit`]: it says nothing that can be understood. Nothing is changed then, but [`State::position`].
+    /// [`Unfit`]: it says nothing that can be understood. Nothing is changed then, but [`State::position`], and what
+    /// the next message at its subject has to follow. (It stands in the place of what was there: who reads only the
+    /// last message of each subject finds nothing.)
     pub fn fold(&mut self, stored: &Stored, touched: &mut Vec<Touch>) -> Result<(), Unfit> {
         if stored.seq <= self.position {
             return Ok(());
         }
+        self.advance(stored);
+        let subject = &stored.message.subject;
+        let Some(address) = address::parse(&self.datacenter, subject)? else { return Ok(()) };
+        let at = At { position: stored.seq, time: stored.time };
+        if stored.message.payload.is_empty() && self.is_removal(stored, &address) {
+            let kind = stored.message.headers.get("ce-type").unwrap_or_default();
+            let ours = kind.starts_with("catalog.") && kind.ends_with(".removed");
+            let expires = ours.then(|| stored.time.after(REMOVAL_KEPT));
+            self.markers.add(subject, stored.seq, expires);
+            self.recorded_anew(&address);
+            self.removed(at, &address, &stored.message, touched);
+            return Ok(());
+        }
+        let folded = self.told(at, &address, &stored.message, touched);
+        match folded {
+            Ok(()) => {
+                self.recorded_anew(&address);
+                self.markers.clear(subject);
+            }
+            Err(_) => self.markers.add(subject, stored.seq, None),
+        }
+        folded
+    }
+
+    fn advance(&mut self, stored: &Stored) {
         // What lies between, and is not there any more, was superseded, or was a removal that nobody keeps any more.
         if self.cut > Moment::EPOCH {
             if stored.seq > self.position + 1 && self.folded <= self.cut {
                 self.floor_ahead = stored.seq - 1;
             }
             if stored.time > self.cut {
-                self.settle();
+                self.raise_floor();
             }
         }
+        self.gaps |= stored.seq > self.position + 1;
         self.position = stored.seq;
         self.folded = stored.time;
         self.nothing.reach(stored.seq);
         self.markers.prune(stored.time);
-        let Some(address) = address::parse(&self.datacenter, &stored.message.subject)? else { return Ok(()) };
-        let at = At { position: stored.seq, time: stored.time };
-        if stored.message.payload.is_empty() && self.is_removal(stored, &address) {
-            let kind = stored.message.headers.get("ce-type").unwrap_or_default();
-            let ours = kind.starts_with("catalog.") && kind.ends_with(".removed");
-            let expires = ours.then(|| stored.time.after(REMOVAL_KEPT));
-            self.markers.add(&stored.message.subject, stored.seq, expires);
-            match address {
-                Address::Instance { service, node, id } => self.remove_instance(at, &service, &node, &id, touched),
-                Address::Node(node) => self.remove_node(at, &node, touched),
-                Address::Key(key) => self.remove_key(at, &key, &stored.message.headers, touched),
-                Address::Session(id) => self.remove_session(at, &id, touched),
-                Address::Event { .. } => {}
+    }
+
+    /// What is recorded of an instance under a service is its own again, or nothing.
+    fn recorded_anew(&mut self, address: &Address<'_>) {
+        let Address::Instance { service, node, id } = address else { return };
+        let Some(place) = self.places.get_mut(&**node) else { return };
+        if let Some(services) = place.superseded.get_mut(&**id) {
+            services.remove(&**service);
+            if services.is_empty() {
+                place.superseded.remove(&**id);
             }
-            return Ok(());
         }
+    }
+
+    fn removed(&mut self, at: At, address: &Address<'_>, message: &Message, touched: &mut Vec<Touch>) {
+        match address {
+            Address::Instance { service, node, id } => self.remove_instance(at, service, node, id, touched),
+            Address::Node(node) => self.remove_node(at, node, touched),
+            Address::Key(key) => self.remove_key(at, key, &message.headers, touched),
+            Address::Session(id) => self.remove_session(at, id, touched),
+            Address::Event { .. } => {}
+        }
+    }
+
+    fn told(
+        &mut self,
+        at: At,
+        address: &Address<'_>,
+        message: &Message,
+        touched: &mut Vec<Touch>,
+    ) -> Result<(), Unfit> {
         match address {
             Address::Instance { service, node, id } => {
-                self.fold_instance(at, &service, &node, &id, &stored.message.payload, touched)
+                self.fold_instance(at, service, node, id, &message.payload, touched)
             }
-            Address::Node(node) => self.fold_node(at, &node, &stored.message.payload, touched),
-            Address::Key(key) => self.fold_key(at, &key, &stored.message, touched),
-            Address::Session(id) => self.fold_session(at, &id, &stored.message.payload, touched),
+            Address::Node(node) => self.fold_node(at, node, &message.payload, touched),
+            Address::Key(key) => self.fold_key(at, key, message, touched),
+            Address::Session(id) => self.fold_session(at, id, &message.payload, touched),
             Address::Event { name, id } => {
-                self.fold_event(at, &name, &id, &stored.message, touched);
+                self.fold_event(at, name, id, message, touched);
                 Ok(())
             }
-        }?;
-        self.markers.clear(&stored.message.subject);
-        Ok(())
+        }
     }
 
     /// Whether an empty message is a removal. A key may have an empty value, and an event an empty payload: there the
     /// type says it, and where nothing is said an empty message about a key removes it.
-    fn is_removal(&self, stored: &Stored, address: &Address) -> bool {
+    fn is_removal(&self, stored: &Stored, address: &Address<'_>) -> bool {
         match address {
             Address::Event { .. } => false,
             Address::Key(_) => {
@@ -123,12 +164,20 @@ impl State {
         let seat = self.places.get(&*node_low).and_then(|place| place.instances.get(id)).cloned();
         let (old, moved) = match seat {
             Some(seat) if seat.service == low => (Some(seat.health), None),
-            seat => (None, seat.map(|seat| seat.service)),
+            seat => (None, seat),
         };
         let service = positioned_service(service, old.as_deref(), at);
         let own = self.own_checks(checks, &node_name, &service, old.as_deref(), at)?;
         if let Some(was) = moved {
-            self.take_out(at, &was, &key, touched);
+            self.take_out(at, &was.service, &key, touched);
+            // Its message is still there.
+            let address = Address::Instance { service: (&*was.service).into(), node: node.into(), id: id.into() };
+            if let Ok(subject) = address.subject(&self.datacenter) {
+                self.markers.add(&subject, was.health.position, None);
+            }
+            if let Some(place) = self.places.get_mut(&key.node) {
+                place.superseded.entry(Arc::clone(&key.id)).or_default().insert(was.service);
+            }
         }
         self.imply(at, &node_low, &node_name, touched);
         self.put_instance(at, &low, key, service, own, old, touched);
@@ -198,8 +247,9 @@ impl State {
         touched.push(Touch::Service(Arc::clone(low)));
         let (tags, name) = (Arc::clone(&health.service.tags), Arc::clone(&health.service.service));
         let old_tags = old.as_ref().map(|old| Arc::clone(&old.service.tags)).unwrap_or_default();
+        let unknown = self.gaps && old.is_none();
         let group = self.group(low, &name);
-        let mut listed = group.table.is_empty() || group.name != name;
+        let mut listed = unknown || group.table.is_empty() || group.name != name;
         group.name = name;
         listed |= count_tags(&mut group.tags, &tags, &old_tags);
         if !checks_same {

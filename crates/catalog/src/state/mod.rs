@@ -137,6 +137,8 @@ struct Place {
     instances: BTreeMap<Arc<str>, Seat>,
     /// Whose each check is: an instance's, or (empty) the node's own.
     owners: BTreeMap<Arc<str>, Arc<str>>,
+    /// Services under which an instance is still recorded, though a later message registered it under another.
+    superseded: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// When it, or an instance on it, changed: not counting checks.
     changed: u64,
     /// When one of its checks, or those of its instances, changed.
@@ -152,6 +154,9 @@ pub struct State {
     floor: u64,
     /// Removals before this moment may be gone from the stream. The epoch: none are.
     cut: Moment,
+    /// Messages are missing from what was folded: what an instance took out of the list of services when it was last
+    /// told is not known.
+    gaps: bool,
     /// What is to be the floor once all of that age is folded.
     floor_ahead: u64,
     /// When the last message folded was recorded.
@@ -204,6 +209,7 @@ impl State {
             position: 0,
             floor: 0,
             cut: Moment::EPOCH,
+            gaps: false,
             floor_ahead: 0,
             folded: Moment::EPOCH,
             texts: Texts::default(),
@@ -232,6 +238,11 @@ impl State {
 
     /// Tells that all is folded that was there before: what [`State::begin`] said is in force.
     pub fn settle(&mut self) {
+        self.gaps = false;
+        self.raise_floor();
+    }
+
+    fn raise_floor(&mut self) {
         self.cut = Moment::EPOCH;
         let ahead = core::mem::take(&mut self.floor_ahead);
         if ahead > 0 {

@@ -31,7 +31,8 @@ impl State {
         let low = self.texts.take(low);
         let datacenter = Arc::clone(&self.datacenter);
         let node = core::mem::take(&mut record.node).into_node(&datacenter, &mut self.texts);
-        let old = self.places.get(&low);
+        // One that was implied comes to be with its first record.
+        let old = self.places.get(&low).filter(|place| !place.implied);
         let (old_node, old_checks) = old.map(|place| (Arc::clone(&place.node), place.checks.clone())).unzip();
         let owner = Owner { node: &Arc::clone(&node.node), service: None };
         let mut checks: Vec<Arc<Check>> = Vec::with_capacity(record.checks.len());
@@ -112,7 +113,11 @@ impl State {
             return;
         };
         if place.implied {
-            self.places.insert(low, place);
+            // The stream is read again, and the record was there once: what it may have changed counts as changed.
+            (place.changed, place.checks_changed, self.checks_changed) = (at.position, at.position, at.position);
+            self.nodes.put(at.position, Arc::clone(&low), Arc::clone(&place.node));
+            self.places.insert(Arc::clone(&low), place);
+            self.restate_instances(at, &low, true, &mut Vec::new());
             return;
         }
         if !place.checks.is_empty() {
@@ -134,6 +139,7 @@ impl State {
             *implied = Place {
                 instances: place.instances,
                 owners: place.owners,
+                superseded: place.superseded,
                 checks_changed: if own.is_empty() { place.checks_changed } else { at.position },
                 node: Arc::clone(&implied.node),
                 implied: true,

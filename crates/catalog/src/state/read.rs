@@ -116,6 +116,11 @@ impl State {
         self.places.get(&*lower(node))?.instances.get(id).map(|seat| &seat.health)
     }
 
+    /// Services, in lower case, under which an instance is still recorded, though it is another's now.
+    pub(crate) fn superseded(&self, node: &str, id: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.places.get(&*lower(node)).and_then(|place| place.superseded.get(id)).into_iter().flatten()
+    }
+
     /// A node.
     pub fn node(&self, name: &str) -> Option<NodeView<'_>> {
         self.places.get(&*lower(name)).map(NodeView)
@@ -253,9 +258,9 @@ impl State {
         self.at_least_one(self.events.back().map_or(0, |event| event.position))
     }
 
-    /// What a message that creates what is absent expects.
-    pub(crate) fn expect_absent(&self, subject: &Subject, now: Moment) -> Expectation {
-        self.markers.expect(subject, self.position, now)
+    /// What a message expects of its subject, where what holds was recorded at `known`; `None`: it holds nothing.
+    pub(crate) fn expect(&self, subject: &Subject, known: Option<u64>, now: Moment) -> Expectation {
+        self.markers.expect(subject, known, self.position, now)
     }
 
     /// The last position of a node's subject; `None`: it has no record.

@@ -26,7 +26,11 @@ impl Runs {
     ) {
         for check in were.into_iter().filter(is_run) {
             let Some(of_agent) = self.0.get_mut(&check.agent) else { continue };
-            of_agent.remove(&(Arc::clone(node), Arc::clone(&check.check_id)));
+            let place = (Arc::clone(node), Arc::clone(&check.check_id));
+            // One that went over to another instance stays.
+            if of_agent.get(&place).is_some_and(|run| run.service_id == check.service_id) {
+                of_agent.remove(&place);
+            }
             if of_agent.is_empty() {
                 self.0.remove(&check.agent);
             }

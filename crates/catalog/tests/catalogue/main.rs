@@ -5,4 +5,5 @@
 mod filter;
 mod keys;
 mod services;
+mod storm;
 mod world;

@@ -169,6 +169,9 @@ fn a_service_that_is_renamed_goes_from_one_name_to_the_other() {
     assert!(world.is_touched(&Touch::service("two")));
     let again = world.restarted();
     assert!(again.service("two").is_none() && again.service("three").is_some());
+    let gone = Command::Deregister { node: "n1".into(), service_id: "x".into(), check_id: String::new() };
+    world.run(gone).unwrap();
+    assert_eq!(world.restarted().services().count(), 0, "nothing of before comes back");
 }
 
 #[test]
@@ -196,6 +199,11 @@ fn what_a_stranger_publishes_is_registered_and_what_does_not_parse_changes_nothi
         assert!(world.touched.is_empty(), "{subject} {payload}");
     }
     assert_eq!(format!("{:?}", only(&world.state, "web")), before);
+    world.run(register(agent(ServiceDraft { id: "web1".into(), ..service("web") }, vec![]))).unwrap();
+    world.run(register(node("n1", "10.0.0.1"))).unwrap();
+    let all = Command::Deregister { node: "n1".into(), service_id: String::new(), check_id: String::new() };
+    world.run(all).unwrap();
+    world.publish("catalog.dc1.web.n1.web1", "{}").unwrap();
     world.publish("catalog.dc2.web.n1.web1", "not ours").unwrap();
     world.publish("catalog.dc1.web.n1.web1", "").unwrap();
     assert!(world.state.service("web").is_none());

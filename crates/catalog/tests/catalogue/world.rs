@@ -74,6 +74,25 @@ impl World {
         self.record(Subject::parse(subject).unwrap(), Headers::EMPTY, payload.as_bytes().to_vec())
     }
 
+    /// Whether anything was ever recorded at a subject.
+    pub fn holds(&self, subject: &str) -> bool {
+        self.last.contains_key(&Subject::parse(subject).unwrap())
+    }
+
+    /// Whether what a stranger publishes would come to nothing.
+    pub fn is_unfit(&self, subject: &str, payload: &str) -> bool {
+        let message = Message::new(Subject::parse(subject).unwrap(), payload.as_bytes().to_vec());
+        let stored = Stored { seq: self.log.len() as u64 + 1, time: self.now, message };
+        self.state.clone().fold(&stored, &mut Vec::new()).is_err()
+    }
+
+    /// Whether a subject is of an instance that is registered under another service.
+    pub fn is_another_services(&self, subject: &str) -> bool {
+        let tokens: Vec<_> = subject.split('.').map(|token| event::decode_token(token).unwrap_or_default()).collect();
+        let [_, _, service, node, id] = tokens.as_slice() else { return false };
+        self.state.instance(node, id).is_some_and(|health| health.service.service.to_lowercase() != *service)
+    }
+
     /// What is found after a restart, from the last message of each subject.
     pub fn restarted(&self) -> State {
         let mut state = State::new("dc1");
