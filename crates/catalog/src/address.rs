@@ -56,7 +56,8 @@ pub enum Address<'a> {
 
 /// Names are compared so.
 pub fn lower(name: &str) -> Cow<'_, str> {
-    if name.chars().any(char::is_uppercase) { Cow::Owned(name.to_lowercase()) } else { Cow::Borrowed(name) }
+    let is_lower = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_lowercase()) }
 }
 
 /// The text of a token. Most are what they say.
@@ -81,7 +82,7 @@ pub fn parse<'a>(datacenter: &str, subject: &'a Subject) -> Result<Option<Addres
     let parts = (tokens.next(), tokens.next(), tokens.next(), tokens.next(), tokens.next());
     let text = |token: &'a str| decoded(token).ok_or("a token of its subject is not encoded");
     let name = |token: &'a str| match decoded(token) {
-        Some(name) if !name.chars().any(char::is_uppercase) => Ok(name),
+        Some(name) if lower(&name) == name => Ok(name),
         _ => Err("service and node in its subject are to be encoded, and in lower case"),
     };
     Ok(Some(match parts {
