@@ -11,6 +11,8 @@
 mod catalogue;
 mod crowd;
 mod dns;
+mod grpc;
+mod idle;
 mod poll;
 mod push;
 mod service;
@@ -30,6 +32,7 @@ const ROWS: &[Row] = &[
     ("push-500x100", "500 streams of events on 100 instances, one of which changes every 2 s", push::small),
     ("push-5000x10", "5,000 streams of events on 10 instances, one of which changes every 2 s", push::large),
     ("storm", "10,000 streams of events that begin within a second, on 2,000 instances", storm::run),
+    ("idle", "10,000 subscriptions over gRPC that hear nothing, on ten connections", idle::run),
     ("catalogue", "100,000 instances in 1,000 services: registered, held, found again", catalogue::run),
     ("dns", "questions over UDP, beside dnsperf on the same machine", dns::run),
 ];

@@ -14,6 +14,8 @@ pub struct Site {
     pub node: Node,
     /// Where its Consul door listens.
     pub consul: SocketAddr,
+    /// Where it takes subscriptions over gRPC.
+    pub grpc: SocketAddr,
     /// Where its DNS door listens.
     pub dns: SocketAddr,
     launch: Launch,
@@ -27,7 +29,7 @@ impl Site {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let mut launch = Launch::new(binary, &folder);
         launch.wrapper.push("env".to_string());
-        let doors = [("CONSUL", "127.0.0.1:0"), ("CONSUL_GRPC", "off"), ("DNS", "127.0.0.1:0")];
+        let doors = [("CONSUL", "127.0.0.1:0"), ("CONSUL_GRPC", "127.0.0.1:0"), ("DNS", "127.0.0.1:0")];
         let rest = [("NODE", "bench"), ("MONITOR", "off"), ("LOG", "warn")];
         launch.wrapper.extend(doors.into_iter().chain(rest).map(|(name, value)| format!("TIDINGS_{name}={value}")));
         Site::launched(launch)
@@ -41,7 +43,7 @@ impl Site {
             let address = ports[name].as_str().and_then(|address| address.parse().ok());
             address.ok_or_else(|| format!("the node has no {name} door: {ports}"))
         };
-        Ok(Site { consul: door("consul")?, dns: door("dns")?, node, launch })
+        Ok(Site { consul: door("consul")?, grpc: door("consul_grpc")?, dns: door("dns")?, node, launch })
     }
 
     /// The same node, stopped and started again on the same data.

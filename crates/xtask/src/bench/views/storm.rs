@@ -97,7 +97,8 @@ fn arrive(bench: &Bench, site: &Site, after: Option<u64>, wanted: usize) -> Resu
     let (mut had, mut heads, mut ready) = (vec![0_usize; count], vec![Vec::new(); count], 0);
     let (mut came, mut longest) = (Vec::with_capacity(count), Duration::ZERO);
     while ready < count {
-        let due = (begun.elapsed().as_secs_f64() / WITHIN.as_secs_f64() * count as f64) as usize;
+        let share = begun.elapsed().as_micros() * count as u128 / WITHIN.as_micros();
+        let due = usize::try_from(share).unwrap_or(count);
         // A few at a time, so that those that are here are read meanwhile.
         for _ in crowd.len()..due.min(count).min(crowd.len() + 64) {
             came.push(Instant::now());
