@@ -39,10 +39,17 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct Sleepers {
-    slots: Vec<Option<Waker>>,
+    slots: Vec<Slot>,
     free: Vec<usize>,
     /// Where the search for one to wake goes on.
     next: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    waker: Option<Waker>,
+    /// Told by others of what all are woken for.
+    quiet: bool,
 }
 
 /// A reader's place at a gate.
@@ -54,11 +61,24 @@ pub(crate) struct Place {
 impl Gate {
     /// Takes a place.
     pub(crate) fn enter(self: &Arc<Self>) -> Place {
+        self.enter_as(false)
+    }
+
+    /// Takes a place of one who is told by others of what all are woken for: it is woken where one is needed to
+    /// look, and where everyone is.
+    pub(crate) fn enter_quietly(self: &Arc<Self>) -> Place {
+        self.enter_as(true)
+    }
+
+    fn enter_as(self: &Arc<Self>, quiet: bool) -> Place {
         let mut sleepers = self.sleepers.lock();
         let slot = sleepers.free.pop().unwrap_or_else(|| {
-            sleepers.slots.push(None);
+            sleepers.slots.push(Slot::default());
             sleepers.slots.len() - 1
         });
+        if let Some(taken) = sleepers.slots.get_mut(slot) {
+            taken.quiet = quiet;
+        }
         drop(sleepers);
         Place { gate: Arc::clone(self), slot }
     }
@@ -87,16 +107,28 @@ impl Gate {
         self.due.load(Ordering::Acquire)
     }
 
-    /// Wakes everyone.
+    /// Wakes all who are not told by others.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.sleepers.lock().slots.iter_mut().filter_map(Option::take).collect();
+        self.wake_those(|slot| !slot.quiet);
+    }
+
+    /// Wakes everyone.
+    pub(crate) fn wake_everyone(&self) {
+        self.wake_those(|_| true);
+    }
+
+    fn wake_those(&self, which: impl Fn(&Slot) -> bool) {
+        let mut sleepers = self.sleepers.lock();
+        let slots = sleepers.slots.iter_mut().filter(|slot| which(slot));
+        let wakers: Vec<Waker> = slots.filter_map(|slot| slot.waker.take()).collect();
+        drop(sleepers);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Wakes everyone where nobody did for these rights: who is woken may be anybody, and each has to look.
     pub(crate) fn wake_for(&self, rights: u64) {
         if self.rights.swap(rights, Ordering::AcqRel) != rights {
-            self.wake_all();
+            self.wake_everyone();
         }
     }
 
@@ -109,11 +141,12 @@ impl Gate {
     fn wake_one(&self) {
         let mut sleepers = self.sleepers.lock();
         let (count, start) = (sleepers.slots.len(), sleepers.next);
-        let found =
-            (0..count).map(|step| (start + step) % count).find(|at| matches!(sleepers.slots.get(*at), Some(Some(_))));
+        let found = (0..count)
+            .map(|step| (start + step) % count)
+            .find(|at| sleepers.slots.get(*at).is_some_and(|slot| slot.waker.is_some()));
         let Some(at) = found else { return };
         sleepers.next = at + 1;
-        let waker = sleepers.slots.get_mut(at).and_then(Option::take);
+        let waker = sleepers.slots.get_mut(at).and_then(|slot| slot.waker.take());
         drop(sleepers);
         if let Some(waker) = waker {
             waker.wake();
@@ -137,9 +170,9 @@ impl Place {
     pub(crate) fn sleep(&self, waker: &Waker) {
         let mut sleepers = self.gate.sleepers.lock();
         if let Some(slot) = sleepers.slots.get_mut(self.slot) {
-            match slot {
+            match &mut slot.waker {
                 Some(held) => held.clone_from(waker),
-                None => *slot = Some(waker.clone()),
+                none => *none = Some(waker.clone()),
             }
         }
     }
@@ -148,7 +181,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut sleepers = self.gate.sleepers.lock();
-        let waker = sleepers.slots.get_mut(self.slot).and_then(Option::take);
+        let waker = sleepers.slots.get_mut(self.slot).and_then(|slot| slot.waker.take());
         sleepers.free.push(self.slot);
         let empty = sleepers.slots.len() == sleepers.free.len();
         if empty {

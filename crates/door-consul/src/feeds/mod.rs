@@ -10,12 +10,15 @@
 //! # Cost
 //! A reader costs a place, a timer and a few numbers, some 500 bytes beside its connection.
 
+mod cursor;
 mod encode;
 mod follow;
+mod line;
 pub(crate) mod message;
 mod topic;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -24,10 +27,14 @@ use parking_lot::Mutex;
 
 use crate::answers::{Gate, blocks};
 use crate::counts::{Totals, count};
+use line::Line;
+
 use crate::limits::{BATCH_CHANGES_MAX, BATCHES_KEPT, SNAPSHOT_KEPT};
 
+pub(crate) use cursor::{Cursor, Reader};
 pub(crate) use encode::Format;
-pub(crate) use follow::{Follow, Reader};
+pub(crate) use follow::Follow;
+pub(crate) use line::tell;
 pub(crate) use topic::{Forgotten, Instances, Told, Topic};
 
 /// Bytes that are shared, and compressed once where anybody asks for that.
@@ -102,19 +109,72 @@ pub(crate) struct Feed {
     format: Format,
     pub(crate) gate: Arc<Gate>,
     core: Mutex<Core>,
+    /// Readers whose sockets are written by whoever finds that something happened.
+    lines: Mutex<Lines>,
+}
+
+/// See [`Feed`].
+#[derive(Default)]
+struct Lines {
+    slots: Vec<Option<Arc<Line>>>,
+    free: Vec<usize>,
+}
+
+impl Lines {
+    fn insert(&mut self, line: Arc<Line>) -> usize {
+        match self.free.pop() {
+            Some(slot) => {
+                if let Some(place) = self.slots.get_mut(slot) {
+                    *place = Some(line);
+                }
+                slot
+            }
+            None => {
+                self.slots.push(Some(line));
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = None;
+            self.free.push(slot);
+        }
+    }
 }
 
 impl Feed {
     fn new(topic: Topic, format: Format) -> Self {
-        Feed { topic, format, gate: Arc::default(), core: Mutex::default() }
+        Feed { topic, format, gate: Arc::default(), core: Mutex::default(), lines: Mutex::default() }
     }
 
     fn arm(&self) {
         self.gate.arm(|| self.topic.register());
     }
 
-    /// Looks at what happened since the last look. Where something did, all readers are woken.
+    /// Looks at what happened since the last look. Where something did, all readers are told or woken.
     fn advance(&self, totals: &Totals) -> parking_lot::MutexGuard<'_, Core> {
+        let (core, news) = self.advanced(totals);
+        if !news {
+            return core;
+        }
+        let (batches, quiet) = (core.batches.iter().cloned().collect::<Vec<_>>(), core.quiet);
+        drop(core);
+        self.gate.wake_all();
+        let lines: Vec<_> = self.lines.lock().slots.iter().flatten().cloned().collect();
+        let told = lines.iter().filter(|line| line.push(&batches, quiet)).count();
+        totals.batches_sent.fetch_add(told as u64, Ordering::Relaxed);
+        self.core.lock()
+    }
+
+    /// Whether a line's task has to write, as things are now.
+    fn look(&self, totals: &Totals, line: &Line) -> bool {
+        let quiet = self.advance(totals).quiet;
+        line.is_behind(quiet)
+    }
+
+    fn advanced(&self, totals: &Totals) -> (parking_lot::MutexGuard<'_, Core>, bool) {
         let mut core = self.core.lock();
         let changed = self.topic.changed();
         if core.at == 0 {
@@ -122,10 +182,10 @@ impl Feed {
             let (at, _) =
                 if matches!(self.topic, Topic::List { .. }) { self.topic.snapshot() } else { (changed, Vec::new()) };
             (core.looked, core.at, core.quiet) = (at, at, at);
-            return core;
+            return (core, false);
         }
         if changed == core.looked {
-            return core;
+            return (core, false);
         }
         core.looked = changed;
         let mut news = false;
@@ -154,10 +214,7 @@ impl Feed {
         if core.snapshot.as_ref().is_some_and(|snapshot| snapshot.made.elapsed() > SNAPSHOT_KEPT) {
             core.snapshot = None;
         }
-        if news {
-            self.gate.wake_all();
-        }
-        core
+        (core, news)
     }
 
     fn batch(&self, from: u64, upto: u64, told: &[Told], totals: &Totals) -> Arc<Batch> {
@@ -251,6 +308,6 @@ impl Feeds {
     /// Wakes every reader.
     pub(crate) fn wake_all(&self) {
         let feeds: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        feeds.iter().for_each(|feed| feed.gate.wake_all());
+        feeds.iter().for_each(|feed| feed.gate.wake_everyone());
     }
 }

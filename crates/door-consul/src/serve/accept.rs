@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,15 +19,12 @@ use tracing::{debug, warn};
 use super::desk::Desk;
 use super::shared::Shared;
 use super::socket::Socket;
+use super::thin::{self, Left};
 use crate::counts::{count, uncount};
 use crate::limits::{CLOSE_DEADLINE, HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
 
 /// How long to wait after a connection could not be taken: most often files have run out.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long to wait for the rest of a few bytes that do not tell yet which protocol is spoken.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// What HTTP/2 begins with where nothing was agreed before.
-const PREFACE: [u8; 4] = *b"PRI ";
 /// What whoever has too many connections is told, in the original's words.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 80\r\n\
     Connection: close\r\n\r\nYour IP is issuing too many concurrent connections, please rate limit your calls";
@@ -127,12 +125,26 @@ async fn serve(socket: TcpStream, address: SocketAddr, desk: Desk, stopping: Can
     if let Some(tls) = tls {
         return Box::pin(serve_tls(socket, address, desk, stopping, seat, offering(&tls(), role))).await;
     }
-    let two = Box::pin(tells_two(&socket, options.slow_deadline, &stopping)).await;
-    let stream = Socket::new(socket, options.write_deadline);
-    match two {
-        Some(true) => Box::pin(speak_two(stream, desk, &stopping, address)).await,
-        Some(false) => speak_one(stream, desk, &stopping, address).await,
-        None => {}
+    let closing = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(CLOSE_DEADLINE).await;
+    };
+    let left = match role {
+        Role::Http => tokio::select! {
+            left = thin::serve(socket, &desk, &stopping) => left,
+            () = closing => Left::Nothing,
+        },
+        Role::Grpc => Left::Two(socket, Bytes::new()),
+    };
+    let write = desk.shared.options.write_deadline;
+    match left {
+        Left::One(socket, first) => {
+            Box::pin(speak_one(Socket::new(socket, first, write), desk, &stopping, address)).await;
+        }
+        Left::Two(socket, first) => {
+            Box::pin(speak_two(Socket::new(socket, first, write), desk, &stopping, address)).await;
+        }
+        Left::Nothing => {}
     }
     drop(seat);
 }
@@ -159,7 +171,7 @@ async fn serve_tls(
     match Box::pin(timeout(options.slow_deadline, TlsAcceptor::from(config).accept(socket))).await {
         Ok(Ok(stream)) => {
             let two = stream.get_ref().1.alpn_protocol() == Some(b"h2") || desk.role == Role::Grpc;
-            let stream = Socket::new(stream, options.write_deadline);
+            let stream = Socket::new(stream, Bytes::new(), options.write_deadline);
             if two {
                 speak_two(stream, desk, &stopping, address).await;
             } else {
@@ -172,30 +184,6 @@ async fn serve_tls(
     drop(seat);
 }
 
-/// Whether HTTP/2 is spoken; `None`: nothing came in time, or the door closes.
-async fn tells_two(socket: &TcpStream, slow: Duration, stopping: &CancellationToken) -> Option<bool> {
-    tokio::select! {
-        two = timeout(slow, speaks_two(socket)) => two.ok(),
-        () = stopping.cancelled() => None,
-    }
-}
-
-/// Whether HTTP/2 is spoken, by the first bytes, which are left where they are.
-async fn speaks_two(socket: &TcpStream) -> bool {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        let Ok(came) = socket.peek(&mut first).await else { return false };
-        let same = first.get(..came).is_some_and(|first| PREFACE.starts_with(first));
-        match came {
-            0 => return false,
-            4 => return same,
-            _ if !same => return false,
-            // The rest of them is on its way: a client that stops here is met by the deadline.
-            _ => tokio::time::sleep(LOOK_AGAIN).await,
-        }
-    }
-}
-
 async fn speak_one<S>(stream: S, desk: Desk, stopping: &CancellationToken, address: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -203,7 +191,12 @@ where
     let slow = desk.shared.options.slow_deadline;
     let service = service_fn(move |request| desk.clone().answer(request));
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(slow).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(slow)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(false)
+        .title_case_headers(true);
     let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use door::{Principal, Unauthenticated};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap};
-use hyper::{Method, Request, Response};
+use hyper::header::HeaderMap;
+use hyper::{Request, Response};
 use tokio::time::{Instant, timeout};
 
 use super::accept::Role;
 use super::body::Sent;
+use super::grpc;
 use super::respond::{self, Manner};
 use super::shared::Shared;
-use super::{grpc, stream};
+use super::stream::{self, Stream};
 use crate::answers::{Cell, Encoded, Met, Until, wait};
 use crate::codec::{Endpoint, Fault, Params, Reading, Route, route};
 use crate::counts::count;
@@ -40,26 +41,40 @@ pub(crate) struct Asked {
     pub(crate) gzip: bool,
 }
 
+/// The headers of a request, whoever read them.
+pub(crate) trait Heads {
+    /// The first value of a name in lower case.
+    fn header(&self, name: &str) -> Option<&str>;
+}
+
+impl Heads for HeaderMap {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
 impl Asked {
-    fn of(endpoint: Endpoint, name: String, request: &Request<Incoming>) -> Self {
-        let params = Params::parse(request.uri().query().unwrap_or_default());
-        let token = token(request.headers(), &params);
-        Asked { endpoint, name, params, token, gzip: takes_gzip(request.headers()) }
+    fn of(endpoint: Endpoint, name: String, query: &str, headers: &impl Heads) -> Self {
+        let params = Params::parse(query);
+        let token = token(headers, &params);
+        Asked { endpoint, name, params, token, gzip: takes_gzip(headers) }
     }
 }
 
 /// What a request comes to.
-enum Step {
+pub(crate) enum Step {
     /// It is answered.
-    Done(Result<Answer, Fault>),
+    Done(Answer),
     /// It changes something, once its body is there.
-    Write(Asked, Method, Incoming),
+    Write(Asked),
     /// It waits.
     Wait(Asked, Waits),
+    /// It is answered with a stream.
+    Stream(Box<Stream>),
 }
 
 /// What a blocked reader waits for, and as whom.
-struct Waits {
+pub(crate) struct Waits {
     cell: Arc<Cell>,
     until: Until,
     rights: u64,
@@ -74,40 +89,48 @@ impl Desk {
         if self.role == Role::Grpc {
             return Ok(Box::pin(grpc::answer(&self, request)).await);
         }
-        let answer = match self.begin(request) {
-            Step::Done(answer) => answer,
-            Step::Write(asked, method, body) => Box::pin(self.write(asked, method, body)).await,
-            Step::Wait(asked, waits) => self.wait(asked, waits).await,
+        let (method, uri) = (request.method().as_str(), request.uri());
+        let step = self.begin(method, uri.path(), uri.query().unwrap_or_default(), request.headers());
+        let answer = match step {
+            Ok(Step::Done(answer)) => Ok(answer),
+            Ok(Step::Write(asked)) => Box::pin(self.write(asked, request)).await,
+            Ok(Step::Wait(asked, waits)) => {
+                drop(request);
+                self.wait(asked, waits).await
+            }
+            Ok(Step::Stream(stream)) => Ok(stream::flow(&self.shared, *stream)),
+            Err(fault) => Err(fault),
         };
-        Ok(answer.unwrap_or_else(|fault| {
-            count(&self.shared.totals.faults);
-            respond::fault(&fault)
-        }))
+        Ok(answer.unwrap_or_else(|fault| self.refused(&fault)))
+    }
+
+    /// A refusal, counted.
+    pub(crate) fn refused(&self, fault: &Fault) -> Answer {
+        count(&self.shared.totals.faults);
+        respond::fault(fault)
     }
 
     /// Goes as far as nothing has to be waited for.
-    fn begin(&self, request: Request<Incoming>) -> Step {
-        self.route(request).unwrap_or_else(|fault| Step::Done(Err(fault)))
-    }
-
-    fn route(&self, request: Request<Incoming>) -> Result<Step, Fault> {
-        let (endpoint, name) = match route(request.method().as_str(), request.uri().path())? {
-            Route::Options(allow) => return Ok(Step::Done(Ok(respond::options(&allow)))),
+    ///
+    /// # Errors
+    /// [`Fault`]: that is the answer.
+    pub(crate) fn begin(&self, method: &str, path: &str, query: &str, headers: &impl Heads) -> Result<Step, Fault> {
+        let (endpoint, name) = match route(method, path)? {
+            Route::Options(allow) => return Ok(Step::Done(respond::options(&allow))),
             Route::To(endpoint, name) => (endpoint, name),
         };
-        let asked = Asked::of(endpoint, name, &request);
+        let asked = Asked::of(endpoint, name, query, headers);
         if !self.shared.catalogue.is_ready() {
             return Err(Fault::internal("No cluster leader"));
         }
         asked.params.refuse_enterprise()?;
         same_datacenter(asked.params.text("dc"), &self.shared.options.datacenter)?;
-        if is_write(endpoint, request.method().as_str()) {
-            let (parts, body) = request.into_parts();
-            return Ok(Step::Write(asked, parts.method, body));
+        if is_write(endpoint, method) {
+            return Ok(Step::Write(asked));
         }
-        if stream::is_wanted(endpoint, request.headers()) {
-            let after = stream::last(request.headers(), &asked.params);
-            return stream::answer(self, &asked, after).map(|answer| Step::Done(Ok(answer)));
+        if stream::is_wanted(endpoint, headers) {
+            let after = stream::last(headers, &asked.params);
+            return stream::open(self, &asked, after).map(|stream| Step::Stream(Box::new(stream)));
         }
         let reading = asked.params.reading()?;
         let deadline = Instant::now() + self.shared.wait(reading.wait);
@@ -122,8 +145,10 @@ impl Desk {
         })
     }
 
-    async fn write(&self, asked: Asked, method: Method, body: Incoming) -> Result<Answer, Fault> {
+    async fn write(&self, asked: Asked, request: Request<Incoming>) -> Result<Answer, Fault> {
         let who = self.who(asked.token.as_deref())?;
+        let (parts, body) = request.into_parts();
+        let method = parts.method;
         let body = self.body(body).await?;
         let Asked { endpoint, name, params, .. } = asked;
         let (catalogue, options) = (&self.shared.catalogue, &self.shared.options);
@@ -157,7 +182,7 @@ impl Desk {
         };
         let sight = Sight::of(&who);
         let manner = Manner::of(asked.endpoint, reading, asked.gzip, port.is_open());
-        let done = |answer: &Encoded, hit| Ok(Step::Done(Ok(respond::read(answer, &manner, hit))));
+        let done = |answer: &Encoded, hit| Ok(Step::Done(respond::read(answer, &manner, hit)));
         if !has_index(asked.endpoint) {
             let content = about_the_node(catalogue, options, &sight, asked.endpoint, &asked.name, &asked.params)?;
             return done(&Encoded::new(0, content), false);
@@ -175,7 +200,11 @@ impl Desk {
         Ok(Step::Wait(asked, Waits { cell, until, rights, deadline, manner }))
     }
 
-    async fn wait(&self, mut asked: Asked, mut waits: Waits) -> Result<Answer, Fault> {
+    /// Waits until the answer has become another, or the time is over.
+    ///
+    /// # Errors
+    /// [`Fault`]: that is the answer.
+    pub(crate) async fn wait(&self, mut asked: Asked, mut waits: Waits) -> Result<Answer, Fault> {
         let Shared { catalogue, totals, answers, .. } = &*self.shared;
         loop {
             let Waits { cell, until, rights, deadline, manner } = waits;
@@ -188,8 +217,8 @@ impl Desk {
             let reading = asked.params.reading()?;
             match self.look(asked, &reading, deadline)? {
                 Step::Wait(again, more) => (asked, waits) = (again, more),
-                Step::Done(answer) => return answer,
-                Step::Write(..) => return Err(Fault::internal("")),
+                Step::Done(answer) => return Ok(answer),
+                Step::Write(_) | Step::Stream(_) => return Err(Fault::internal("the request is another now")),
             }
         }
     }
@@ -225,20 +254,20 @@ fn has_index(endpoint: Endpoint) -> bool {
 }
 
 /// The token: of the query, else of its header, else of `Authorization`, whose other schemes are not looked at.
-pub(crate) fn token(headers: &HeaderMap, params: &Params) -> Option<String> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '));
+pub(crate) fn token(headers: &impl Heads, params: &Params) -> Option<String> {
+    let bearer = headers.header("authorization").and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-    let given = [params.first("token"), header("x-consul-token"), bearer];
+    let given = [params.first("token"), headers.header("x-consul-token"), bearer];
     given.into_iter().flatten().find(|token| !token.is_empty()).map(str::to_owned)
 }
 
 /// Whether an answer may be compressed.
-pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
-    let offered = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    offered.flat_map(|value| value.split(',')).any(|one| {
-        let (name, rest) = one.split_once(';').unwrap_or((one, ""));
-        let refused = matches!(rest.trim().replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
-        matches!(name.trim(), "gzip" | "*") && !refused
+fn takes_gzip(headers: &impl Heads) -> bool {
+    headers.header("accept-encoding").is_some_and(|offered| {
+        offered.split(',').any(|one| {
+            let (name, rest) = one.split_once(';').unwrap_or((one, ""));
+            let refused = matches!(rest.trim().replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+            matches!(name.trim(), "gzip" | "*") && !refused
+        })
     })
 }

@@ -1,7 +1,7 @@
 //! Sockets, TLS, HTTP/1 and HTTP/2: the dull part.
 //!
 //! A connection has one task, over HTTP/2 one more for each request. A blocked reader is a place at its answer's gate
-//! and a timer; nothing else runs for it.
+//! and a timer; nothing else runs for it. Reading over plain HTTP/1 goes by `thin`; all else is hyper's.
 
 mod accept;
 mod body;
@@ -11,6 +11,7 @@ mod respond;
 mod shared;
 mod socket;
 mod stream;
+mod thin;
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,19 +6,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// Bytes of a connection. A timer is there only while something waits to be taken.
 pub(crate) struct Socket<S> {
     stream: S,
+    /// What was read before.
+    first: Bytes,
     deadline: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Socket<S> {
-    pub(crate) fn new(stream: S, deadline: Duration) -> Self {
-        Socket { stream, deadline, stuck: None }
+    pub(crate) fn new(stream: S, first: Bytes, deadline: Duration) -> Self {
+        Socket { stream, first, deadline, stuck: None }
     }
 
     /// What came of a write; where nothing did, how long that has lasted.
@@ -36,6 +39,11 @@ impl<S> Socket<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(into.remaining());
+            into.put_slice(&self.first.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }

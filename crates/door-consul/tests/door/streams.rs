@@ -126,9 +126,7 @@ async fn a_compressed_stream_is_one_stream_of_gzip() {
     let mut packed = Vec::new();
     let mut text = String::new();
     while !text.contains("event: end") {
-        let size = String::from_utf8(client.until(b"\r\n").await).unwrap();
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        while packed_chunk(&mut client, size, &mut packed).await {}
+        packed.extend_from_slice(&client.some().await);
         let mut read = vec![0; 1 << 20];
         let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
         let mut all = Vec::new();
@@ -139,13 +137,6 @@ async fn a_compressed_stream_is_one_stream_of_gzip() {
     }
     assert_eq!(text.matches("event: put").count(), 50);
     assert!(packed.len() < text.len() / 4, "{} of {}", packed.len(), text.len());
-}
-
-/// Takes one chunk and its end.
-async fn packed_chunk(client: &mut Client, size: usize, into: &mut Vec<u8>) -> bool {
-    into.extend_from_slice(&client.exactly(size).await);
-    client.until(b"\r\n").await;
-    false
 }
 
 #[tokio::test]
@@ -160,10 +151,10 @@ async fn other_rights_end_a_stream_and_the_close_of_the_door_does() {
     let refused = node.get("/v1/health/service/db?token=web").await;
     assert_eq!(refused.text(), "[]");
     node.port.set_access(door::Access::tokens([all()]));
-    client.until(b"0\r\n\r\n").await;
+    client.ended().await;
     node.until("one goes on", |counts| counts.sse == 1).await;
     node.door.close().await;
-    other.until(b"0\r\n\r\n").await;
+    other.ended().await;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -319,6 +310,46 @@ async fn grpc_refuses_what_cannot_be_followed_and_ends_what_may_not_be() {
     assert!(call.next().await.unwrap().end);
     node.port.set_access(door::Access::tokens([all()]));
     assert_eq!((call.next().await, call.status.as_deref()), (None, Some("10")));
+}
+
+#[tokio::test]
+async fn a_stream_behind_other_requests_comes_in_chunks() {
+    let node = serve().await;
+    let mut client = node.client().await;
+    assert_eq!(client.ask("GET", "/v1/health/service/web", "").await.status, 200);
+    let body = r#"{"Node":"n1","Address":"1.2.3.4","Service":{"Service":"web"}}"#;
+    assert_eq!(client.ask("PUT", "/v1/catalog/register", body).await.text(), "true");
+    client.send("GET", "/v1/health/service/web", "Accept: text/event-stream\r\n", b"").await;
+    let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+    assert!(head.to_lowercase().contains("transfer-encoding: chunked"), "{head}");
+    client.events("event: end").await;
+    node.register("web", "n2", "web2", 81).await;
+    assert!(client.events("event: put").await[0].contains("web2"));
+    node.door.close().await;
+    client.until(b"0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_its_stream_is_told_the_newest_when_it_does() {
+    let node = serve().await;
+    node.register("web", "n1", "web1", 1).await;
+    let mut slow = follow(&node, "/v1/health/service/web", "").await;
+    let mut fast = follow(&node, "/v1/health/service/web", "").await;
+    slow.events("event: end").await;
+    fast.events("event: end").await;
+    let large = "x".repeat(4_000);
+    for port in 1..=2_000 {
+        let check =
+            serde_json::json!({"CheckID": "c", "Name": "c", "Output": format!("{port} {large}"), "ServiceID": "web1"});
+        let service = serde_json::json!({"ID": "web1", "Service": "web", "Port": port});
+        let body = serde_json::json!({"Node": "n1", "Address": "1.2.3.4", "Service": service, "Check": check});
+        assert_eq!(node.put("/v1/catalog/register", &body.to_string()).await.text(), "true");
+    }
+    fast.events("\"Port\":2000").await;
+    let told = slow.events("\"Port\":2000").await;
+    let ids: Vec<u64> = told.iter().map(|event| id(event)).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(told.len() <= 2_000, "{}", told.len());
 }
 
 #[tokio::test]

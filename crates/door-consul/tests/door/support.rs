@@ -125,12 +125,18 @@ impl Client {
         }
     }
 
-    /// So many bytes.
-    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
-        while self.left.len() < count {
+    /// What is there, at least a byte.
+    pub async fn some(&mut self) -> Vec<u8> {
+        if self.left.is_empty() {
             self.more().await;
         }
-        self.left.drain(..count).collect()
+        std::mem::take(&mut self.left)
+    }
+
+    /// Waits for the end of the connection.
+    pub async fn ended(&mut self) {
+        let mut rest = Vec::new();
+        let _ended = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("it goes on");
     }
 
     async fn more(&mut self) {
