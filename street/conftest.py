@@ -22,14 +22,14 @@ class Node:
         self.data.mkdir(exist_ok=True)
         self.log = folder / "node.log"
         self.process = None
-        self.nats = self.websocket = None
+        self.address = self.nats = self.websocket = None
         self.start()
 
     def start(self):
         ports = self.data / "ports.json"
         ports.unlink(missing_ok=True)
-        command = [self.binary, "serve", "--http", "127.0.0.1:0", "--data", str(self.data)]
         # A client that comes back finds the node where it was.
+        command = [self.binary, "serve", "--http", self.address or "127.0.0.1:0", "--data", str(self.data)]
         command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off", "--consul", "off", "--dns", "off"]
         command += ["--nats-websocket", self.websocket or "127.0.0.1:0"]
         with self.log.open("ab") as log:

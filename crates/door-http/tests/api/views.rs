@@ -154,8 +154,15 @@ async fn a_view_is_followed_from_a_snapshot_and_resumed_from_any_index_that_is_r
     // From before what is remembered, where what was encoded does not serve either.
     let mut events = resumed(&node, "2-00000007").await;
     assert_eq!(told(&mut events, "end").await, ["snapshot", "end #7-00000007"]);
+    // Who missed nothing is told so; who wants a snapshot gets one that is not older than what it knows.
+    let mut events = resumed(&node, "7-00000007").await;
+    assert_eq!(told(&mut events, "end").await, ["end #7-00000007"]);
+    put(&view, 8, "dora", "1");
+    let anew = node.send("GET /v1/views/users?snapshot=true", &[FOLLOW, ("last-event-id", "8-00000007")], "");
+    assert_eq!(told(&mut Events::of(anew.await), "end").await, ["snapshot", "put dora@8", "end #8-00000007"]);
     let mut events = resumed(&node, "6-00000007").await;
-    assert_eq!(told(&mut events, "remove carl").await, ["remove carl@7 #7-00000007"]);
+    let last = ["remove carl@7 #7-00000007", "put dora@8 #8-00000007", "end #8-00000007"];
+    assert_eq!(told(&mut events, "end").await, last);
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ impl DeclaredViews {
             // A task that broke writes nothing either.
             let _ended = task.await;
             // It may never have been written.
-            let _absent = tokio::fs::remove_file(path).await;
+            let _absent = tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await;
         });
     }
 

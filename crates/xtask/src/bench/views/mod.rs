@@ -18,6 +18,7 @@ mod push;
 mod service;
 mod site;
 mod storm;
+mod sync;
 
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ const ROWS: &[Row] = &[
     ("storm", "10,000 streams of events that begin within a second, on 2,000 instances", storm::run),
     ("idle", "10,000 subscriptions over gRPC that hear nothing, on ten connections", idle::run),
     ("catalogue", "100,000 instances in 1,000 services: registered, held, found again", catalogue::run),
+    ("sync", "a view of 100,000 users kept in PostgreSQL, from an empty table and then at 5,000 changes/s", sync::run),
     ("dns", "questions over UDP, beside dnsperf on the same machine", dns::run),
 ];
 
