@@ -147,7 +147,7 @@ fn nodes(args: &ListArgs) -> Result<(), Failure> {
     let nodes: Vec<Value> = serde_json::from_slice(&answer).map_err(|error| super::consul::strange(&error))?;
     let text = |node: &Value, field: &str| safe(node[field].as_str().unwrap_or_default());
     let row = |node: &Value| {
-        let meta = node["Meta"].as_object().map(|meta| pairs(meta)).unwrap_or_default();
+        let meta = node["Meta"].as_object().map(pairs).unwrap_or_default();
         vec![text(node, "Node"), text(node, "Address"), text(node, "Datacenter"), text(node, "ID"), meta]
     };
     out.table(&["NODE", "ADDRESS", "DATACENTER", "ID", "META"], &[], nodes.iter().map(row).collect())?;
