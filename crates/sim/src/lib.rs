@@ -6,7 +6,8 @@
 //! answer alike and that what was acknowledged survives. [`chance`] is where all randomness comes
 //! from: a seed names a run, and the same seed gives the same bytes. [`federation`] has sites exchange facts over
 //! links that fail, and asks that nothing is lost or doubled and that all hold the same in the end. [`hub`] has
-//! hubs hand on the events of their messengers over links that flap, and asks the same of those.
+//! hubs hand on the events of their messengers over links that flap, and asks the same of those. [`views`] has readers
+//! follow a catalogue through crashes, and asks that none misses anything, is told anything twice, or steps back.
 //!
 //! Nothing here reads a clock, sleeps, or touches a real disk.
 
@@ -15,4 +16,5 @@ pub mod disk;
 pub mod federation;
 pub mod hub;
 pub mod seeds;
+pub mod views;
 pub mod world;

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use sim::world::{self, Counts, Menu, Report};
-use sim::{federation, hub, seeds};
+use sim::{federation, hub, seeds, views};
 
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory; or, with `federation`, sites
-that exchange facts over links that fail; or, with `hub`, hubs whose links flap.
+that exchange facts over links that fail; or, with `hub`, hubs whose links flap; or, with `views`, a catalogue that is
+followed through crashes.
 
-Usage: sim [federation|hub] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
+Usage: sim [federation|hub|views] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
 
   --seeds N    how many seeds [default: 100]
   --from S     the first seed [default: 1]
@@ -25,6 +26,7 @@ enum World {
     Engine,
     Federation,
     Hub,
+    Views,
 }
 
 /// What was asked for.
@@ -57,6 +59,7 @@ fn args() -> Result<Option<Args>, String> {
         match word.as_str() {
             "federation" => args.world = World::Federation,
             "hub" => args.world = World::Hub,
+            "views" => args.world = World::Views,
             "--seeds" => args.seeds = number(value()?)?,
             "--from" => args.from = number(value()?)?,
             "--ops" => args.ops = usize::try_from(number(value()?)?).unwrap_or(usize::MAX),
@@ -182,6 +185,10 @@ fn main() -> ExitCode {
         World::Hub => {
             let world = Named { word: "hub", run: hub::run_seed, shrink: hub::shrink };
             all(&args, range, &world, hub::Counts::add)
+        }
+        World::Views => {
+            let world = Named { word: "views", run: views::run_seed, shrink: views::shrink };
+            all(&args, range, &world, views::Counts::add)
         }
     };
     println!("{met}\n{} seeds, {failed} failed", args.seeds);

@@ -141,10 +141,11 @@ impl<K: Ord + Clone, V> Table<K, V> {
         }
     }
 
-    /// A removal from another time, as [`Table::restore`].
+    /// A removal from another time, as [`Table::restore`]. Where the key is known to be removed already, nothing
+    /// happens.
     pub fn restore_removal(&mut self, at: u64, key: K) {
-        let known = self.known(&key).is_some_and(|place| place.0 > at);
-        if !known {
+        let held_later = self.held.get(&key).is_some_and(|slot| slot.entry.changed > at);
+        if !held_later && !self.removed.contains_key(&key) {
             self.arrive_late(at);
             self.take(&key);
             self.remember(at, key);
@@ -278,8 +279,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
         }
         let mut changes: Vec<Change<'_, K, V>> = Vec::new();
         let mut upto = after;
-        let mut merged = self.merged(after);
-        while let Some(change) = merged.next() {
+        for change in self.merged(after) {
             let at = change.position();
             if changes.len() >= max && at != upto && !changes.is_empty() {
                 return Ok(Changes { upto, changes });
