@@ -1,6 +1,8 @@
 //! Subscriptions over gRPC, many on one connection: as much of HTTP/2 (RFC 9113) and its header compression (RFC 7541)
 //! as that takes, by hand.
 
+use super::crowd::find;
+
 /// Bytes of a frame's head: length, type, flags, stream.
 const HEAD_BYTES: usize = 9;
 /// The largest window there is (RFC 9113, 6.9.1): nobody waits for ours.
@@ -79,12 +81,14 @@ pub struct Reader {
     kept: Vec<u8>,
     /// Messages of each stream, by its place.
     pub messages: Vec<u64>,
+    /// The places of streams that were told of a change, with its mark, not yet taken.
+    pub told: Vec<(usize, u64)>,
 }
 
 impl Reader {
     /// For so many streams.
     pub fn new(streams: usize) -> Reader {
-        Reader { kept: Vec::new(), messages: vec![0; streams] }
+        Reader { kept: Vec::new(), messages: vec![0; streams], told: Vec::new() }
     }
 
     /// Takes what was read; gives what is to be sent back.
@@ -100,6 +104,7 @@ impl Reader {
                 DATA if !payload.is_empty() => {
                     let place = usize::try_from(stream / 2).unwrap_or(usize::MAX);
                     *self.messages.get_mut(place).ok_or("a stream that nobody asked for")? += 1;
+                    self.told.extend(mark(payload).map(|mark| (place, mark)));
                 }
                 SETTINGS if flags & ACK == 0 => answer.extend(frame(SETTINGS, ACK, 0, &[])),
                 PING if flags & ACK == 0 => answer.extend(frame(PING, ACK, 0, payload)),
@@ -114,6 +119,13 @@ impl Reader {
     }
 }
 
+/// The mark of a registration in a message: an entry of a map, its key and its value each with a length before it.
+fn mark(message: &[u8]) -> Option<u64> {
+    const ENTRY: &[u8] = b"\x0a\x04mark\x12\x08";
+    let at = find(message, ENTRY)? + ENTRY.len();
+    std::str::from_utf8(message.get(at..at + 8)?).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +138,9 @@ mod tests {
         assert_eq!(reader.take(first).unwrap(), Some(frame(SETTINGS, ACK, 0, &[])));
         assert_eq!(reader.take(second).unwrap(), Some(frame(PING, ACK, 0, &[7; 8])));
         assert_eq!(reader.messages, [0, 1]);
+        let change = frame(DATA, 0, 1, b"..\x0a\x04mark\x12\x0800000012..");
+        assert_eq!(reader.take(&change).unwrap(), None);
+        assert_eq!(reader.told, [(0, 12)]);
         assert!(reader.take(&frame(GOAWAY, 0, 0, &[])).is_err());
     }
 }

@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::Bench;
-use super::crowd::Crowd;
-use super::grpc::{self, Reader};
-use super::service::{self, LOOK, PATIENCE};
+use super::grpc::Reader;
+use super::service::{self, PATIENCE};
 use super::site::{Site, register, registration};
+use super::{Bench, streams};
 use crate::bench::spread::Spread;
 
 /// Connections, and subscriptions on each.
@@ -23,82 +22,43 @@ const BYTES_MAX: f64 = 1024.0;
 
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<(), String> {
-    let streams = bench.count(STREAMS, STREAMS_QUICK);
+    let each_has = bench.count(STREAMS, STREAMS_QUICK);
     let [mut memory, mut told] = [(); 2].map(|()| Spread::default());
     for _ in 0..bench.rounds {
         let site = Site::start(&bench.binary, &bench.folder)?;
-        let each = round(&site, streams, &mut told).map_err(|said| site.told(&said))?;
+        let each = round(&site, each_has, &mut told).map_err(|said| site.told(&said))?;
         memory.add(each);
     }
-    let count = CONNECTIONS * streams;
+    let count = CONNECTIONS * each_has;
     memory.print_bytes(&format!("memory of an idle subscription, of {count}"), Some(BYTES_MAX));
     told.print_time("until all of them had read of a change", None);
     Ok(())
 }
 
-fn round(site: &Site, streams: usize, told: &mut Spread) -> Result<f64, String> {
+fn round(site: &Site, count: usize, told: &mut Spread) -> Result<f64, String> {
     let mut conn = site.connect()?;
     service::fill(&mut conn, INSTANCES)?;
-    let (mut crowd, mut readers) = (Crowd::new()?, Vec::new());
-    for _ in 0..CONNECTIONS {
-        crowd.join(site.grpc, &grpc::preface())?;
-        readers.push(Reader::new(streams));
-    }
-    subscribe(&mut crowd, &mut readers, 0..1)?;
-    quiet(&mut crowd, &mut readers, 1)?;
+    let (mut crowd, mut readers) = streams::connect(site, CONNECTIONS, count)?;
+    streams::subscribe(&mut crowd, &mut readers, 0..1)?;
+    streams::quiet(&mut crowd, &mut readers, 1, REST)?;
     let before = site.resident()?;
-    subscribe(&mut crowd, &mut readers, 1..streams)?;
-    quiet(&mut crowd, &mut readers, streams)?;
-    let each = (site.resident()? - before) / (CONNECTIONS * (streams - 1)) as f64;
+    streams::subscribe(&mut crowd, &mut readers, 1..count)?;
+    streams::quiet(&mut crowd, &mut readers, count, REST)?;
+    let each = (site.resident()? - before) / (CONNECTIONS * (count - 1)) as f64;
     let had: Vec<Vec<u64>> = readers.iter().map(|reader| reader.messages.clone()).collect();
     let begun = Instant::now();
     register(&mut conn, &registration(service::NAME, 0, 1))?;
-    let mut left = CONNECTIONS * streams;
+    let mut left = CONNECTIONS * count;
     while left > 0 {
-        turn(&mut crowd, &mut readers)?;
+        streams::turn(&mut crowd, &mut readers)?;
         let told = |(reader, had): (&Reader, &Vec<u64>)| {
             reader.messages.iter().zip(had).filter(|(now, had)| now > had).count()
         };
-        left = CONNECTIONS * streams - readers.iter().zip(&had).map(told).sum::<usize>();
+        left = CONNECTIONS * count - readers.iter().zip(&had).map(told).sum::<usize>();
         if begun.elapsed() > PATIENCE {
             return Err(format!("{left} subscriptions were not told of a change"));
         }
     }
     told.add(begun.elapsed().as_secs_f64());
     Ok(each)
-}
-
-fn subscribe(crowd: &mut Crowd, readers: &mut [Reader], streams: std::ops::Range<usize>) -> Result<(), String> {
-    for number in streams {
-        for member in 0..CONNECTIONS {
-            crowd.send(member, &grpc::subscribe(grpc::stream(number), service::NAME))?;
-        }
-        turn(crowd, readers)?;
-    }
-    Ok(())
-}
-
-fn turn(crowd: &mut Crowd, readers: &mut [Reader]) -> Result<(), String> {
-    crowd.turn(LOOK, &mut |member, bytes, _| readers.get_mut(member).ok_or("nobody")?.take(bytes))
-}
-
-/// Until each of the first streams of each connection was told something, and then nobody for a while.
-fn quiet(crowd: &mut Crowd, readers: &mut [Reader], streams: usize) -> Result<(), String> {
-    let begun = Instant::now();
-    loop {
-        let told =
-            readers.iter().map(|reader| reader.messages.iter().filter(|count| **count > 0).count()).sum::<usize>();
-        if told == CONNECTIONS * streams {
-            break;
-        }
-        if begun.elapsed() > PATIENCE {
-            return Err(format!("{told} of {} subscriptions began", CONNECTIONS * streams));
-        }
-        turn(crowd, readers)?;
-    }
-    let begun = Instant::now();
-    while begun.elapsed() < REST {
-        turn(crowd, readers)?;
-    }
-    Ok(())
 }

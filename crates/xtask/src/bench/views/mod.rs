@@ -18,6 +18,7 @@ mod push;
 mod service;
 mod site;
 mod storm;
+mod streams;
 mod sync;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ const ROWS: &[Row] = &[
     ("poll-5000x10", "5,000 blocking queries on 10 instances, one of which changes every 2 s", poll::large),
     ("push-500x100", "500 streams of events on 100 instances, one of which changes every 2 s", push::small),
     ("push-5000x10", "5,000 streams of events on 10 instances, one of which changes every 2 s", push::large),
+    ("grpc-500x100", "the same 500 by gRPC, 100 subscriptions on each connection", streams::small),
+    ("grpc-5000x10", "the same 5,000 by gRPC, 100 subscriptions on each connection", streams::large),
     ("storm", "10,000 streams of events that begin within a second, on 2,000 instances", storm::run),
     ("idle", "10,000 subscriptions over gRPC that hear nothing, on ten connections", idle::run),
     ("catalogue", "100,000 instances in 1,000 services: registered, held, found again", catalogue::run),

@@ -37,7 +37,7 @@ fn round(bench: &Bench, load: &Load, site: &Site, figures: &mut Figures) -> Resu
     }
     let begun = std::time::Instant::now();
     while pollers.0.iter().any(|poller| poller.index == 0) {
-        crowd.turn(LOOK, &mut |member, bytes, _| pollers.heard(member, bytes).map(|(_, request)| request))?;
+        crowd.turn(LOOK, &mut |member, bytes, _| pollers.heard(member, bytes, &mut Vec::new()))?;
         if begun.elapsed() > PATIENCE {
             return Err("not everybody was answered at first".to_string());
         }
@@ -60,14 +60,18 @@ struct Poller {
 }
 
 impl Watching for Pollers {
-    fn heard(&mut self, member: usize, bytes: &[u8]) -> Result<(Option<u64>, Option<Vec<u8>>), String> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn heard(&mut self, member: usize, bytes: &[u8], told: &mut Vec<(usize, u64)>) -> Result<Option<Vec<u8>>, String> {
         let poller = self.0.get_mut(member).ok_or("nobody")?;
-        let Some(whole) = poller.answer.take(bytes)? else { return Ok((None, None)) };
+        let Some(whole) = poller.answer.take(bytes)? else { return Ok(None) };
         if whole.index <= poller.index {
             return Err(format!("the index {} came after {}", whole.index, poller.index));
         }
         poller.index = whole.index;
-        let mark = whole.mark.ok_or("an answer without an instance")?;
-        Ok((Some(mark), Some(request(whole.index))))
+        told.push((member, whole.mark.ok_or("an answer without an instance")?));
+        Ok(Some(request(whole.index)))
     }
 }

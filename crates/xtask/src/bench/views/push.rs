@@ -37,7 +37,7 @@ fn round(bench: &Bench, load: &Load, site: &Site, figures: &mut Figures) -> Resu
     }
     let begun = std::time::Instant::now();
     while readers.0.iter().any(|reader| !reader.live) {
-        crowd.turn(LOOK, &mut |member, bytes, _| readers.heard(member, bytes).map(|_| None))?;
+        crowd.turn(LOOK, &mut |member, bytes, _| readers.heard(member, bytes, &mut Vec::new()))?;
         if begun.elapsed() > PATIENCE {
             return Err("not everybody had the snapshot".to_string());
         }
@@ -64,26 +64,30 @@ struct Reader {
 }
 
 impl Watching for Readers {
-    fn heard(&mut self, member: usize, bytes: &[u8]) -> Result<(Option<u64>, Option<Vec<u8>>), String> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn heard(&mut self, member: usize, bytes: &[u8], told: &mut Vec<(usize, u64)>) -> Result<Option<Vec<u8>>, String> {
         let reader = self.0.get_mut(member).ok_or("nobody")?;
         reader.kept.extend_from_slice(bytes);
         if !reader.live {
             if reader.kept.starts_with(b"HTTP/1.1 ") && !reader.kept.starts_with(b"HTTP/1.1 200") {
                 return Err(String::from_utf8_lossy(&reader.kept).into_owned());
             }
-            let Some(end) = find(&reader.kept, b"event: end") else { return Ok((None, None)) };
+            let Some(end) = find(&reader.kept, b"event: end") else { return Ok(None) };
             reader.live = find(&reader.kept[end..], b"\n\n").is_some();
             if reader.live {
                 reader.kept = Vec::new();
             }
-            return Ok((None, None));
+            return Ok(None);
         }
         // An event is whole at its empty line; what frames it within the connection does not matter here.
         if find(&reader.kept, b"\n\n").is_none() {
-            return Ok((None, None));
+            return Ok(None);
         }
-        let mark = marks(&reader.kept).max();
+        told.extend(marks(&reader.kept).max().map(|mark| (member, mark)));
         reader.kept.clear();
-        Ok((mark, None))
+        Ok(None)
     }
 }
