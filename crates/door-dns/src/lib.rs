@@ -8,7 +8,8 @@
 //! | `serve` | sockets: a few threads for UDP, tasks for TCP |
 //!
 //! # Invariants
-//! - No state of its own: every answer is read from the catalogue as it is when the question is answered.
+//! - Every answer is read from the catalogue as it is when the question is answered; who has which address, in a
+//!   large catalogue, as it was a moment ago.
 //! - What a stranger sends costs at most one look into the catalogue and one packet, never a panic.
 //! - Where answers had to be left out, the client is told (TC), unless that was turned off.
 //! - A response is never answered: two servers cannot be made to talk to each other.
