@@ -128,7 +128,13 @@ impl Cell {
             count(&totals.shared);
             return Ok(Arc::clone(answer));
         }
-        let (changed, content) = self.question.answer()?;
+        let (changed, content) = match self.question.answer() {
+            Ok(answer) => answer,
+            Err(fault) => {
+                core.answer = None;
+                return Err(fault);
+            }
+        };
         let changed = changed.max(1);
         core.looked = changed;
         if let Some(answer) = core.answer.as_ref().filter(|answer| answer.content == content) {
@@ -145,6 +151,11 @@ impl Cell {
             self.gate.wake_all();
         }
         Ok(answer)
+    }
+
+    /// The answer as it was when it was last looked at; `None`: it never was.
+    pub(crate) fn held(&self) -> Option<Arc<Encoded>> {
+        self.core.lock().answer.clone()
     }
 
     /// Takes note that it was asked.

@@ -6,13 +6,14 @@
 //!
 //! # Invariants
 //! - Who polls by the protocol below misses nothing: what changes after [`Gate::arm`] returned is seen by the look
-//!   that follows, or makes [`Gate::is_due`] true, or wakes.
+//!   that follows, or makes [`Gate::is_due`] true, or wakes. Who changes what readers look at wakes all afterwards.
 //! - The reader that was woken owes a look. Where it goes away instead, another is woken.
 //! - Neither lock is held while a reader is woken; the readers' lock is not held while anything is registered, so
 //!   whatever changes may wake the gate under a lock of its own.
 //!
 //! ```text
-//! loop {  gate.arm(…);  look: ready? return;  place.sleep(waker);  if !gate.is_due() { return Pending } }
+//! loop {  calls = gate.calls();  if gate.arm(…) { look }  ready? return;
+//!         place.sleep(waker);  if !gate.is_due(calls) { return Pending }  }
 //! ```
 
 use std::future::Future;
@@ -31,6 +32,8 @@ pub(crate) type News = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Gate {
     /// There may be news that nobody has looked at.
     due: AtomicBool,
+    /// How often readers were woken together.
+    calls: AtomicU64,
     /// The rights that its readers last looked at.
     rights: AtomicU64,
     news: Mutex<Option<News>>,
@@ -83,12 +86,13 @@ impl Gate {
         Place { gate: Arc::clone(self), slot }
     }
 
-    /// Sees to it that the gate is registered for news that come from now on. The caller must look.
-    pub(crate) fn arm(self: &Arc<Self>, mut register: impl FnMut() -> News) {
+    /// Sees to it that the gate is registered for news that come from now on. Where that is said to be new, the caller
+    /// must look; else somebody did since, or is about to, and wakes whom it concerns.
+    pub(crate) fn arm(self: &Arc<Self>, mut register: impl FnMut() -> News) -> bool {
         let mut news = self.news.lock();
         // What is registered was polled, and has not ended: it wakes the gate.
         if !self.due.swap(false, Ordering::AcqRel) && news.is_some() {
-            return;
+            return false;
         }
         let waker = Waker::from(Arc::clone(self));
         loop {
@@ -97,14 +101,20 @@ impl Gate {
             let before = news.replace(fresh);
             drop(before);
             if pending {
-                return;
+                return true;
             }
         }
     }
 
-    /// Whether there may be news that nobody has looked at.
-    pub(crate) fn is_due(&self) -> bool {
-        self.due.load(Ordering::Acquire)
+    /// How often readers were woken together: what a reader knows before it arms and looks.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Acquire)
+    }
+
+    /// Whether there may be news: that nobody has looked at, or that a reader was called for since it knew the calls.
+    /// To be asked by who sleeps, before it does nothing.
+    pub(crate) fn is_due(&self, calls: u64) -> bool {
+        self.due.load(Ordering::Acquire) || self.calls() != calls
     }
 
     /// Wakes all who are not told by others.
@@ -118,6 +128,8 @@ impl Gate {
     }
 
     fn wake_those(&self, which: impl Fn(&Slot) -> bool) {
+        // Before the places are looked at: who takes one afterwards sees it.
+        self.calls.fetch_add(1, Ordering::AcqRel);
         let mut sleepers = self.sleepers.lock();
         let slots = sleepers.slots.iter_mut().filter(|slot| which(slot));
         let wakers: Vec<Waker> = slots.filter_map(|slot| slot.waker.take()).collect();
@@ -189,7 +201,7 @@ impl Drop for Place {
         }
         drop(sleepers);
         drop(waker);
-        if self.gate.is_due() {
+        if self.gate.due.load(Ordering::Acquire) {
             self.gate.wake_one();
         }
         if empty {
@@ -241,15 +253,15 @@ mod tests {
         let (gate, notify) = (Arc::new(Gate::default()), Arc::new(Notify::new()));
         gate.arm(|| registered(&notify));
         let readers: Vec<_> = (0..5).map(|_| reader(&gate)).collect();
-        assert!(!gate.is_due());
+        assert!(!gate.is_due(gate.calls()));
         notify.notify_waiters();
-        assert_eq!((count(&readers), gate.is_due()), (1, true));
+        assert_eq!((count(&readers), gate.is_due(gate.calls())), (1, true));
         gate.arm(|| registered(&notify));
-        assert!(!gate.is_due());
+        assert!(!gate.is_due(gate.calls()));
         gate.wake_all();
         assert_eq!(count(&readers), 5);
         notify.notify_waiters();
-        assert_eq!((count(&readers), gate.is_due()), (5, true), "nobody sleeps, so the next looks");
+        assert_eq!((count(&readers), gate.is_due(gate.calls())), (5, true), "nobody sleeps, so the next looks");
     }
 
     #[test]
@@ -280,6 +292,6 @@ mod tests {
         gate.arm(|| registered(&notify));
         notify.notify_waiters();
         let _reader = reader(&gate);
-        assert!(gate.is_due());
+        assert!(gate.is_due(gate.calls()));
     }
 }

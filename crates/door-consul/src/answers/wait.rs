@@ -48,7 +48,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Waits until an answer has become another, or for the deadline. `rights` tells which rights are in force, `held`
+/// Waits until an answer has become another, or for the deadline. `rights` tells which rights are in force, `known`
 /// which were when who asks was found out.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub(crate) async fn wait(
     (answers, totals): (&Answers, &Totals),
     cell: &Arc<Cell>,
     until: Until,
-    (rights, held): (impl Fn() -> u64, u64),
+    (rights, known): (impl Fn() -> u64, u64),
     deadline: Instant,
 ) -> Result<Met, Fault> {
     count(&totals.blocked);
@@ -67,13 +67,15 @@ pub(crate) async fn wait(
     tokio::pin!(sleep);
     poll_fn(move |context| {
         loop {
-            cell.gate.arm(|| cell.question.register());
+            let calls = cell.gate.calls();
+            let news = cell.gate.arm(|| cell.question.register());
             let now = rights();
-            if now != held {
+            if now != known {
                 cell.gate.wake_for(now);
                 return Poll::Ready(Ok(Met::Rights));
             }
-            let answer = match cell.look(totals) {
+            let held = if news { None } else { cell.held() };
+            let answer = match held.map_or_else(|| cell.look(totals), Ok) {
                 Ok(answer) => answer,
                 Err(fault) => {
                     cell.gate.wake_all();
@@ -89,7 +91,7 @@ pub(crate) async fn wait(
                 return Poll::Ready(Ok(Met::Over(answer)));
             }
             place.sleep(context.waker());
-            if !cell.gate.is_due() && !answers.is_stopping() {
+            if !cell.gate.is_due(calls) && !answers.is_stopping() {
                 return Poll::Pending;
             }
         }

@@ -60,7 +60,8 @@ impl Follow {
 impl Flow for Follow {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         loop {
-            self.cursor.feed.arm();
+            let calls = self.cursor.feed.gate.calls();
+            self.cursor.feed.arm(&self.shared.totals);
             if self.shared.answers.is_stopping() {
                 return Poll::Ready(self.end(End::Stopping));
             }
@@ -79,7 +80,7 @@ impl Flow for Follow {
                 continue;
             }
             self.place.sleep(context.waker());
-            if !self.cursor.feed.gate.is_due() && !self.shared.answers.is_stopping() {
+            if !self.cursor.feed.gate.is_due(calls) && !self.shared.answers.is_stopping() {
                 return Poll::Pending;
             }
         }

@@ -145,11 +145,12 @@ async fn told(shared: &Shared, line: &Line, cursor: &mut Cursor, head: Bytes) ->
     timeout(deadline, line.write(head)).await.map_err(stuck)??;
     let mut alive = pin!(sleep(ALIVE_INTERVAL));
     loop {
-        feed.arm();
+        let calls = feed.gate.calls();
+        feed.arm(&shared.totals);
         if shared.answers.is_stopping() || !cursor.is_allowed(shared) {
             return Ok(());
         }
-        if feed.look(&shared.totals, line) {
+        if feed.is_behind(line) {
             let rest = line.take(cursor);
             timeout(deadline, line.write(rest)).await.map_err(stuck)??;
             while let Some(bytes) = cursor.told(shared) {
@@ -157,13 +158,13 @@ async fn told(shared: &Shared, line: &Line, cursor: &mut Cursor, head: Bytes) ->
             }
             line.leave(cursor.position().unwrap_or(0));
             // What happened before it was left is not pushed to it.
-            if feed.look(&shared.totals, line) {
+            if feed.is_behind(line) {
                 continue;
             }
         }
         let why = std::future::poll_fn(|context| {
             place.sleep(context.waker());
-            if feed.gate.is_due() || shared.answers.is_stopping() || line.is_left(context) {
+            if feed.gate.is_due(calls) || shared.answers.is_stopping() || line.is_left(context) {
                 return Poll::Ready(Why::Look);
             }
             if line.poll_gone(context) {

@@ -149,8 +149,11 @@ impl Feed {
         Feed { topic, format, gate: Arc::default(), core: Mutex::default(), lines: Mutex::default() }
     }
 
-    fn arm(&self) {
-        self.gate.arm(|| self.topic.register());
+    /// Registers for news, and looks where that is new; all that follows is then as of now.
+    fn arm(&self, totals: &Totals) {
+        if self.gate.arm(|| self.topic.register()) {
+            drop(self.advance(totals));
+        }
     }
 
     /// Looks at what happened since the last look. Where something did, all readers are told or woken.
@@ -169,8 +172,8 @@ impl Feed {
     }
 
     /// Whether a line's task has to write, as things are now.
-    fn look(&self, totals: &Totals, line: &Line) -> bool {
-        let quiet = self.advance(totals).quiet;
+    fn is_behind(&self, line: &Line) -> bool {
+        let quiet = self.core.lock().quiet;
         line.is_behind(quiet)
     }
 
@@ -247,9 +250,9 @@ impl Feed {
         snapshot
     }
 
-    /// What a reader that knows all up to a position is told next.
+    /// What a reader that knows all up to a position is told next, as of the last look.
     fn next(&self, after: u64, packed: bool, totals: &Totals) -> Next {
-        let mut core = self.advance(totals);
+        let mut core = self.core.lock();
         if after >= core.quiet {
             return Next::Nothing(after.max(core.at));
         }
