@@ -687,8 +687,8 @@ mod tests {
 
     #[test]
     fn a_door_of_a_later_version_may_only_be_off() {
-        check(Layer { consul: Some(Listen::Off), ..Layer::default() }, None);
-        check(Layer { consul: Some("8500".parse().unwrap()), ..Layer::default() }, Some("the consul door is not part"));
+        check(Layer { slim: Some(Listen::Off), ..Layer::default() }, None);
+        check(Layer { slim: Some("46357".parse().unwrap()), ..Layer::default() }, Some("the slim door is not part"));
     }
 
     #[test]

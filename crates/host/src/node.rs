@@ -140,57 +140,16 @@ impl Node {
         let Opened { journal, hold } = engine::open(&config, &runtime)?;
         let journal: Arc<dyn Journal> = Arc::new(Metered::new(journal, metrics.appends()));
         remove_stale(&config.data);
-        let prepared = runtime.block_on(async {
-            create_streams(&*journal, &config).await?;
-            let hub = hub::bind(&config, certificate.as_ref())?;
-            let catalogue = catalogue::bind(&config, certificate.as_ref())?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue))
-        });
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), live, access, limits);
-        let certificates = certificate.into_iter().chain(nats.certificates).collect();
-        let prepared = prepared.and_then(|(listener, sockets, hub_parts, catalogue_parts)| {
-            let recorder = Recorder::new(&config.node, Arc::clone(&journal), port.clone());
-            let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
-            let schemas = runtime.block_on(schemas)?;
-            let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
-            let ground = ground(&config, &port, &metrics, &resources);
-            let federation = runtime.block_on(Federation::open(ground));
-            let (hub, hub_at) = Hub::open(&runtime, hub_parts, &port, resources.watch())?;
-            let services = Services::open(&runtime, catalogue_parts, &port, &config.node)?;
-            let views = {
-                let _entered = runtime.enter();
-                DeclaredViews::open(&port, &config.data, resources.watch())
-            };
-            let reloadable = Reloadable {
-                port: port.clone(),
-                tokens: config.tokens.clone(),
-                certificates,
-                schemas: Arc::clone(&schemas),
-                resources: Arc::clone(&resources),
-                federation: Arc::clone(&federation),
-                hub: hub.clone(),
-            };
-            let reloader = Reloader::start(reloadable)
-                .map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
-            let open = |(sockets, addresses)| {
-                let door =
-                    NatsDoor::open(&runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)?;
-                Ok((door, addresses))
-            };
-            let nats = sockets.map(open).transpose()?;
-            Ok((listener, reloader, nats, (hub, hub_at), services, views, schemas, (resources, federation)))
-        });
-        let (listener, reloader, nats, (hub, hub_at), (services, services_at), views, schemas, (resources, federation)) =
-            match prepared {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    runtime.block_on(close(&*journal));
-                    return Err(error);
-                }
-            };
-
-        let mut ports = Ports::new(&config.node, &config.engine, tls.is_some());
+        let rooms = match Rooms::open(&runtime, &config, &port, &metrics, certificate, nats) {
+            Ok(rooms) => rooms,
+            Err(error) => {
+                runtime.block_on(close(&*journal));
+                return Err(error);
+            }
+        };
+        let Rooms { listener, reloader, nats, hub, services, views, schemas, resources, federation, mut ports } = rooms;
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
@@ -200,11 +159,6 @@ impl Node {
                 HttpParts { port, journal, metrics, schemas, resources, federation, hub, services, views, tls, local };
             HttpDoor::open(&runtime, listener, parts)
         });
-        let (nats, addresses) = nats.unzip();
-        let addresses = addresses.unwrap_or_default();
-        (ports.nats, ports.websocket, ports.monitor) = (addresses.clients, addresses.websocket, addresses.monitor);
-        (ports.hub, ports.repeater) = (hub_at.hub, hub_at.repeater);
-        (ports.consul, ports.consul_grpc, ports.dns) = (services_at.consul, services_at.grpc, services_at.dns);
         let ports_file = write_ports(&config, &ports);
         Ok(Node {
             config,
@@ -287,6 +241,71 @@ impl Node {
         drop(self.ports_file.take());
         self.runtime.shutdown_background();
         ended
+    }
+}
+
+/// What stands on an open journal, but for the HTTP door, which stands on all of this.
+struct Rooms {
+    listener: Option<(TcpListener, SocketAddr)>,
+    reloader: Reloader,
+    nats: Option<NatsDoor>,
+    hub: Option<Arc<Hub>>,
+    services: Option<Arc<Services>>,
+    views: Arc<DeclaredViews>,
+    schemas: Arc<Schemas>,
+    resources: Arc<Resources>,
+    federation: Arc<Federation>,
+    ports: Ports,
+}
+
+impl Rooms {
+    /// Makes the streams, binds every address, and only then opens anything.
+    fn open(
+        runtime: &Runtime,
+        config: &Config,
+        port: &Port,
+        metrics: &Metrics,
+        certificate: Option<Arc<Certificate>>,
+        nats: NatsParts,
+    ) -> Result<Rooms, StartError> {
+        let journal = port.journal();
+        let mut ports = Ports::new(&config.node, &config.engine, certificate.is_some());
+        let (listener, sockets, hub_parts, catalogue_parts) = runtime.block_on(async {
+            create_streams(&**journal, config).await?;
+            let hub = hub::bind(config, certificate.as_ref())?;
+            let catalogue = catalogue::bind(config, certificate.as_ref())?;
+            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue))
+        })?;
+        let recorder = Recorder::new(&config.node, Arc::clone(journal), port.clone());
+        let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
+        let schemas = runtime.block_on(schemas)?;
+        let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
+        let federation = runtime.block_on(Federation::open(ground(config, port, metrics, &resources)));
+        let (hub, at) = Hub::open(runtime, hub_parts, port, resources.watch())?;
+        (ports.hub, ports.repeater) = (at.hub, at.repeater);
+        let (services, at) = Services::open(runtime, catalogue_parts, port, &config.node)?;
+        (ports.consul, ports.consul_grpc, ports.dns) = (at.consul, at.grpc, at.dns);
+        let views = {
+            let _entered = runtime.enter();
+            DeclaredViews::open(port, &config.data, resources.watch())
+        };
+        let reloader = Reloader::start(Reloadable {
+            port: port.clone(),
+            tokens: config.tokens.clone(),
+            certificates: certificate.into_iter().chain(nats.certificates).collect(),
+            schemas: Arc::clone(&schemas),
+            resources: Arc::clone(&resources),
+            federation: Arc::clone(&federation),
+            hub: hub.clone(),
+        });
+        let reloader =
+            reloader.map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
+        let nats = sockets.map(|(sockets, at)| {
+            (ports.nats, ports.websocket, ports.monitor) = (at.clients, at.websocket, at.monitor);
+            NatsDoor::open(runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)
+        });
+        let nats = nats.transpose()?;
+        Ok(Rooms { listener, reloader, nats, hub, services, views, schemas, resources, federation, ports })
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn keep(catalogue: Catalogue, end: CancellationToken) {
         let mut over = catalogue.read(|state| {
             let mut over = expired(&catalogue, state, began, now);
             over.extend(ended(&catalogue, state, began, now));
-            if looks % REAP_LOOKS == 0 {
+            if looks.is_multiple_of(REAP_LOOKS) {
                 over.extend(reaped(&catalogue, state, now));
             }
             over
@@ -51,7 +51,7 @@ pub(super) async fn keep(catalogue: Catalogue, end: CancellationToken) {
                 warn!(%error, "what ran out in the catalogue is not recorded; it is tried again");
             }
         }
-        if looks % REAP_LOOKS == 0 {
+        if looks.is_multiple_of(REAP_LOOKS) {
             catalogue.forget_old_signs(now);
         }
     }

@@ -78,7 +78,7 @@ pub(super) async fn run(catalogue: Catalogue, end: CancellationToken) {
 /// Stops what is not wanted any more, and starts what is new.
 fn reconcile(ground: &Arc<Ground>, running: &mut HashMap<Place, Running>, end: &CancellationToken) {
     let wanted: HashMap<Place, Arc<Definition>> = ground.catalogue.read(|state| {
-        let checks = state.checks_to_run(ground.catalogue.node()).into_iter();
+        let checks = state.checks_to_run(ground.catalogue.node());
         let looked_at = checks.filter_map(|check| {
             let definition = check.definition.as_ref().filter(|definition| probe(definition).is_some())?;
             let place = Place {

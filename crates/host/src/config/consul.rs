@@ -264,3 +264,39 @@ pub(super) fn check_exposure(config: &Config) -> Result<(), StartError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consul(yaml: &str) -> Result<ConsulConfig, String> {
+        let layer: ConsulLayer = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        layer.complete().map_err(|error| error.to_string())
+    }
+
+    fn dns(yaml: &str) -> Result<DnsConfig, String> {
+        let layer: DnsLayer = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        layer.complete().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_word_closes_the_door_with_its_second_listener() {
+        let closed = consul("off").unwrap();
+        assert_eq!((closed.listen, closed.grpc), (Listen::Off, Listen::Off));
+        let open = consul("8510").unwrap();
+        assert_eq!(open.listen, "127.0.0.1:8510".parse().unwrap());
+        assert_eq!(open.grpc, ConsulConfig::default().grpc);
+        assert!(consul("{listen: off, grpc: 8502}").unwrap_err().contains("consul.grpc"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        assert!(consul("{datacenter: 'a b'}").unwrap_err().contains("consul.datacenter"));
+        assert!(consul("{max_connections: 0}").unwrap_err().contains("consul.max_connections"));
+        assert!(consul("{conect: 1}").unwrap_err().contains("conect"));
+        assert!(dns("{domain: 'a..b'}").unwrap_err().contains("dns.domain"));
+        assert_eq!(dns("{domain: Example.Consul.}").unwrap().domain, "example.consul");
+        let ttls = dns("{service_ttl: {web: 10s, '*': 1s}}").unwrap().service_ttl;
+        assert_eq!(ttls.get("web"), Some(&Duration::from_secs(10)));
+    }
+}
