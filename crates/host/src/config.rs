@@ -388,7 +388,7 @@ impl Layer {
             &mut self.resources,
             &mut self.effective,
         ];
-        for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()) {
+        for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()).chain(self.dns.paths()) {
             if path.is_relative() {
                 *path = base.join(&*path);
             }

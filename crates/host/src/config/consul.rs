@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -77,6 +78,9 @@ pub struct DnsConfig {
     pub only_passing: bool,
     /// Whether answers say of nodes what their metadata says.
     pub node_meta_txt: bool,
+    /// The file whose first line is the token in whose name the catalogue is read. DNS carries none: where tokens are
+    /// in force, nothing is answered without this.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for DnsConfig {
@@ -88,6 +92,7 @@ impl Default for DnsConfig {
             service_ttl: BTreeMap::new(),
             only_passing: false,
             node_meta_txt: false,
+            token_file: None,
         }
     }
 }
@@ -126,6 +131,7 @@ struct DnsFields {
     service_ttl: Option<BTreeMap<String, Span>>,
     only_passing: Option<bool>,
     node_meta_txt: Option<bool>,
+    token_file: Option<PathBuf>,
 }
 
 impl From<Listen> for ConsulFields {
@@ -221,7 +227,13 @@ impl DnsLayer {
             service_ttl: ours.service_ttl.or(theirs.service_ttl),
             only_passing: ours.only_passing.or(theirs.only_passing),
             node_meta_txt: ours.node_meta_txt.or(theirs.node_meta_txt),
+            token_file: ours.token_file.or(theirs.token_file),
         })
+    }
+
+    /// Paths that a file may give relative to itself.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.0.token_file.iter_mut()
     }
 
     /// Every default filled, checked.
@@ -237,6 +249,7 @@ impl DnsLayer {
             service_ttl: ttls.into_iter().map(|(name, span)| (name, span.0)).collect(),
             only_passing: fields.only_passing.unwrap_or(standard.only_passing),
             node_meta_txt: fields.node_meta_txt.unwrap_or(standard.node_meta_txt),
+            token_file: fields.token_file,
         })
     }
 }
