@@ -2,8 +2,6 @@
 //!
 //! Prints how long the fold of their messages takes, and what the process holds for each.
 
-#![allow(clippy::unwrap_used, reason = "a bench")]
-
 use std::time::Instant;
 
 use catalog::{CheckDraft, Command, Definition, Form, Register, ServiceDraft, SetCheck, State, Status};
@@ -43,9 +41,9 @@ fn registration(number: usize) -> Command {
 
 /// The messages that a command comes to, recorded and folded.
 fn record(state: &mut State, command: &Command, log: &mut Vec<Stored>, now: Moment) {
-    for write in state.judge(command, now).unwrap().writes {
+    for write in state.judge(command, now).expect("registrations are fit").writes {
         let stored = Stored { seq: state.position() + 1, time: now, message: write.append().message };
-        state.fold(&stored, &mut Vec::new()).unwrap();
+        state.fold(&stored, &mut Vec::new()).expect("what is written is fit");
         log.push(stored);
     }
 }
@@ -63,7 +61,7 @@ fn main() {
     let (mut touched, began) = (Vec::new(), Instant::now());
     for stored in &log {
         touched.clear();
-        again.fold(stored, &mut touched).unwrap();
+        again.fold(stored, &mut touched).expect("what was fit is fit again");
     }
     println!("fold of {INSTANCES} messages: {:.3} s", began.elapsed().as_secs_f64());
     println!("an instance: {} bytes", (resident() - before) / INSTANCES);

@@ -8,7 +8,9 @@ use core::fmt;
 
 /// Pairs in the order of their keys; no key twice. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Map<V>(Option<Arc<[(Arc<str>, V)]>>);
+pub struct Map<V>(Option<Arc<[Pair<V>]>>);
+
+type Pair<V> = (Arc<str>, V);
 
 impl<V> Default for Map<V> {
     fn default() -> Self {

@@ -32,14 +32,17 @@ enum Step {
     Restore,
 }
 
+/// Values with the positions of their last change, by key.
+type Facts = BTreeMap<u8, (u16, u64)>;
+
 /// A reader, and what it holds.
 struct Reader {
     follower: Follower<u8>,
-    held: BTreeMap<u8, (u16, u64)>,
+    held: Facts,
     /// What it holds is true at this position; `None`: it is told a snapshot.
     whole: Option<u64>,
     /// Where it can resume, with what it held there.
-    saved: Option<(u64, BTreeMap<u8, (u16, u64)>)>,
+    saved: Option<(u64, Facts)>,
     told: BTreeSet<(u8, u64)>,
 }
 
@@ -68,7 +71,7 @@ impl Reader {
     }
 
     /// Takes one frame; `false`: there is none.
-    fn take(&mut self, table: &Table<u8, u16>, history: &[BTreeMap<u8, (u16, u64)>]) -> bool {
+    fn take(&mut self, table: &Table<u8, u16>, history: &[Facts]) -> bool {
         let Some(frame) = self.follower.next(table) else { return false };
         match frame {
             Frame::NewSnapshotToFollow { .. } => {
@@ -94,7 +97,7 @@ impl Reader {
     }
 
     /// What it holds is to be what was true at a position, but for keys that changed since, which follow.
-    fn stand(&mut self, position: u64, history: &[BTreeMap<u8, (u16, u64)>]) {
+    fn stand(&mut self, position: u64, history: &[Facts]) {
         self.whole = Some(position);
         let then = &history[usize::try_from(position).unwrap()];
         for key in 0..KEYS {
@@ -122,7 +125,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..80)
 }
 
-fn fold(table: &mut Table<u8, u16>, at: u64, changes: &[(u8, Option<u16>)], now: &mut BTreeMap<u8, (u16, u64)>) {
+fn fold(table: &mut Table<u8, u16>, at: u64, changes: &[(u8, Option<u16>)], now: &mut Facts) {
     for (key, value) in changes {
         match value {
             Some(value) => {

@@ -23,6 +23,9 @@ use crate::write::{Expectation, Write};
 /// A position that no key has yet: of what this command changes.
 const AHEAD: u64 = u64::MAX;
 
+/// Which of the messages is whose.
+type Places = BTreeMap<Arc<str>, usize>;
+
 /// A key as it is to be.
 #[derive(Debug, Clone)]
 struct Planned {
@@ -124,7 +127,7 @@ impl<'a> Keys<'a> {
         let old = self.get(key).cloned();
         let holder = old.as_ref().and_then(|old| old.session.clone());
         let is_ours = holder.as_ref() == Some(&session.id);
-        if (holder.is_some() && !is_ours) || (!is_ours && self.state.is_delayed(key, self.now)) {
+        if !is_ours && (holder.is_some() || self.state.is_delayed(key, self.now)) {
             return Ok(false);
         }
         let id = Arc::clone(&session.id);
@@ -154,8 +157,8 @@ impl<'a> Keys<'a> {
     }
 
     /// The messages, and which of them is whose.
-    pub(super) fn writes(self) -> Result<(Vec<Write>, BTreeMap<Arc<str>, usize>), Refused> {
-        let (mut writes, mut places) = (Vec::new(), BTreeMap::new());
+    pub(super) fn writes(self) -> Result<(Vec<Write>, Places), Refused> {
+        let (mut writes, mut places) = (Vec::new(), Places::new());
         for (key, planned) in &self.changed {
             places.insert(Arc::clone(key), writes.len());
             writes.push(self.write(key, planned)?);

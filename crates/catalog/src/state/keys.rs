@@ -1,6 +1,5 @@
 //! Messages about keys and user events become what holds.
 
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -87,7 +86,7 @@ impl State {
             }
         }
         if let Some(is) = is {
-            self.held.entry(Arc::clone(is)).or_insert_with(BTreeSet::new).insert(Arc::clone(key));
+            self.held.entry(Arc::clone(is)).or_default().insert(Arc::clone(key));
         }
     }
 

@@ -249,7 +249,8 @@ fn check_runs(state: &State) {
         let walked = state.checks().map(|(_, check)| check);
         let walked = walked.filter(|check| *check.agent == *agent && check.definition.is_some());
         let mut walked: Vec<_> = walked.map(|check| shown_check(check)).collect();
-        (runs.sort(), walked.sort());
+        runs.sort();
+        walked.sort();
         assert_eq!(runs, walked, "the checks to run are those that there are");
     }
 }
