@@ -166,11 +166,19 @@ impl Params {
 
 fn pair(pair: &str) -> Option<(String, String)> {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    Some((decoded(&name.replace('+', " "))?, decoded(&value.replace('+', " "))?))
+    Some((spaced(name)?, spaced(value)?))
+}
+
+/// Text of a query, where a plus stands for a space.
+fn spaced(text: &str) -> Option<String> {
+    if text.contains('+') { decoded(&text.replace('+', " ")) } else { decoded(text) }
 }
 
 /// Text without its percent signs; `None` where they stand for nothing, or for no UTF-8.
 pub fn decoded(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
     let bytes = text.as_bytes();
     for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%') {
         let digits = bytes.get(at + 1..at + 3)?;

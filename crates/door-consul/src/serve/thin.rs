@@ -184,10 +184,15 @@ fn parse(bytes: &[u8], desk: &Desk) -> Read {
         return Read::Other;
     }
     count(&desk.shared.totals.requests);
-    let closes = heads.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let closes = heads.header("connection").is_some_and(says_close);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let step = desk.begin("GET", path, query, &heads);
     Read::Request { bytes, step, closes }
+}
+
+/// Whether a list of what is said of a connection has that it is to end.
+fn says_close(value: &str) -> bool {
+    value.split(',').any(|one| one.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Ends when the other side is gone.

@@ -55,8 +55,10 @@ impl Ask {
 
     /// Names the question. `rights` is which rights are in force.
     pub(crate) fn key(&self, rights: u64) -> String {
-        let (sieve, sight) = (self.sieve.key(), self.sight.key(rights));
-        format!("{:?} {:?} {} {} {sieve}", self.endpoint, self.name, sight, self.keys.key())
+        // The name's length tells where it ends; what follows holds no text but the sieve's, at the end.
+        let (endpoint, length) = (self.endpoint as u32, self.name.len());
+        let (sight, keys, sieve) = (self.sight.key(rights), self.keys.key(), self.sieve.key());
+        format!("{endpoint} {length} {}{} {sight}{} {keys}{sieve}", self.name, sight.len(), keys.len())
     }
 
     /// What is looked for before a question is asked: a name that must be there.

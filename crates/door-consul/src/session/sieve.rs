@@ -43,15 +43,23 @@ impl Sieve {
 
     /// Names what is left out: two that leave out different things have different names.
     pub(crate) fn key(&self) -> String {
-        if self.is_open() {
-            String::new()
-        } else {
-            format!("{:?}", (&self.tags, &self.node_meta, self.passing, &self.written))
+        let mut key = String::from(if self.passing { "p" } else { "" });
+        // Each part begins with its length, so that no text can stand for another's parts.
+        let mut part = |kind: char, text: &str| {
+            key.push(kind);
+            crate::codec::json::number(&mut key, text.len() as i128);
+            key.push(':');
+            key.push_str(text);
+        };
+        self.tags.iter().for_each(|tag| part('t', tag));
+        for (name, value) in &self.node_meta {
+            part('m', name);
+            part('v', value);
         }
-    }
-
-    fn is_open(&self) -> bool {
-        self.tags.is_empty() && self.node_meta.is_empty() && !self.passing && self.written.is_empty()
+        if !self.written.is_empty() {
+            part('f', &self.written);
+        }
+        key
     }
 
     /// Whether nothing is said of nodes.
@@ -142,5 +150,19 @@ impl Sight {
 
     fn subject(&self, subject: impl FnOnce() -> String) -> bool {
         self.0.as_ref().is_none_or(|who| who.may_read(&subject()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_out_different_things_has_different_names() {
+        let queries = ["", "passing", "tag=a", "tag=a&tag=b", "tag=at1:b", "tag=b&tag=a", "node-meta=a:b", "tag=p"];
+        let key = |query: &&str| Sieve::of::<Health>(&Params::parse(query)).unwrap().key();
+        let keys: std::collections::BTreeSet<String> = queries.iter().map(key).collect();
+        assert_eq!(keys.len(), queries.len(), "{keys:?}");
+        assert_eq!(key(&""), "");
     }
 }
