@@ -40,6 +40,18 @@ while True:
 """
 
 
+running = []
+
+
+@pytest.fixture(autouse=True)
+def no_service_outlives_its_test():
+    yield
+    while running:
+        process = running.pop()
+        process.kill()
+        process.wait()
+
+
 class Service:
     """The service whose cache is kept: `tidings view sync`."""
 
@@ -53,6 +65,7 @@ class Service:
         with self.log.open("ab") as log:
             command = [self.node.binary, *self.arguments]
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        running.append(self.process)
 
     def kill(self):
         self.process.kill()
@@ -90,6 +103,7 @@ def storm(node, view, service, table, rounds, disturb):
     service.start()
     for round_ in range(rounds):
         publisher = subprocess.Popen([sys.executable, "-c", PUBLISHER, node.url(), view, str(round_)])
+        running.append(publisher)
         time.sleep(0.3 + chance.random())
         disturb(chance)
         time.sleep(0.2 + chance.random() / 2)

@@ -45,7 +45,8 @@ fn away(error: impl std::fmt::Display) -> ReplicaError {
 async fn read(file: &Path) -> Result<Vec<u8>, ReplicaError> {
     let path = file.to_owned();
     let read = spawn_blocking(move || std::fs::read(path)).await.map_err(std::io::Error::other).flatten();
-    read.map_err(|error| ReplicaError::Spec(format!("cannot read {}: {error}", file.display())))
+    // It may be replaced just now.
+    read.map_err(|error| ReplicaError::Away(format!("cannot read {}: {error}", file.display())))
 }
 
 /// The first line of a file, which is a secret: it is in no message.
@@ -54,7 +55,7 @@ pub(crate) async fn secret(file: &Path) -> Result<String, ReplicaError> {
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() {
-        return Err(ReplicaError::Spec(format!("{} holds no secret", file.display())));
+        return Err(ReplicaError::Away(format!("{} holds no secret", file.display())));
     }
     Ok(line.to_owned())
 }

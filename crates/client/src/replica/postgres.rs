@@ -220,7 +220,9 @@ impl Postgres {
 
 /// The types of the table's columns.
 async fn types(transaction: &Transaction<'_>, plan: &Plan) -> Result<Vec<String>, ReplicaError> {
-    let text = "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
+    // Without lengths: a cast to one cuts, where an assignment refuses.
+    let text = "SELECT attname::text, CASE WHEN atttypid IN ('varchar'::regtype, 'bpchar'::regtype) THEN 'text' \
+        ELSE format_type(atttypid, NULL) END FROM pg_attribute \
         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
     let rows = transaction.query(text, &[&table(plan)]).await.map_err(failed)?;
     if rows.is_empty() {

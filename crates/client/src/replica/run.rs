@@ -74,15 +74,11 @@ impl Runner {
         let seed = u64::from(std::process::id())
             ^ u64::from(std::time::UNIX_EPOCH.elapsed().map_or(0, |at| at.subsec_nanos()));
         let mut pace = Pace::new(RETRY.0, RETRY.1, seed);
-        let mut anew = false;
         let ended = loop {
             let began = Instant::now();
-            match self.once(anew).await {
+            match self.once(self.reconcile_at() <= began).await {
                 Ok(Ended::Told) => break None,
-                Ok(Ended::Reconcile) => {
-                    anew = true;
-                    continue;
-                }
+                Ok(Ended::Reconcile) => continue,
                 Err(error) if error.is_final() => break Some(error),
                 // The position is read again: it goes on from there.
                 Err(ReplicaError::Overtaken) => pace.failed(Duration::ZERO),
@@ -127,7 +123,8 @@ impl Runner {
         let server = Server::new(&self.spec.server, self.spec.ca_file.as_deref()).await?;
         let after = position.as_deref();
         let mut source = Source::open(&server, &self.spec, after, anew).await?;
-        let mut bringing = Bringing { position, pending: BTreeMap::new(), cursor: None, since: None, came: 0 };
+        let pending = BTreeMap::new();
+        let mut bringing = Bringing { position, pending, cursor: None, since: None, came: 0, anew };
         let result = tokio::select! {
             _ = end.wait_for(|end| *end) => Ok(Ended::Told),
             result = self.follow(&mut store, &mut source, &mut bringing) => result,
@@ -152,11 +149,12 @@ impl Runner {
                     continue;
                 }
                 frame = source.next() => frame?,
-                () = sleep_until(reconcile), if bringing.pending.is_empty() => return Ok(Ended::Reconcile),
+                () = sleep_until(reconcile), if bringing.pending.is_empty() && !bringing.anew => return Ok(Ended::Reconcile),
             };
             match frame {
                 Frame::Snapshot(of) => {
                     bringing.pending.clear();
+                    bringing.anew = false;
                     self.load(store, source, bringing, of).await?;
                 }
                 Frame::Put(told, cursor) => {
@@ -343,6 +341,8 @@ struct Bringing {
     since: Option<Instant>,
     /// Changes that came so far.
     came: u64,
+    /// Whether a snapshot was asked for, and did not come yet.
+    anew: bool,
 }
 
 impl Bringing {
