@@ -2,6 +2,7 @@
 //! newer ones added.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -201,7 +202,7 @@ pub fn session(out: &mut String, of: &Session) {
     object.text("ID", &of.id).text("Name", &of.name).text("Node", &of.node);
     let delay = of.lock_delay.as_nanos();
     object.number("LockDelay", i128::try_from(delay).unwrap_or(i128::MAX)).text("Behavior", of.behavior.as_str());
-    object.text("TTL", &of.ttl.map(duration::print).unwrap_or_default());
+    object.text("TTL", &of.ttl.map(lifetime).unwrap_or_default());
     object.texts("NodeChecks", &*of.node_checks);
     if of.service_checks.is_empty() {
         object.raw("ServiceChecks", "null");
@@ -216,6 +217,11 @@ pub fn session(out: &mut String, of: &Session) {
     object.texts("Checks", of.checks());
     object.number("CreateIndex", of.created).number("ModifyIndex", of.changed);
     object.end();
+}
+
+/// A session's lifetime, which the original repeats as it was given: most give whole seconds.
+fn lifetime(span: Duration) -> String {
+    if span.subsec_nanos() == 0 { format!("{}s", span.as_secs()) } else { duration::print(span) }
 }
 
 /// A user event.

@@ -49,7 +49,7 @@ async fn a_key_is_set_only_as_it_was_known() {
 async fn sessions_hold_keys() {
     let node = serve().await;
     node.register("consul", "tidings", "consul", 8300).await;
-    let create = json!({"Name": "s", "LockDelay": 0, "TTL": "30s"}).to_string();
+    let create = json!({"Name": "s", "LockDelay": 0, "TTL": "90s"}).to_string();
     let created = node.put("/v1/session/create", &create).await;
     assert_eq!(created.status, 200, "{}", created.text());
     let created = created.json();
@@ -62,7 +62,7 @@ async fn sessions_hold_keys() {
     let pair = node.get("/v1/kv/lock").await.json();
     assert_eq!((&pair[0]["Session"], &pair[0]["LockIndex"]), (&json!(id), &json!(1)));
     let info = node.get(&format!("/v1/session/info/{id}")).await;
-    assert_eq!((&info.json()[0]["TTL"], &info.json()[0]["LockDelay"]), (&json!("30s"), &json!(0)));
+    assert_eq!((&info.json()[0]["TTL"], &info.json()[0]["LockDelay"]), (&json!("90s"), &json!(0)));
     assert!(info.index() > 0);
     assert_eq!(node.put(&format!("/v1/session/renew/{id}"), "").await.json()[0]["ID"], id);
     assert_eq!(node.get("/v1/session/list").await.json().as_array().unwrap().len(), 2);
