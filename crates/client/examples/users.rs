@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use client::replica::{Column, Replica, ReplicaSpec, ReplicaState};
 use rusqlite::{Connection, OptionalExtension};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::task::spawn_blocking;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,10 +26,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(warn(replica.states()));
     replica.caught_up().await;
     println!("ready");
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(id) = lines.next_line().await? {
+    while let Some(id) = spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()? {
         let database = database.clone();
-        let found = tokio::task::spawn_blocking(move || name_of(&database, id.trim())).await??;
+        let found = spawn_blocking(move || name_of(&database, id.trim())).await??;
         println!("{}", found.unwrap_or_else(|| "nobody".to_owned()));
     }
     println!("{:?}", replica.close().await);
