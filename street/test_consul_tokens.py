@@ -68,9 +68,9 @@ def test_who_may_do_what(closed):
 
 def test_a_token_that_goes_ends_its_streams(closed):
     closed.register("web", Port=1)
-    headers = {"X-Consul-Token": "web", "Accept": "text/event-stream"}
+    headers = {"X-Consul-Token": "web", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     stream = closed.ask("GET", "/v1/health/service/web", headers=headers, stream=True)
-    lines = stream.iter_lines(decode_unicode=True)
+    lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
     assert any(line == "event: end" for line in lines)
     closed.allow(token("operator", [">"], True))
     closed.process.send_signal(signal.SIGHUP)
