@@ -287,7 +287,11 @@ impl Rooms {
         (ports.consul, ports.consul_grpc, ports.dns) = (at.consul, at.grpc, at.dns);
         let views = {
             let _entered = runtime.enter();
-            DeclaredViews::open(port, &config.data, resources.watch())
+            let views = DeclaredViews::open(port, &config.data, resources.watch());
+            if let Some(hub) = hub.clone() {
+                views.show_presence(move || door_http::Hub::status(&*hub));
+            }
+            views
         };
         let reloader = Reloader::start(Reloadable {
             port: port.clone(),

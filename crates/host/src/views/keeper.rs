@@ -339,7 +339,7 @@ impl Keeper {
 }
 
 /// A number for a new history.
-fn epoch() -> u32 {
+pub(super) fn epoch() -> u32 {
     let chance = entropy::seed().map_or_else(|_| crate::clock::now().nanos(), |[seed, _]| seed);
     // Any 32 bits of it will do.
     u32::try_from(chance & u64::from(u32::MAX)).unwrap_or_default()

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod keeper;
+mod presence;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use event::{JsonPath, Pattern};
 use parking_lot::Mutex;
 use plan::{Declared, ViewSpec};
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -70,6 +72,12 @@ impl DeclaredViews {
     /// The views, as doors hold them.
     pub(crate) fn views(&self) -> Views {
         self.views.clone()
+    }
+
+    /// Shows who is in which room, of what the hub door lists.
+    pub(crate) fn show_presence(&self, list: impl Fn() -> Value + Send + Sync + 'static) {
+        let (views, end) = (self.views.clone(), self.end.clone());
+        Handle::current().spawn(presence::follow(views, list, keeper::epoch(), end));
     }
 
     fn take_up(&self, declared: &Declared) {
