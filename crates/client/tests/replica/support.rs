@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::replica::{Column, ReplicaSpec};
-use door::{Access, Limits, Port, Standing, View, ViewParts, Views};
 use door::suite::Plain;
+use door::{Access, Limits, Port, Standing, View, ViewParts, Views};
 use event::{Message, Moment, Pattern, Subject};
 use journal::local::Local;
 use journal::{Journal, Stored};
