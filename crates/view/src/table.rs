@@ -141,11 +141,10 @@ impl<K: Ord + Clone, V> Table<K, V> {
         }
     }
 
-    /// A removal from another time, as [`Table::restore`]. Where the key is known to be removed already, nothing
-    /// happens.
+    /// A removal from another time, as [`Table::restore`].
     pub fn restore_removal(&mut self, at: u64, key: K) {
-        let held_later = self.held.get(&key).is_some_and(|slot| slot.entry.changed > at);
-        if !held_later && !self.removed.contains_key(&key) {
+        let known = self.known(&key).is_some_and(|place| place.0 >= at);
+        if !known {
             self.arrive_late(at);
             self.take(&key);
             self.remember(at, key);

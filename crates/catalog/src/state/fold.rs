@@ -286,7 +286,10 @@ impl State {
             None => self.nodes.restore_removal(at.position, Arc::clone(&key.node)),
         }
         let group = self.group(low, low);
-        group.table.restore_removal(at.position, key);
+        // One that is known to be gone does not go again.
+        if group.table.removed(&key..=&key).next().is_none() {
+            group.table.restore_removal(at.position, key);
+        }
         group.checks_changed = at.position;
         self.services_changed = at.position;
         self.checks_changed = at.position;
