@@ -127,11 +127,18 @@ pub struct Change {
     of: Catalogue,
 }
 
+/// Nothing, before a stream is folded.
+fn begun(datacenter: &str, port: &Port) -> State {
+    let mut state = State::new(datacenter);
+    state.begin(port.now());
+    state
+}
+
 impl Catalogue {
     /// An empty catalogue, which is not ready.
     pub fn new(port: Port, datacenter: &str, node: &str) -> Self {
         let catalogue = Catalogue(Arc::new(Shared {
-            state: RwLock::new(State::new(datacenter)),
+            state: RwLock::new(begun(datacenter, &port)),
             port,
             node: node.into(),
             datacenter: datacenter.into(),
@@ -270,13 +277,16 @@ impl Catalogue {
 
     /// Begins anew, with nothing: for who follows the stream, where that was made anew.
     pub fn forget(&self) {
-        *self.0.state.write() = State::new(&self.0.datacenter);
+        *self.0.state.write() = begun(&self.0.datacenter, &self.0.port);
         self.0.folded.send_replace(0);
         self.0.wakes.wake_all();
     }
 
     /// Says whether what was there at the start is folded.
     pub fn set_ready(&self, ready: bool) {
+        if ready {
+            self.0.state.write().settle();
+        }
         self.0.ready.store(ready, Ordering::Release);
         // Who waits for a position looks again.
         self.0.folded.send_modify(|at| {

@@ -9,7 +9,7 @@
 //! - A line that is live was told all up to `after`. Whoever cannot tell it all of the next leaves it to the task.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -63,13 +63,10 @@ impl Line {
             let after = state.after;
             let Some(batch) = batches.iter().find(|batch| batch.from <= after && after < batch.upto) else { break };
             let bytes = batch.behind(after, self.packed);
-            let wrote = if bytes.is_empty() { Ok(0) } else { self.socket.try_write(&bytes) };
             state.after = batch.upto;
-            match wrote {
-                Ok(count) if count == bytes.len() => continue,
-                Ok(count) => state.rest = bytes.slice(count..),
-                // What is wrong shows again where the task writes.
-                Err(_) => state.rest = bytes,
+            match self.try_chunk(&bytes) {
+                None => continue,
+                Some(rest) => state.rest = rest,
             }
             break;
         }
@@ -105,7 +102,37 @@ impl Line {
         !state.live
     }
 
-    /// Writes all of it.
+    /// Writes bytes as a chunk (RFC 9112, 7.1), as far as the socket takes it at once; what is left. What is wrong with
+    /// the socket shows again where that is written.
+    fn try_chunk(&self, bytes: &Bytes) -> Option<Bytes> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let head = format!("{:x}\r\n", bytes.len());
+        let parts = [head.as_bytes(), bytes, b"\r\n"];
+        let wrote = self.socket.try_write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
+        if wrote == parts.iter().map(|part| part.len()).sum::<usize>() {
+            return None;
+        }
+        let mut rest = Vec::with_capacity(head.len() + bytes.len() + 2);
+        parts.iter().for_each(|part| rest.extend_from_slice(part));
+        let mut rest = Bytes::from(rest);
+        rest.advance(wrote);
+        Some(rest)
+    }
+
+    /// Writes bytes as a chunk.
+    async fn chunk(&self, bytes: &Bytes) -> io::Result<()> {
+        self.write(self.try_chunk(bytes).unwrap_or_default()).await
+    }
+
+    /// Says that nothing comes any more, where the socket takes that.
+    fn end(&self) {
+        // Who is gone, or does not read, sees the end of the connection all the same.
+        let _unsaid = self.socket.try_write(b"0\r\n\r\n");
+    }
+
+    /// Writes all of it, as it is.
     async fn write(&self, mut bytes: Bytes) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.socket.try_write(&bytes) {
@@ -148,13 +175,16 @@ async fn told(shared: &Shared, line: &Line, cursor: &mut Cursor, head: Bytes) ->
         let calls = feed.gate.calls();
         feed.arm(&shared.totals);
         if shared.answers.is_stopping() || !cursor.is_allowed(shared) {
+            let rest = line.take(cursor);
+            timeout(deadline, line.write(rest)).await.map_err(stuck)??;
+            line.end();
             return Ok(());
         }
         if feed.is_behind(line) {
             let rest = line.take(cursor);
             timeout(deadline, line.write(rest)).await.map_err(stuck)??;
             while let Some(bytes) = cursor.told(shared) {
-                timeout(deadline, line.write(bytes)).await.map_err(stuck)??;
+                timeout(deadline, line.chunk(&bytes)).await.map_err(stuck)??;
             }
             line.leave(cursor.position().unwrap_or(0));
             // What happened before it was left is not pushed to it.
@@ -179,7 +209,7 @@ async fn told(shared: &Shared, line: &Line, cursor: &mut Cursor, head: Bytes) ->
                 alive.as_mut().reset(Instant::now() + ALIVE_INTERVAL);
                 let rest = line.take(cursor);
                 timeout(deadline, line.write(rest)).await.map_err(stuck)??;
-                timeout(deadline, line.write(cursor.alive())).await.map_err(stuck)??;
+                timeout(deadline, line.chunk(&cursor.alive())).await.map_err(stuck)??;
             }
         }
     }

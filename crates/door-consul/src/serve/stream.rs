@@ -94,7 +94,7 @@ pub(crate) async fn tell(shared: Arc<Shared>, stream: Stream, socket: TcpStream)
     let packed = if reader.packed { "Content-Encoding: gzip\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
-         Vary: Accept-Encoding\r\n{packed}Connection: close\r\n\r\n"
+         Vary: Accept-Encoding\r\n{packed}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     );
     crate::feeds::tell(shared, socket, Cursor::new(feed, after, reader), head.into()).await;
 }
