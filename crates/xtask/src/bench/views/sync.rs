@@ -155,8 +155,9 @@ fn post(conn: &mut Connection, path: &str, media_type: &str, body: &Value) -> Re
 }
 
 fn position(conn: &mut Connection) -> Result<u64, String> {
-    let answer = conn.get("/v1/views").map_err(|error| error.to_string())?;
-    Ok(answer.json()["views"][0]["position"].as_u64().unwrap_or_default())
+    let listed = conn.get("/v1/views").map_err(|error| error.to_string())?.json();
+    let users = listed["views"].as_array().and_then(|views| views.iter().find(|view| view["name"] == "users"));
+    Ok(users.and_then(|view| view["position"].as_u64()).unwrap_or_default())
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> Result<bool, String>) -> Result<(), String> {
