@@ -15,12 +15,8 @@ pub fn prepare(target: &Path) -> Result<PathBuf, String> {
 }
 
 /// Programs that tests speak to, and the packages of Debian that they come in.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("dig", "bind9-dnsutils"),
-    ("dnsperf", "dnsperf"),
-    ("haproxy", "haproxy"),
-    ("pg_ctlcluster", "postgresql"),
-];
+const PROGRAMS: &[(&str, &str)] =
+    &[("dig", "bind9-dnsutils"), ("dnsperf", "dnsperf"), ("haproxy", "haproxy"), ("pg_ctlcluster", "postgresql")];
 
 /// Installs what is missing of the programs, where that is possible: as root, with apt. What is missing afterwards is
 /// a skip of the tests that want it, with their reason.
