@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - What is declared is folded; what is declared no more is gone, its checkpoint too.
-//! - A view that is declared otherwise is folded anew. What it held before is shown until the new one takes its place.
+//! - A view that is declared otherwise is folded anew. Its readers wait until that is done.
+//! - A name of a view that is built in is not taken by a declared one.
 
 mod checkpoint;
 mod keeper;
@@ -91,6 +92,10 @@ impl DeclaredViews {
             }
         }
         for (name, spec) in declared.views() {
+            if name == presence::NAME {
+                warn!(view = name, "a view of this name is built in; declare yours under another");
+                continue;
+            }
             if kept.get(name).is_some_and(|kept| kept.spec == *spec) {
                 continue;
             }

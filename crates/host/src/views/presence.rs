@@ -23,7 +23,7 @@ use view::{Bounds, Fold};
 use crate::clock;
 
 /// The view's name, and the first token of the subjects that it is made of.
-const NAME: &str = "presence";
+pub(super) const NAME: &str = "presence";
 
 /// How often the door is asked.
 const LOOK: Duration = Duration::from_secs(1);
