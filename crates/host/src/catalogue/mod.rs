@@ -134,18 +134,17 @@ async fn declare(journal: &dyn Journal) -> Result<(), StreamError> {
     journal.stream_create(config).await.map(drop)
 }
 
-/// Folds the latest message of each subject; where to go on.
+/// Folds the latest message of each subject; where to go on. The next page is read while one is folded.
 async fn fold_latest(catalogue: &Catalogue, journal: &dyn Journal) -> Result<u64, ReadError> {
-    let mut next = 1;
-    loop {
-        let read = Read { last_per_subject: true, ..Read::from(next, PAGE_MESSAGES_MAX) };
-        let page = journal.read(STREAM, read).await?;
-        next = page.next;
-        catalogue.fold(&page.messages, next.saturating_sub(1));
-        if page.next > page.last {
-            return Ok(next);
-        }
+    let read = |next| journal.read(STREAM, Read { last_per_subject: true, ..Read::from(next, PAGE_MESSAGES_MAX) });
+    let mut page = read(1).await?;
+    while page.next <= page.last {
+        let ahead = read(page.next);
+        catalogue.fold(&page.messages, page.next.saturating_sub(1));
+        page = ahead.await?;
     }
+    catalogue.fold(&page.messages, page.next.saturating_sub(1));
+    Ok(page.next)
 }
 
 /// Folds what the stream brings, until told to end.
