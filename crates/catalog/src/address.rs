@@ -15,7 +15,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 
-use event::{Subject, decode_token, encode_token};
+use event::{Pattern, Subject, decode_token, encode_token};
 
 use crate::command::Refused;
 
@@ -118,12 +118,13 @@ impl Address<'_> {
     }
 }
 
-/// The pattern of all instances of a service: who may listen there may read the service.
-pub fn service_subject(datacenter: &str, service: &str) -> String {
-    format!("{PREFIX}.{}.{}.>", encode_token(&lower(datacenter)), encode_token(&lower(service)))
+/// All instances of a service: who may read all that it matches may read the service. `None`: the name is too long for
+/// there to be any.
+pub fn service_pattern(datacenter: &str, service: &str) -> Option<Pattern> {
+    Pattern::parse(&format!("{PREFIX}.{}.{}.>", encode_token(&lower(datacenter)), encode_token(&lower(service)))).ok()
 }
 
-/// The pattern of a node's record.
+/// The subject of a node's record.
 pub fn node_subject(datacenter: &str, node: &str) -> String {
     format!("{PREFIX}.{}.{NODE}.{}", encode_token(&lower(datacenter)), encode_token(&lower(node)))
 }

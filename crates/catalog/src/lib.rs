@@ -22,7 +22,7 @@ mod stored;
 mod text;
 mod write;
 
-pub use address::{key_subject, node_subject, service_subject};
+pub use address::{key_subject, node_subject, service_pattern};
 pub use command::{
     CheckDraft, Command, Fire, Form, Judged, KeyPut, Outcome, Refused, RefusedKind, Register, ServiceDraft,
     SessionCreate, SetCheck, TxnAnswer, TxnError, TxnOperation, TxnResult, TxnVerb,

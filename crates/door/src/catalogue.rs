@@ -312,9 +312,10 @@ impl Catalogue {
         self.0.signs.lock().retain(|_, heard| now.since(*heard) < SIGN_KEPT);
     }
 
-    /// Whether a principal may read a service's instances, on every node.
+    /// Whether a principal may read a service: all its instances, on every node.
     pub fn may_read(&self, who: &Principal, service: &str) -> bool {
-        who.reads_everything() || who.may_read(&catalog::service_subject(&self.0.datacenter, service))
+        let all = || catalog::service_pattern(&self.0.datacenter, service);
+        who.reads_everything() || all().is_some_and(|all| who.may_read_all(&all))
     }
 
     /// Messages of the stream that were not fit to be folded, since the start.

@@ -5,6 +5,7 @@
 mod blocking;
 mod faults;
 mod keys;
+mod rights;
 mod shapes;
 mod streams;
 mod support;
