@@ -377,32 +377,25 @@ async fn at_once_or_each(
     changes: Vec<Change>,
     update: bool,
 ) -> Result<Applied, ReplicaError> {
-    let mut unfit = 0;
     let tasks: Vec<Task> = changes
         .into_iter()
         .filter_map(|change| match change {
             Change::Remove(key) => Some(Task::Remove(key)),
-            Change::Put(Mapped { cells: Ok(cells), .. }) => Some(Task::Put(cells)),
-            Change::Put(_) => {
-                unfit += 1;
-                None
-            }
+            Change::Put(Mapped { cells, .. }) => cells.ok().map(Task::Put),
         })
         .collect();
     let savepoint = transaction.transaction().await.map_err(failed)?;
-    let mut applied = match at_once(&savepoint, plan, types, &tasks, update).await {
+    match at_once(&savepoint, plan, types, &tasks, update).await {
         Ok(applied) => {
             savepoint.commit().await.map_err(failed)?;
-            applied
+            Ok(applied)
         }
         Err(error) if is_refused(&error) => {
             savepoint.rollback().await.map_err(failed)?;
-            each(transaction, plan, types, tasks, update).await?
+            each(transaction, plan, types, tasks, update).await
         }
-        Err(error) => return Err(failed(error)),
-    };
-    applied.unfit += unfit;
-    Ok(applied)
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Does all things by two statements: removals first, since what they held may be wanted.

@@ -41,6 +41,32 @@ impl Change {
             Change::Remove(key) => key,
         }
     }
+
+    /// The row that is put.
+    pub(crate) fn row(&self) -> Option<&Mapped> {
+        match self {
+            Change::Put(mapped) => Some(mapped),
+            Change::Remove(_) => None,
+        }
+    }
+}
+
+/// Rows that lack something, of those that one transaction brings.
+#[derive(Debug, Default)]
+pub(crate) struct Unfit {
+    pub(crate) count: u64,
+    /// What the last of them lacks.
+    pub(crate) reason: Option<String>,
+}
+
+impl Unfit {
+    pub(crate) fn see(&mut self, row: Option<&Mapped>) {
+        if let Some(Mapped { key, cells: Err(reason) }) = row {
+            let shown: String = key.chars().take(80).collect();
+            self.count += 1;
+            self.reason = Some(format!("the row '{shown}': {reason}"));
+        }
+    }
 }
 
 pub(crate) fn at<'a>(path: &JsonPath, value: &'a Value) -> Option<&'a Value> {

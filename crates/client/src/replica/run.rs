@@ -1,6 +1,7 @@
 //! The task of a replica: connects, brings snapshots and changes to the table, and tries again.
 
 use std::collections::{BTreeMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::pace::Pace;
 use crate::replica::error::ReplicaError;
 use crate::replica::http::{Server, secret};
-use crate::replica::row::{Change, Mapped, at};
+use crate::replica::row::{Change, Mapped, Unfit, at};
 use crate::replica::source::{Frame, Source};
 use crate::replica::spec::{Endpoint, Plan, ReplicaSpec};
 use crate::replica::store::{Applied, Position, Store, Target};
@@ -30,6 +31,10 @@ const BATCH_CHANGES: usize = 2_000;
 
 /// How long changes are gathered before they are brought to the table.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long a transaction that is open may take when the replica is told to end; as long as SQLite waits for another
+/// writer.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Runner {
@@ -125,12 +130,29 @@ impl Runner {
         let mut source = Source::open(&server, &self.spec, after, anew).await?;
         let pending = BTreeMap::new();
         let mut bringing = Bringing { position, pending, cursor: None, since: None, came: 0, anew };
-        let result = tokio::select! {
-            _ = end.wait_for(|end| *end) => Ok(Ended::Told),
-            result = self.follow(&mut store, &mut source, &mut bringing) => result,
+        let result = {
+            let mut following = pin!(self.follow(&mut store, &mut source, &mut bringing));
+            tokio::select! {
+                biased;
+                result = &mut following => result,
+                // It ends by itself, behind the transaction that is open: what is in the table is counted.
+                () = async {
+                    let _ = end.wait_for(|end| *end).await;
+                    sleep(CLOSE_WAIT).await;
+                } => return Ok(Ended::Told),
+            }
         };
         self.store = Some(store);
         result
+    }
+
+    /// The next frame; `None`: it was told to end.
+    async fn next(&mut self, source: &mut Source) -> Result<Option<Frame>, ReplicaError> {
+        tokio::select! {
+            biased;
+            _ = self.end.wait_for(|end| *end) => Ok(None),
+            frame = source.next() => frame.map(Some),
+        }
     }
 
     /// Brings what is told to the table.
@@ -148,22 +170,19 @@ impl Runner {
                     self.bring(store, bringing).await?;
                     continue;
                 }
-                frame = source.next() => frame?,
+                frame = self.next(source) => frame?,
                 () = sleep_until(reconcile), if bringing.pending.is_empty() && !bringing.anew => return Ok(Ended::Reconcile),
             };
+            let Some(frame) = frame else { return Ok(Ended::Told) };
             match frame {
                 Frame::Snapshot(of) => {
                     bringing.pending.clear();
                     bringing.anew = false;
-                    self.load(store, source, bringing, of).await?;
-                }
-                Frame::Put(told, cursor) => {
-                    let mapped = self.plan.map(&told);
-                    if let Err(reason) = &mapped.cells {
-                        self.told_unfit(&mapped.key, reason);
+                    if self.load(store, source, bringing, of).await?.is_none() {
+                        return Ok(Ended::Told);
                     }
-                    bringing.take(Change::Put(mapped), cursor);
                 }
+                Frame::Put(told, cursor) => bringing.take(Change::Put(self.plan.map(&told)), cursor),
                 Frame::Remove(key, cursor) => bringing.take(Change::Remove(key), cursor),
                 Frame::End(cursor) => {
                     self.bring(store, bringing).await?;
@@ -196,47 +215,46 @@ impl Runner {
         ordered.sort_by_key(|(place, _)| *place);
         let changes: Vec<Change> = ordered.into_iter().map(|(_, change)| change).collect();
         let count = changes.len() as u64;
+        let mut unfit = Unfit::default();
+        changes.iter().for_each(|change| unfit.see(change.row()));
         let applied = store.apply(changes, position.clone(), expected).await?;
-        self.shared.count(|counts| counts.received += count);
-        self.applied(&applied);
+        self.applied(count, unfit, applied);
         self.following(&position);
         bringing.position = Some(position.cursor);
         Ok(())
     }
 
-    fn applied(&self, applied: &Applied) {
+    /// Counts what a transaction did, at once: a count is never there without its reason.
+    fn applied(&self, received: u64, unfit: Unfit, applied: Applied) {
         self.shared.count(|counts| {
+            counts.received += received;
             counts.put += applied.put;
             counts.removed += applied.removed;
-            counts.unfit += applied.unfit;
+            counts.unfit += unfit.count;
             counts.refused += applied.refused;
             counts.transactions += 1;
-            if let Some(reason) = &applied.reason {
-                counts.reason = Some(reason.clone());
-            }
+            counts.reason = applied.reason.or(unfit.reason).or(counts.reason.take());
         });
     }
 
-    /// Takes a snapshot over.
+    /// Takes a snapshot over. `None`: it was told to end before, and the table is as it was.
     async fn load(
         &mut self,
         store: &mut Store,
         source: &mut Source,
         bringing: &mut Bringing,
         of: u64,
-    ) -> Result<(), ReplicaError> {
+    ) -> Result<Option<()>, ReplicaError> {
         store.stage_begin().await?;
-        let (mut rows, mut count) = (Vec::new(), 0);
+        let (mut rows, mut count, mut unfit) = (Vec::new(), 0, Unfit::default());
         // Of a view that is listed too, the keys: the list has those that the view has not.
         let mut keys: Option<HashSet<String>> = self.spec.startup.as_ref().map(|_| HashSet::new());
         let cursor = loop {
-            match source.next().await? {
+            let Some(frame) = self.next(source).await? else { return Ok(None) };
+            match frame {
                 Frame::Put(told, _) => {
                     let mapped = self.plan.map(&told);
-                    if let Err(reason) = &mapped.cells {
-                        self.shared.count(|counts| counts.unfit += 1);
-                        self.told_unfit(&mapped.key, reason);
-                    }
+                    unfit.see(Some(&mapped));
                     keys.as_mut().map(|keys| keys.insert(mapped.key.clone()));
                     rows.push(mapped);
                     count += 1;
@@ -267,20 +285,12 @@ impl Runner {
         }
         let position = Position::of(cursor);
         let applied = store.merge(position.clone(), bringing.position.take(), removes).await?;
-        self.applied(&applied);
-        self.shared.count(|counts| {
-            counts.received += count;
-            counts.snapshots += 1;
-        });
+        self.applied(count, unfit, applied);
+        self.shared.count(|counts| counts.snapshots += 1);
         self.reconciled = Instant::now();
         self.following(&position);
         bringing.position = Some(position.cursor);
-        Ok(())
-    }
-
-    fn told_unfit(&self, key: &str, reason: &str) {
-        let shown: String = key.chars().take(80).collect();
-        self.shared.count(|counts| counts.reason = Some(format!("the row '{shown}': {reason}")));
+        Ok(Some(()))
     }
 
     /// Brings the endpoint's list to the table, as it is before the view is there. Whether it could be had.

@@ -338,19 +338,11 @@ fn each(
     changes: &[Change],
     otherwise: Otherwise,
 ) -> Result<Applied, ReplicaError> {
-    let mut unfit = 0;
     let tasks = changes.iter().filter_map(|change| match change {
         Change::Remove(removed) => Some(Task::Remove(key(plan, removed))),
-        Change::Put(Mapped { cells: Ok(cells), .. }) => Some(Task::Put(values(plan, cells))),
-        Change::Put(_) => {
-            unfit += 1;
-            None
-        }
+        Change::Put(Mapped { cells, .. }) => cells.as_ref().ok().map(|cells| Task::Put(values(plan, cells))),
     });
-    let tasks = tasks.collect();
-    let mut applied = each_values(savepoint, plan, tasks, otherwise)?;
-    applied.unfit += unfit;
-    Ok(applied)
+    each_values(savepoint, plan, tasks.collect(), otherwise)
 }
 
 /// Does one thing after the other. What the database refuses is tried again behind the others: a name may be free

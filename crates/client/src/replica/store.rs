@@ -34,8 +34,6 @@ pub(crate) struct Applied {
     pub(crate) put: u64,
     /// Rows that went.
     pub(crate) removed: u64,
-    /// Rows that lack something.
-    pub(crate) unfit: u64,
     /// Rows that the database refused.
     pub(crate) refused: u64,
     /// Why it refused the last of them.
@@ -46,7 +44,6 @@ impl Applied {
     pub(crate) fn add(&mut self, other: &Applied) {
         self.put += other.put;
         self.removed += other.removed;
-        self.unfit += other.unfit;
         self.refused += other.refused;
         self.reason = other.reason.clone().or(self.reason.take());
     }
