@@ -133,3 +133,13 @@ pub fn node_subject(datacenter: &str, node: &str) -> String {
 pub fn key_subject(datacenter: &str, key: &str) -> String {
     format!("{PREFIX}.{}.{KEY}.{}", encode_token(&lower(datacenter)), encode_token(key))
 }
+
+/// The subject of a session.
+pub fn session_subject(datacenter: &str, id: &str) -> String {
+    format!("{PREFIX}.{}.{SESSION}.{}", encode_token(&lower(datacenter)), encode_token(id))
+}
+
+/// The subject of a user event.
+pub fn event_subject(datacenter: &str, name: &str, id: &str) -> String {
+    format!("{PREFIX}.{}.{EVENT}.{}.{}", encode_token(&lower(datacenter)), encode_token(name), encode_token(id))
+}

@@ -22,7 +22,7 @@ mod stored;
 mod text;
 mod write;
 
-pub use address::{key_subject, node_subject, service_pattern};
+pub use address::{event_subject, key_subject, node_subject, service_pattern, session_subject};
 pub use command::{
     CheckDraft, Command, Fire, Form, Judged, KeyPut, Outcome, Refused, RefusedKind, Register, ServiceDraft,
     SessionCreate, SetCheck, TxnAnswer, TxnError, TxnOperation, TxnResult, TxnVerb,

@@ -75,17 +75,24 @@ pub(crate) struct Instances {
 }
 
 impl Instances {
-    fn item(&self, health: &Arc<Health>, fits: bool) -> Item {
-        let seen = fits && self.sieve.health(health) && self.sight.service(&self.catalogue, &health.service.service);
-        if seen {
-            return Item::Put(Arc::clone(health));
-        }
+    /// What is told of an instance; `None`: it is one of a service that may not be seen, so neither may its going.
+    fn item(&self, health: &Arc<Health>, fits: bool) -> Option<Item> {
         let service = &health.service;
-        Item::Removed {
+        if !self.may_see(&service.service) {
+            return None;
+        }
+        if fits && self.sieve.health(health) {
+            return Some(Item::Put(Arc::clone(health)));
+        }
+        Some(Item::Removed {
             service: Arc::clone(&service.service),
             node: Arc::clone(&health.node.node),
             id: Arc::clone(&service.id),
-        }
+        })
+    }
+
+    fn may_see(&self, service: &str) -> bool {
+        self.sight.service(&self.catalogue, service)
     }
 }
 
@@ -117,7 +124,7 @@ impl Topic {
         match self {
             Topic::Health(of) => {
                 let (at, all) = of.catalogue.read(|state| (state.service_changed(&of.name), all(state, &of.name)));
-                (at, puts(all.iter().map(|health| of.item(health, true))))
+                (at, puts(all.iter().filter_map(|health| of.item(health, true))))
             }
             Topic::Connect { of, names } => {
                 let (at, all) = of.catalogue.read(|state| {
@@ -125,7 +132,7 @@ impl Topic {
                     let of_all = names.lock().iter().flat_map(|name| all(state, name)).collect::<Vec<_>>();
                     (at, of_all)
                 });
-                (at, puts(all.iter().map(|health| of.item(health, fits(health, &of.name)))))
+                (at, puts(all.iter().filter_map(|health| of.item(health, fits(health, &of.name)))))
             }
             Topic::List { catalogue, sight, known } => {
                 let (at, names) = list(catalogue, sight);
@@ -147,7 +154,7 @@ impl Topic {
         match self {
             Topic::Health(of) => {
                 let (upto, raw) = of.catalogue.read(|state| table_since(state, &of.name, after, max))?;
-                Ok((upto, raw.into_iter().map(|raw| raw.told(of, |_| true)).collect()))
+                Ok((upto, raw.into_iter().filter_map(|raw| raw.told(of, |_| true)).collect()))
             }
             Topic::Connect { of, names } => {
                 let (upto, mut raw) = of.catalogue.read(|state| {
@@ -159,7 +166,7 @@ impl Topic {
                     Ok((upto, raw))
                 })?;
                 raw.sort_by_key(|raw| raw.at);
-                Ok((upto, raw.into_iter().map(|raw| raw.told(of, |health| fits(health, &of.name))).collect()))
+                Ok((upto, raw.into_iter().filter_map(|raw| raw.told(of, |health| fits(health, &of.name))).collect()))
             }
             Topic::List { catalogue, sight, known } => {
                 let mut known = known.lock();
@@ -187,13 +194,14 @@ struct Raw {
 }
 
 impl Raw {
-    fn told(self, of: &Instances, fits: impl Fn(&Arc<Health>) -> bool) -> Told {
+    fn told(self, of: &Instances, fits: impl Fn(&Arc<Health>) -> bool) -> Option<Told> {
         let Raw { at, service, node, id, health } = self;
         let item = match &health {
-            Some(health) => of.item(health, fits(health)),
-            None => Item::Removed { service, node, id },
+            Some(health) => of.item(health, fits(health))?,
+            None if of.may_see(&service) => Item::Removed { service, node, id },
+            None => return None,
         };
-        (at, item)
+        Some((at, item))
     }
 }
 

@@ -269,7 +269,7 @@ impl Ask {
             state.sessions().filter(fits).cloned().collect()
         });
         let (whole, mut left) = (all.len(), all);
-        left.retain(|session| self.sight.node(&self.catalogue, &session.node));
+        left.retain(|session| self.sight.session(&self.catalogue, &session.id));
         let filtered = left.len() < whole;
         let mut out = String::new();
         list(&mut out, &left, |out, session| shape::session(out, session));
@@ -281,9 +281,12 @@ impl Ask {
             let fits = |event: &&Arc<catalog::UserEvent>| self.name.is_empty() || *event.name == *self.name;
             state.events().filter(fits).cloned().collect()
         });
+        let (whole, mut left) = (all.len(), all);
+        left.retain(|event| self.sight.event(&self.catalogue, event));
+        let filtered = left.len() < whole;
         let mut out = String::new();
-        list(&mut out, &all, |out, event| shape::event(out, event));
-        Content::json(out)
+        list(&mut out, &left, |out, event| shape::event(out, event));
+        Content { filtered, ..Content::json(out) }
     }
 
     fn key_or_keys(&self, at: &mut u64) -> Result<Content, Fault> {

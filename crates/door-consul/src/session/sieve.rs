@@ -1,7 +1,7 @@
 //! What a reader leaves out of an answer: by tag, by metadata of the node, by state, by an expression, by right.
 
 use catalog::filter::{CatalogService, Filter, Selectable};
-use catalog::{Check, Health, Node, Status};
+use catalog::{Check, Health, Node, Status, UserEvent};
 use door::{Catalogue, Principal};
 
 use crate::codec::{Fault, Params};
@@ -137,6 +137,16 @@ impl Sight {
     /// Whether a key may be seen.
     pub(crate) fn key_named(&self, catalogue: &Catalogue, key: &str) -> bool {
         self.subject(|| catalog::key_subject(catalogue.datacenter(), key))
+    }
+
+    /// Whether a session may be seen. Who knows its id can hold keys by it, so its node's right is not enough.
+    pub(crate) fn session(&self, catalogue: &Catalogue, id: &str) -> bool {
+        self.subject(|| catalog::session_subject(catalogue.datacenter(), id))
+    }
+
+    /// Whether a user event may be seen.
+    pub(crate) fn event(&self, catalogue: &Catalogue, event: &UserEvent) -> bool {
+        self.subject(|| catalog::event_subject(catalogue.datacenter(), &event.name, &event.id))
     }
 
     /// Whether a check may be seen: its service's, else its node's right decides.

@@ -29,3 +29,49 @@ async fn who_may_read_a_part_of_a_service_does_not_see_the_service() {
     assert_eq!((hidden.text().as_str(), hidden.header("x-consul-results-filtered-by-acls")), ("[]", Some("true")));
     assert_eq!(node.get("/v1/catalog/services?token=part").await.json(), json!({"consul": []}));
 }
+
+#[tokio::test]
+async fn sessions_and_user_events_are_listed_to_who_may_read_them() {
+    let node_only = token("node", &[], &["catalog.dc1.%node.>"]);
+    let both = token("both", &[], &["catalog.dc1.%session.*", "catalog.dc1.%event.deploy.>"]);
+    let node = node_with([node_only, both]).await;
+    register(&node, "web").await;
+    let created = node.put("/v1/session/create?token=all", r#"{"Node": "n1"}"#).await.json();
+    let id = created["ID"].as_str().unwrap();
+    for name in ["deploy", "other"] {
+        assert_eq!(node.put(&format!("/v1/event/fire/{name}?token=all"), "secret").await.status, 200);
+    }
+    let session = format!("/v1/session/info/{id}");
+    for path in ["/v1/session/list", "/v1/session/node/n1", session.as_str()] {
+        let hidden = node.get(&format!("{path}?token=node")).await;
+        assert_eq!((hidden.text().as_str(), hidden.header("x-consul-results-filtered-by-acls")), ("[]", Some("true")));
+        assert_eq!(node.get(&format!("{path}?token=both")).await.json()[0]["ID"], id, "{path}");
+    }
+    assert_eq!(node.get("/v1/event/list?token=node").await.text(), "[]");
+    let seen = node.get("/v1/event/list?token=both").await.json();
+    assert_eq!((seen.as_array().unwrap().len(), &seen[0]["Name"]), (1, &json!("deploy")));
+}
+
+#[tokio::test]
+async fn a_stream_tells_nothing_of_a_proxy_that_may_not_be_seen() {
+    let node = node_with([token("web", &[], &["catalog.dc1.web.>", "catalog.dc1.seen.>"])]).await;
+    let mut client = node.client().await;
+    let accept = "Accept: text/event-stream\r\nX-Consul-Token: web\r\n";
+    client.send("GET", "/v1/health/connect/web", accept, b"").await;
+    client.until(b"\r\n\r\n").await;
+    client.events("event: end").await;
+    for proxy in ["hidden", "seen"] {
+        let lead = json!({"DestinationServiceName": "web"});
+        let service = json!({"Service": proxy, "Kind": "connect-proxy", "Port": 1, "Proxy": lead});
+        let body = json!({"Node": "n1", "Address": "1.2.3.4", "Service": service}).to_string();
+        assert_eq!(node.put("/v1/catalog/register?token=all", &body).await.text(), "true");
+    }
+    let mut told = client.events("event: put").await;
+    for proxy in ["hidden", "seen"] {
+        let gone = json!({"Node": "n1", "ServiceID": proxy}).to_string();
+        assert_eq!(node.put("/v1/catalog/deregister?token=all", &gone).await.text(), "true");
+    }
+    told.extend(client.events("event: remove").await);
+    let told = told.join("\n");
+    assert!(told.contains("seen") && !told.contains("hidden"), "{told}");
+}
