@@ -2,7 +2,8 @@
 //!
 //! One message states the whole of one thing, and the last message of a subject is the truth ([`address`] says where,
 //! `stored` how it looks). [`State`] is the fold. A [`Command`] is judged against it ([`State::judge`]) and comes to
-//! messages, each with what it was judged by, or is refused in the words of the original. [`filter`] is the grammar by
+//! messages, each with what it was judged by, or is refused in the words of the original; what it has to be allowed is said
+//! before ([`State::needs`]). [`filter`] is the grammar by
 //! which readers choose.
 //!
 //! It knows no socket, clock or chance: time and ids are arguments, and no check is made here.
@@ -17,6 +18,7 @@ mod judge;
 pub mod limits;
 mod map;
 mod model;
+mod needs;
 mod state;
 mod stored;
 mod text;
@@ -32,5 +34,6 @@ pub use model::{
     Behavior, Check, Definition, Health, InstanceKey, Json, Node, Pair, Service, ServiceAddress, Session, Status,
     UserEvent, Weights,
 };
+pub use needs::Need;
 pub use state::{Instances, NodeView, ServiceView, State, Touch, Unfit};
 pub use write::{Expectation, Write};

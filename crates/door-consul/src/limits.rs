@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use catalog::limits::{EVENT_BYTES_MAX, TXN_OPERATIONS_MAX, VALUE_BYTES_MAX};
+
 /// How long a blocked reader waits where it says nothing: the original's.
 pub const WAIT_DEFAULT: Duration = Duration::from_secs(300);
 /// How long a blocked reader waits at most: the original's.
@@ -16,10 +18,6 @@ pub const CONNECTIONS_DEFAULT: usize = 65_536;
 pub const PER_ADDRESS_DEFAULT: usize = 32_768;
 /// Largest body of a request, in bytes, but for a key's value.
 pub const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
-/// Largest value of a key, in bytes: the original's.
-pub const VALUE_BYTES_MAX: usize = 512 * 1024;
-/// Largest payload of a user event, in bytes.
-pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest head of a request, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a client may take over TLS, over the head of a request, or over its body; an idle connection is
@@ -48,8 +46,6 @@ pub const PIECE_BYTES: usize = 64 * 1024;
 pub const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes from which on an answer is compressed when asked: below, it fits a packet anyway.
 pub const GZIP_BYTES_MIN: usize = 1024;
-/// Operations of one transaction: the original's.
-pub const TXN_OPERATIONS_MAX: usize = 64;
 /// Streams that one gRPC connection holds open at most.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
 /// Largest message of a gRPC request, in bytes.

@@ -171,6 +171,11 @@ impl Principal {
         self.0.read_all
     }
 
+    /// Whether it may publish and read everything there is.
+    pub fn does_everything(&self) -> bool {
+        self.0.publish_all && self.0.read_all
+    }
+
     /// Whether any of its patterns touches a pattern.
     pub fn touches(&self, pattern: &Pattern) -> bool {
         self.0.publish.iter().chain(&self.0.read).any(|each| each.overlaps(pattern))
@@ -186,6 +191,17 @@ pub enum Unauthenticated {
     /// The token is not one of the configured ones.
     #[error("this node does not know the token")]
     Unknown,
+}
+
+/// A rule that closes names to all but some: what it does not allow is taken out of what a principal may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameRule {
+    /// The names.
+    pub subjects: Vec<Pattern>,
+    /// Names of the principals that may publish there; `None`: whoever may already.
+    pub publish: Option<Vec<Arc<str>>>,
+    /// Names of the principals that may read there; `None`: whoever may already.
+    pub subscribe: Option<Vec<Arc<str>>>,
 }
 
 /// The tokens in force. Replaced as a whole by [`Port::set_access`](crate::Port::set_access).
@@ -208,7 +224,23 @@ impl Access {
         Access { known: Some(known), anyone: Principal::anyone() }
     }
 
-    /// Whether whoever asks may do everything.
+    /// The same, with what the rules close taken out of what each may do.
+    #[must_use]
+    pub fn within(&self, rules: &[NameRule]) -> Self {
+        let closed = |who: &Principal, allowed: fn(&NameRule) -> &Option<Vec<Arc<str>>>| -> Vec<Pattern> {
+            let closes = |rule: &&NameRule| allowed(rule).as_ref().is_some_and(|names| !names.contains(who.name()));
+            rules.iter().filter(closes).flat_map(|rule| rule.subjects.iter().cloned()).collect()
+        };
+        let within = |who: &Principal| {
+            let (publish, read) = (closed(who, |rule| &rule.publish), closed(who, |rule| &rule.subscribe));
+            if publish.is_empty() && read.is_empty() { who.clone() } else { who.denied(publish, read) }
+        };
+        let known = self.known.as_ref();
+        let known = known.map(|known| known.iter().map(|(hash, who)| (*hash, within(who))).collect());
+        Access { known, anyone: within(&self.anyone) }
+    }
+
+    /// Whether whoever asks may do everything, but for what [rules](Access::within) close.
     pub fn is_open(&self) -> bool {
         self.known.is_none()
     }
@@ -266,11 +298,29 @@ mod tests {
         let p = |text| Pattern::parse(text).unwrap();
         let who = Principal::anyone().denied(vec![p("a.b")], vec![p("a.b")]);
         assert!(who.may_publish("a.c") && !who.may_publish("a.b") && !who.may_publish_all(&p("a.*")));
-        assert!(who.may_read("a.c") && !who.may_read("a.b") && !who.reads_everything());
+        assert!(who.may_read("a.c") && !who.may_read("a.b") && !who.reads_everything() && !who.does_everything());
         assert!(who.may_listen(&p("a.*")) && who.is_denied_some_of(&p("a.*")) && !who.may_read_all(&p("a.*")));
         assert!(!who.may_listen(&p("a.b")) && who.may_read_all(&p("b.>")));
         let more = Principal::new("p", vec![], vec![], false).also(&[p("x")], &[p("y")]);
         assert!(more.may_publish("x") && more.may_read("y") && !more.may_read("x"));
+    }
+
+    #[test]
+    fn a_rule_closes_names_to_all_but_those_it_names() {
+        let p = |text| Pattern::parse(text).unwrap();
+        let rule = |publish: Option<&str>, subscribe: Option<&str>| NameRule {
+            subjects: vec![p("a.secret.>")],
+            publish: publish.map(|name| vec![name.into()]),
+            subscribe: subscribe.map(|name| vec![name.into()]),
+        };
+        let access = Access::tokens([token("first", "one"), token("second", "two")]);
+        let access = access.within(&[rule(Some("first"), None)]);
+        let (first, second) = (access.authenticate(Some("one")).unwrap(), access.authenticate(Some("two")).unwrap());
+        assert!(first.may_publish("a.secret.x") && !second.may_publish("a.secret.x"));
+        assert!(second.may_publish("a.open") && second.may_read("a.secret.x"));
+        let anyone = Access::open().within(&[rule(None, Some("first"))]).authenticate(None).unwrap();
+        assert!(!anyone.may_read("a.secret.x") && anyone.may_publish("a.secret.x") && !anyone.reads_everything());
+        assert!(Access::open().within(&[]).authenticate(None).unwrap().does_everything());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use catalog::{Command, Outcome, Refused, State, Touch, Write};
+use catalog::{Command, Judged, Need, Outcome, Refused, State, Touch, TxnResult, Write};
 use event::Moment;
 use journal::limits::BATCH_MESSAGES_MAX;
 use journal::{Append, AppendError, Receipt, Stored};
@@ -27,8 +27,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::access::Principal;
 use crate::fabric::NOBODY;
-use crate::port::{Port, Published};
-use crate::refused::PublishError;
+use crate::port::{Port, Published, refusal};
+use crate::refused::{PublishError, Verb};
 use crate::wakes::{Waiting, Wakes};
 
 /// The stream that the catalogue is folded from.
@@ -169,7 +169,7 @@ impl Catalogue {
         }
         for _ in 0..ATTEMPTS {
             let now = self.0.port.now();
-            let (judged, position) = self.read(|state| (state.judge(&command, now), state.position()));
+            let (judged, position) = self.read(|state| (self.judged(state, who, &command, now), state.position()));
             let judged = judged?;
             if let Some(sign) = Sign::of(&command) {
                 self.0.signs.lock().insert(sign, now);
@@ -189,6 +189,29 @@ impl Catalogue {
             }
         }
         Err(WriteError::Contended)
+    }
+
+    /// Judges a command of who may do all that it needs.
+    fn judged(&self, state: &State, who: &Principal, command: &Command, now: Moment) -> Result<Judged, WriteError> {
+        if who.does_everything() {
+            return Ok(state.judge(command, now)?);
+        }
+        for need in state.needs(command) {
+            match need {
+                Need::Publish(subject) => self.0.port.may_publish(who, &subject).map_err(PublishError::from)?,
+                Need::Read(subject) if who.may_read(subject.as_str()) => {}
+                Need::Read(subject) => {
+                    return Err(PublishError::from(refusal(who, Verb::Read, subject.as_str())).into());
+                }
+            }
+        }
+        let mut judged = state.judge(command, now)?;
+        if let Outcome::Txn(answer) = &mut judged.outcome {
+            // A key that was set tells who holds it.
+            let key = |result: &TxnResult| catalog::key_subject(&self.0.datacenter, &result.pair.key);
+            answer.results.retain(|result| who.may_read(&key(result)));
+        }
+        Ok(judged)
     }
 
     /// Records messages, all or none; what is not `atomic`, as many at a time as a batch takes.

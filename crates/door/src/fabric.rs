@@ -143,32 +143,81 @@ pub struct Hop {
     pub taker: Arc<dyn Taker>,
 }
 
+/// The members of one queue group.
+#[derive(Clone, Default)]
+pub struct Group {
+    /// Members at this node: they come first, in turn.
+    pub near: Vec<Hop>,
+    /// Where members are beyond this node, the nearest first: one of the first of these that takes it gets a copy
+    /// for one member there, where nobody near does.
+    pub far: Vec<Vec<Hop>>,
+    /// The ways to all members beyond this node, for what every member is to have.
+    pub everywhere: Vec<Hop>,
+}
+
+impl Group {
+    /// A group of members at this node.
+    pub fn near(near: Vec<Hop>) -> Self {
+        Group { near, ..Group::default() }
+    }
+}
+
+/// How many members of a queue group get a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// One of each group: the nearest that takes it.
+    #[default]
+    One,
+    /// Every member of each group.
+    Every,
+}
+
 /// Where the messages of one subject go, as it was when it was asked for. Never changes.
+#[derive(Clone)]
 pub struct Way {
     /// Each of these gets a copy.
     pub direct: Vec<Hop>,
-    /// One of each of these gets a copy.
-    pub groups: Vec<Vec<Hop>>,
+    /// Of each of these, one or every member gets a copy, by the way's [`Spread`].
+    pub groups: Vec<Group>,
     /// One of these gets a copy.
     pub repeaters: Vec<Hop>,
     /// Whose turn it is among the repeaters: all ways of a fabric share it.
     pub round: Arc<AtomicUsize>,
     /// The kind of connection that its messages come from.
     pub from: Class,
+    /// How many members of a group get a copy.
+    pub spread: Spread,
     /// What the fabric tells currency by.
     pub stamp: [u64; 3],
     /// Whether every subject that differs in its last token alone has the same way. Inboxes mostly
     /// do, so that the way to one answer leads to the next.
     pub alike: bool,
-    turn: AtomicUsize,
+    turn: Arc<AtomicUsize>,
 }
 
 impl Way {
     /// A way to these.
-    pub fn new(direct: Vec<Hop>, groups: Vec<Vec<Hop>>, stamp: [u64; 3]) -> Self {
-        let round = Arc::default();
-        let turn = AtomicUsize::new(0);
-        Way { direct, groups, repeaters: Vec::new(), round, from: Class::Client, stamp, alike: false, turn }
+    pub fn new(direct: Vec<Hop>, groups: Vec<Group>, stamp: [u64; 3]) -> Self {
+        Way {
+            direct,
+            groups,
+            repeaters: Vec::new(),
+            round: Arc::default(),
+            from: Class::Client,
+            spread: Spread::One,
+            stamp,
+            alike: false,
+            turn: Arc::default(),
+        }
+    }
+
+    /// The same way, with another spread.
+    #[must_use]
+    pub fn spread(self: &Arc<Self>, spread: Spread) -> Arc<Self> {
+        match self.spread == spread {
+            true => Arc::clone(self),
+            false => Arc::new(Way { spread, ..(**self).clone() }),
+        }
     }
 
     /// Whether it leads nowhere.
@@ -199,20 +248,48 @@ impl Way {
         }
         let mut one_of = |hops: &[Hop], turn: usize| {
             let (before, after) = hops.split_at(turn % hops.len().max(1));
-            match after.iter().chain(before).filter(|hop| !excluded(hop)).any(&mut give) {
-                true => taken += 1,
-                false => refused += 1,
-            }
+            after.iter().chain(before).filter(|hop| !excluded(hop)).any(&mut give)
         };
+        let mut count = |took: bool| if took { taken += 1 } else { refused += 1 };
         for group in &self.groups {
-            one_of(group, self.turn.fetch_add(1, Ordering::Relaxed));
+            match self.spread {
+                Spread::One => {
+                    let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                    count(one_of(&group.near, turn) || group.far.iter().any(|tier| one_of(tier, turn)));
+                }
+                Spread::Every => {
+                    for hop in group.near.iter().chain(&group.everywhere).filter(|hop| !excluded(hop)) {
+                        count(one_of(std::slice::from_ref(hop), 0));
+                    }
+                }
+            }
         }
         if !self.repeaters.is_empty() {
             // The second of two comes first: clients of the first hubs rely on no order, and see theirs.
-            one_of(&self.repeaters, self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
+            count(one_of(&self.repeaters, self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1)));
         }
         (taken, refused)
     }
+}
+
+/// Where the messages of one subject go beyond this node, as it was when it was asked for.
+#[derive(Default)]
+pub struct Beyond {
+    /// Each of these gets a copy.
+    pub direct: Vec<Hop>,
+    /// The groups that have members there, by name; [`Group::near`] is empty.
+    pub groups: Vec<(Arc<str>, Group)>,
+    /// Whether every subject that differs in its last token alone has the same.
+    pub alike: bool,
+}
+
+/// Knows who listens beyond this node. It says when that changes.
+pub trait Far: Send + Sync {
+    /// Whether nobody listens there at all.
+    fn is_quiet(&self) -> bool;
+
+    /// Where the messages of a subject go that enter at this node. Asked when a way is made, not for each message.
+    fn beyond(&self, subject: &str) -> Beyond;
 }
 
 /// Knows who wants what, now. Implemented by the host.
@@ -320,7 +397,7 @@ mod tests {
         let (own, own_hand) = taker(Took::Yes);
         let hop = |connection, taker: &Arc<dyn Taker>| Hop { connection, taker: Arc::clone(taker) };
         let group = vec![hop(1, &full_hand), hop(2, &free_hand), hop(3, &own_hand)];
-        let way = Way::new(vec![hop(3, &own_hand)], vec![group], [0; 3]);
+        let way = Way::new(vec![hop(3, &own_hand)], vec![Group::near(group)], [0; 3]);
         let mut flushed = 0;
         for _ in 0..6 {
             let counts = way.offer(&Parcel::new("a", b""), 3, &mut |_| flushed += 1);
@@ -329,6 +406,29 @@ mod tests {
         assert_eq!(free.0.lock().unwrap().len(), 6);
         assert!(own.0.lock().unwrap().is_empty() && !full.0.lock().unwrap().is_empty());
         assert_eq!(flushed, 6);
+    }
+
+    #[test]
+    fn who_is_near_comes_before_who_is_far_and_every_member_has_one_where_all_are_meant() {
+        let (near, near_hand) = taker(Took::Yes);
+        let (full, full_hand) = taker(Took::No);
+        let (far, far_hand) = taker(Took::Yes);
+        let (last, last_hand) = taker(Took::Yes);
+        let hop = |connection, taker: &Arc<dyn Taker>| Hop { connection, taker: Arc::clone(taker) };
+        let beyond = vec![vec![hop(2, &full_hand)], vec![hop(3, &far_hand)], vec![hop(4, &last_hand)]];
+        let everywhere = vec![hop(3, &far_hand), hop(4, &last_hand)];
+        let group = Group { near: vec![hop(1, &near_hand)], far: beyond, everywhere };
+        let way = Arc::new(Way::new(Vec::new(), vec![group], [0; 3]));
+        let heard = |taker: &Scripted| taker.0.lock().unwrap().len();
+        for _ in 0..3 {
+            assert_eq!(way.offer(&Parcel::new("a", b""), NOBODY, &mut |_| ()), (1, 0));
+        }
+        assert_eq!((heard(&near), heard(&far), heard(&last)), (3, 0, 0));
+        assert_eq!(way.offer(&Parcel::new("a", b""), 1, &mut |_| ()), (1, 0));
+        assert_eq!((heard(&full), heard(&far), heard(&last)), (1, 1, 0));
+        let every = way.spread(Spread::Every);
+        assert_eq!(every.offer(&Parcel::new("a", b""), 4, &mut |_| ()), (2, 0));
+        assert_eq!((heard(&near), heard(&far), heard(&last)), (4, 2, 0));
     }
 
     #[test]

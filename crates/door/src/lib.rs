@@ -22,11 +22,14 @@ pub mod suite;
 mod views;
 mod wakes;
 
-pub use access::{Access, Principal, Token, TokenHash, Unauthenticated};
+pub use access::{Access, NameRule, Principal, Token, TokenHash, Unauthenticated};
 pub use catalogue::Catalogue;
 pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
-pub use fabric::{Class, ConnectionId, Fabric, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Taker, Took, Way};
+pub use fabric::{
+    Beyond, Class, ConnectionId, Fabric, Far, Group, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Spread, Taker,
+    Took, Way,
+};
 pub use journal;
 pub use limits::Limits;
 pub use port::{Port, Published, RESOURCES_PREFIX};

@@ -26,7 +26,7 @@ use journal::{
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::access::{Access, Principal, Unauthenticated};
+use crate::access::{Access, NameRule, Principal, Unauthenticated};
 use crate::check::{Check, Unfit};
 use crate::deliveries::Deliveries;
 use crate::fabric::{ConnectionId, Fabric, Listener, ListenerId, NOBODY, Parcel, Quiet, Way};
@@ -57,7 +57,10 @@ pub struct Port(Arc<Shared>);
 struct Shared {
     journal: Arc<dyn Journal>,
     fabric: Arc<dyn Fabric>,
+    /// The tokens within the rules.
     access: ArcSwap<Access>,
+    /// Both apart, so that one can be replaced without the other.
+    declared: Mutex<(Access, Vec<NameRule>)>,
     access_version: AtomicU64,
     access_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
     check: ArcSwapOption<Arc<dyn Check>>,
@@ -101,6 +104,7 @@ impl Port {
         limits: Limits,
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
     ) -> Self {
+        let declared = Mutex::new((access.clone(), Vec::new()));
         let (access, check) = (ArcSwap::from_pointee(access), ArcSwapOption::empty());
         let (in_flight, catalogue) = (Arc::new(AtomicUsize::new(0)), AtomicU64::new(0));
         let (access_version, access_hooks) = (AtomicU64::new(0), Mutex::default());
@@ -108,6 +112,7 @@ impl Port {
             journal,
             fabric,
             access,
+            declared,
             access_version,
             access_hooks,
             check,
@@ -125,7 +130,21 @@ impl Port {
 
     /// Puts other tokens in force, for every request that follows.
     pub fn set_access(&self, access: Access) {
-        self.0.access.store(Arc::new(access));
+        self.declare_access(|declared| declared.0 = access);
+    }
+
+    /// Puts other rules of names in force, for every request that follows.
+    pub fn set_name_rules(&self, rules: Vec<NameRule>) {
+        if self.0.declared.lock().1 != rules {
+            self.declare_access(|declared| declared.1 = rules);
+        }
+    }
+
+    fn declare_access(&self, change: impl FnOnce(&mut (Access, Vec<NameRule>))) {
+        let mut declared = self.0.declared.lock();
+        change(&mut declared);
+        self.0.access.store(Arc::new(declared.0.within(&declared.1)));
+        drop(declared);
         self.0.access_version.fetch_add(1, Ordering::Release);
         let hooks = self.0.access_hooks.lock().clone();
         hooks.iter().for_each(|hook| hook());
@@ -716,7 +735,10 @@ impl Port {
 
 /// Offers a recorded message along the way that its publisher knew, or the one that leads there now.
 fn offer(fabric: &dyn Fabric, way: Arc<Way>, message: &Message, without: ConnectionId) -> u64 {
-    let way = if fabric.is_current(&way) { way } else { fabric.way_from(message.subject.as_str(), way.from) };
+    let way = match fabric.is_current(&way) {
+        true => way,
+        false => fabric.way_from(message.subject.as_str(), way.from).spread(way.spread),
+    };
     let (taken, refused) = way.offer(&Parcel::of(message), without, &mut |taker| taker.wake());
     fabric.count(taken, refused);
     taken
@@ -733,7 +755,7 @@ fn sees(who: &Principal, info: &StreamInfo) -> bool {
     who.is_admin() || info.config.subjects.iter().any(|pattern| who.touches(pattern))
 }
 
-fn refusal(who: &Principal, verb: Verb, what: &str) -> NotAllowed {
+pub(crate) fn refusal(who: &Principal, verb: Verb, what: &str) -> NotAllowed {
     NotAllowed { who: Arc::clone(who.name()), verb, what: what.to_owned() }
 }
 

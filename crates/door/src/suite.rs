@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use event::Pattern;
 
-use crate::fabric::{Class, Fabric, Hop, Listener, ListenerId, Way};
+use crate::fabric::{Class, Fabric, Group, Hop, Listener, ListenerId, Way};
 
 /// A message as a client at a door's far side sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Fabric for Plain {
                     None => direct.push(hop),
                 }
             }
-            let mut way = Way::new(direct, groups.into_values().collect(), [*version, 0, 0]);
+            let mut way = Way::new(direct, groups.into_values().map(Group::near).collect(), [*version, 0, 0]);
             (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.2));
             Arc::new(way)
         })
