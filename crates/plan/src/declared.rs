@@ -22,8 +22,9 @@ pub(crate) use report::Report;
 
 use crate::document::{Document, Fault, Identity};
 use crate::kinds::{
-    ClaimSpec, GroupSpec, HubLinkSpec, KINDS, Kind, Known, NodeSetSpec, PartSpec, PeerSpec, PluginSpec, PolicySpec,
-    PoolSpec, RepeaterTargetSpec, SloSpec, SourceSpec, SubscriptionSpec, ViewSpec, known, shape,
+    ClaimSpec, DomainSpec, GroupSpec, HubLinkSpec, KINDS, Kind, Known, MirrorSpec, NameAclSpec, NodeSetSpec, PartSpec,
+    PeerSpec, PluginSpec, PolicySpec, PoolSpec, RepeaterTargetSpec, RouteSpec, SegmentSpec, SloSpec, SourceSpec,
+    SubscriptionSpec, TopologySpec, ViewSpec, known, shape,
 };
 
 /// Documents that are fine, each and together.
@@ -52,6 +53,12 @@ struct Typed {
     hub_links: BTreeMap<String, HubLinkSpec>,
     repeater_targets: BTreeMap<String, RepeaterTargetSpec>,
     views: BTreeMap<String, ViewSpec>,
+    domains: BTreeMap<String, DomainSpec>,
+    topologies: BTreeMap<String, TopologySpec>,
+    segments: BTreeMap<String, SegmentSpec>,
+    name_acls: BTreeMap<String, NameAclSpec>,
+    routes: BTreeMap<String, RouteSpec>,
+    mirrors: BTreeMap<String, MirrorSpec>,
     /// By kind and name: whether the document is our own, and its identity.
     origins: BTreeMap<(&'static str, String), (bool, Identity)>,
 }
@@ -128,6 +135,20 @@ impl Typed {
             "HubLink" => insert(&mut self.hub_links, name, spec, report),
             "RepeaterTarget" => insert(&mut self.repeater_targets, name, spec, report),
             "View" => insert(&mut self.views, name, spec, report),
+            "Domain" => {
+                DomainSpec::judge_name(name, report);
+                insert(&mut self.domains, name, spec, report);
+            }
+            "Topology" => insert(&mut self.topologies, name, spec, report),
+            "Segment" => {
+                insert(&mut self.segments, name, spec, report);
+                if let Some(segment) = self.segments.get(name) {
+                    segment.judge_name(name, report);
+                }
+            }
+            "NameAcl" => insert(&mut self.name_acls, name, spec, report),
+            "Route" => insert(&mut self.routes, name, spec, report),
+            "Mirror" => insert(&mut self.mirrors, name, spec, report),
             // A test holds this list and that of the kinds against each other.
             other => report.fault("kind", format!("{other} has no typed form")),
         }
@@ -238,6 +259,36 @@ impl Declared {
     /// Views by name.
     pub fn views(&self) -> &BTreeMap<String, ViewSpec> {
         &self.typed.views
+    }
+
+    /// Domains by name.
+    pub fn domains(&self) -> &BTreeMap<String, DomainSpec> {
+        &self.typed.domains
+    }
+
+    /// Topologies by name: one at most says links or segments.
+    pub fn topologies(&self) -> &BTreeMap<String, TopologySpec> {
+        &self.typed.topologies
+    }
+
+    /// Segments by name; a name with `$domain` is a template.
+    pub fn segments(&self) -> &BTreeMap<String, SegmentSpec> {
+        &self.typed.segments
+    }
+
+    /// Who may publish and subscribe to what, by name.
+    pub fn name_acls(&self) -> &BTreeMap<String, NameAclSpec> {
+        &self.typed.name_acls
+    }
+
+    /// Interests that stand, by name.
+    pub fn routes(&self) -> &BTreeMap<String, RouteSpec> {
+        &self.typed.routes
+    }
+
+    /// Streams that are kept in other domains, by name.
+    pub fn mirrors(&self) -> &BTreeMap<String, MirrorSpec> {
+        &self.typed.mirrors
     }
 
     /// The peers of a group that facts are pushed to, by name: those of its node sets, and in their

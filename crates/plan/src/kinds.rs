@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod claim;
 mod group;
 mod hub;
+mod mesh;
 mod mobility;
 mod part;
 mod peer;
@@ -30,6 +31,10 @@ pub use claim::ClaimSpec;
 pub(crate) use group::DEFAULT_KEY;
 pub use group::{GroupAuth, GroupKey, GroupListen, GroupSpec, ListenTls, PeersSource, Retention};
 pub use hub::{HubLinkSpec, HubTls, RepeaterTargetSpec};
+pub use mesh::{
+    DomainShape, DomainSpec, MirrorSpec, NameAclSpec, NeighborsSpec, PairSpec, RouteSpec, SegmentSpec, TopologySegment,
+    TopologySpec,
+};
 pub use mobility::{MembersSource, NodeSetSpec, NodeSpec, PoolSpec, StaticHandover};
 pub use part::{DirectiveSpec, PartSpec};
 pub(crate) use peer::PUSH_TIMEOUT;
@@ -205,6 +210,54 @@ pub const KINDS: &[Kind] = &[
         routerd: None,
         doc: "What is true now: the latest fact of each key, folded from a stream.",
         schema: of::<ViewSpec>,
+    },
+    Kind {
+        name: "Domain",
+        plural: "domains",
+        short: "dom",
+        routerd: None,
+        doc: "Nodes that trust each other and share a deployment: how they prove it, and how they are linked.",
+        schema: of::<DomainSpec>,
+    },
+    Kind {
+        name: "Topology",
+        plural: "topologies",
+        short: "topo",
+        routerd: None,
+        doc: "Which domains are linked, in which segments, and who must never or always reach whom.",
+        schema: of::<TopologySpec>,
+    },
+    Kind {
+        name: "Segment",
+        plural: "segments",
+        short: "seg",
+        routerd: None,
+        doc: "A part of the network: the domains that are linked in it. What is in no common segment cannot see each other.",
+        schema: of::<SegmentSpec>,
+    },
+    Kind {
+        name: "NameAcl",
+        plural: "nameacls",
+        short: "acl",
+        routerd: None,
+        doc: "Who may publish to and subscribe to which subjects, in every domain.",
+        schema: of::<NameAclSpec>,
+    },
+    Kind {
+        name: "Route",
+        plural: "routes",
+        short: "ro",
+        routerd: None,
+        doc: "Domains to which messages of some subjects go, whoever subscribes there.",
+        schema: of::<RouteSpec>,
+    },
+    Kind {
+        name: "Mirror",
+        plural: "mirrors",
+        short: "mir",
+        routerd: None,
+        doc: "A stream of this node that is kept in other domains too: each message until the far journal has it.",
+        schema: of::<MirrorSpec>,
     },
 ];
 

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::peers::{node_set, node_set_name};
 use super::{Report, Typed};
 use crate::document::Fault;
+use crate::kinds::TopologySpec;
 use crate::kinds::address::Cidr;
 
 /// Judges all of them together.
@@ -19,6 +20,7 @@ pub(super) fn check(typed: &Typed, faults: &mut Vec<Fault>, warnings: &mut Vec<F
     cross.slos();
     cross.pools();
     cross.policies();
+    cross.topologies();
 }
 
 struct Cross<'a> {
@@ -180,6 +182,23 @@ impl Cross<'_> {
                     }
                 }
             });
+        }
+    }
+
+    /// Links are said in one place: by one Topology, or by Segments one by one.
+    fn topologies(&mut self) {
+        let typed = self.typed;
+        let says = |(_, topology): &(&String, &TopologySpec)| topology.says_links();
+        let mut saying = typed.topologies.iter().filter(says).map(|(name, _)| name.as_str());
+        let Some(first) = saying.next() else { return };
+        let id = self.id("Topology", first);
+        for name in saying {
+            let reason = format!("says links, as {id} does: one Topology may say them");
+            self.judge("Topology", name, |report| report.fault("spec", reason));
+        }
+        for name in typed.segments.keys() {
+            let reason = format!("is declared alone, where {id} says all segments: change that, or take its links out");
+            self.judge("Segment", name, |report| report.fault("", reason));
         }
     }
 }

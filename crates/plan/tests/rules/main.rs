@@ -1,9 +1,10 @@
 //! The rules of the kinds, row by row: what is taken, with which defaults, and what is refused with
-//! which words: of each kind in `kinds`, of documents together in `together`.
+//! which words: of each kind in `kinds`, those of the mesh in `mesh`, of documents together in `together`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod kinds;
+mod mesh;
 mod together;
 
 use plan::{Declared, check, documents};
