@@ -102,6 +102,24 @@ impl Principal {
         Principal::of(&self.0, self.0.publish.clone(), self.0.read.clone(), (publish, read))
     }
 
+    /// The same, but for what the rules close to it.
+    #[must_use]
+    pub fn within(&self, rules: &[NameRule]) -> Self {
+        let closed = |allowed: fn(&NameRule) -> &Option<Vec<Arc<str>>>| -> Vec<Pattern> {
+            let closes = |rule: &&NameRule| allowed(rule).as_ref().is_some_and(|names| !names.contains(self.name()));
+            rules.iter().filter(closes).flat_map(|rule| rule.subjects.iter().cloned()).collect()
+        };
+        let (publish, read) = (closed(|rule| &rule.publish), closed(|rule| &rule.subscribe));
+        if publish.is_empty() && read.is_empty() {
+            return self.clone();
+        }
+        let Rights { publish_not, read_not, .. } = &*self.0;
+        self.denied(
+            publish_not.iter().cloned().chain(publish).collect(),
+            read_not.iter().cloned().chain(read).collect(),
+        )
+    }
+
     /// The same, and these too it may publish, and read.
     #[must_use]
     pub fn also(&self, publish: &[Pattern], read: &[Pattern]) -> Self {
@@ -227,17 +245,9 @@ impl Access {
     /// The same, with what the rules close taken out of what each may do.
     #[must_use]
     pub fn within(&self, rules: &[NameRule]) -> Self {
-        let closed = |who: &Principal, allowed: fn(&NameRule) -> &Option<Vec<Arc<str>>>| -> Vec<Pattern> {
-            let closes = |rule: &&NameRule| allowed(rule).as_ref().is_some_and(|names| !names.contains(who.name()));
-            rules.iter().filter(closes).flat_map(|rule| rule.subjects.iter().cloned()).collect()
-        };
-        let within = |who: &Principal| {
-            let (publish, read) = (closed(who, |rule| &rule.publish), closed(who, |rule| &rule.subscribe));
-            if publish.is_empty() && read.is_empty() { who.clone() } else { who.denied(publish, read) }
-        };
         let known = self.known.as_ref();
-        let known = known.map(|known| known.iter().map(|(hash, who)| (*hash, within(who))).collect());
-        Access { known, anyone: within(&self.anyone) }
+        let known = known.map(|known| known.iter().map(|(hash, who)| (*hash, who.within(rules))).collect());
+        Access { known, anyone: self.anyone.within(rules) }
     }
 
     /// Whether whoever asks may do everything, but for what [rules](Access::within) close.

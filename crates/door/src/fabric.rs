@@ -220,6 +220,12 @@ impl Way {
         }
     }
 
+    /// Every receiver that a copy may go to, but for repeaters.
+    pub fn hops(&self) -> impl Iterator<Item = &Hop> {
+        let grouped = self.groups.iter().flat_map(|group| group.near.iter().chain(group.far.iter().flatten()));
+        self.direct.iter().chain(grouped)
+    }
+
     /// Whether it leads nowhere.
     pub fn is_empty(&self) -> bool {
         self.direct.is_empty() && self.groups.is_empty() && self.repeaters.is_empty()

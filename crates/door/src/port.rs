@@ -140,6 +140,11 @@ impl Port {
         }
     }
 
+    /// What the rules of names leave of a principal that a door knows by itself.
+    pub fn within_name_rules(&self, who: &Principal) -> Principal {
+        who.within(&self.0.declared.lock().1)
+    }
+
     fn declare_access(&self, change: impl FnOnce(&mut (Access, Vec<NameRule>))) {
         let mut declared = self.0.declared.lock();
         change(&mut declared);

@@ -9,14 +9,21 @@
 //! Without listeners, whether to deliver costs one atomic read. A way that is kept costs two to
 //! check. Asking for one takes a lock that many may hold at a time; only joining and leaving hold
 //! it alone, for as long as one pattern is deep.
+//!
+//! # Beyond this node
+//! A [`Far`] says who listens at other nodes; ways lead there too, for what enters here. What it must know in turn,
+//! which patterns somebody wants here, is counted from the moment that there is one: a pattern's first and last
+//! wisher is a change, and changes wait until they are fetched, one for each pattern however often it changes.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use door::{Class, Fabric, Hop, Listener, ListenerId, Taker, Way};
+use door::{Beyond, Class, Fabric, Far, Group, Hop, Listener, ListenerId, Taker, Way};
 use event::Pattern;
 use parking_lot::RwLock;
 use route::{Interests, Leg};
+use tokio::sync::Notify;
 
 /// Into how many parts first tokens are told apart: a few dozen kinds of subjects seldom meet.
 const PARTS: usize = 64;
@@ -24,10 +31,55 @@ const PARTS: usize = 64;
 /// What a way's stamp says of the part that its subject is in.
 const PART: usize = 0;
 
+/// A pattern, and the queue group that somebody wants it for.
+pub(crate) type Wish = (Pattern, Option<Arc<str>>);
+
 #[derive(Default)]
 struct Members {
     interests: Interests<Arc<dyn Taker>>,
     next: ListenerId,
+    /// Who wants what here, where somebody beyond this node is to know.
+    wishes: Option<Wishes>,
+}
+
+/// What is wanted here, by how many, and which of that somebody has yet to hear of.
+#[derive(Default)]
+struct Wishes {
+    counts: BTreeMap<Wish, u64>,
+    changed: BTreeSet<Wish>,
+}
+
+impl Wishes {
+    fn come(&mut self, queue: Option<&Arc<str>>, patterns: &[Pattern]) {
+        for pattern in each_once(patterns) {
+            let count = self.counts.entry((pattern.clone(), queue.cloned())).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.changed.insert((pattern.clone(), queue.cloned()));
+            }
+        }
+    }
+
+    fn go(&mut self, queue: Option<&Arc<str>>, patterns: &[Pattern]) {
+        for pattern in each_once(patterns) {
+            let wish = (pattern.clone(), queue.cloned());
+            let Some(count) = self.counts.get_mut(&wish) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&wish);
+                self.changed.insert(wish);
+            }
+        }
+    }
+}
+
+fn each_once(patterns: &[Pattern]) -> impl Iterator<Item = &Pattern> {
+    patterns.iter().enumerate().filter(|(at, pattern)| !patterns[..*at].contains(pattern)).map(|(_, pattern)| pattern)
+}
+
+/// Whether what comes from other nodes may go to a connection of a class, so that they are to know what it wants.
+fn is_told(class: Class) -> bool {
+    matches!(class, Class::Client | Class::Repeater)
 }
 
 /// See the module.
@@ -43,6 +95,8 @@ pub(crate) struct Live {
     watchers: RwLock<Vec<Arc<dyn Fn() + Send + Sync>>>,
     /// Whose turn it is among repeaters.
     round: Arc<AtomicUsize>,
+    /// Who listens beyond this node, where it is linked to any, and whom to tell that wishes changed.
+    far: OnceLock<(Arc<dyn Far>, Arc<Notify>)>,
 }
 
 impl Default for Live {
@@ -56,11 +110,76 @@ impl Default for Live {
             dropped: AtomicU64::new(0),
             watchers: RwLock::default(),
             round: Arc::default(),
+            far: OnceLock::new(),
         }
     }
 }
 
 impl Live {
+    /// Has ways lead beyond this node too, from now on. `wished` is notified when what is wanted here has changed;
+    /// all that is wanted now has. Only the first call counts.
+    pub(crate) fn set_far(&self, far: Arc<dyn Far>, wished: Arc<Notify>) {
+        if self.far.set((far, Arc::clone(&wished))).is_err() {
+            return;
+        }
+        let mut members = self.members.write();
+        let mut wishes = Wishes::default();
+        for (leg, patterns) in members.interests.each().filter(|(leg, _)| is_told(leg.class)) {
+            wishes.come(leg.queue.as_ref(), patterns);
+        }
+        members.wishes = Some(wishes);
+        self.everywhere.fetch_add(1, Ordering::Release);
+        drop(members);
+        wished.notify_one();
+    }
+
+    /// At most so many wishes that changed since they were last fetched, each with whether somebody has it now.
+    pub(crate) fn changed_wishes(&self, most: usize) -> Vec<(Wish, bool)> {
+        let mut members = self.members.write();
+        let Some(wishes) = &mut members.wishes else { return Vec::new() };
+        let mut changed = Vec::with_capacity(most.min(wishes.changed.len()));
+        while changed.len() < most {
+            let Some(wish) = wishes.changed.pop_first() else { break };
+            let present = wishes.counts.contains_key(&wish);
+            changed.push((wish, present));
+        }
+        changed
+    }
+
+    /// Says that who listens beyond this node to subjects of these patterns has changed: ways are made anew.
+    pub(crate) fn touch(&self, patterns: &[Pattern]) {
+        patterns.iter().for_each(|pattern| self.bump(pattern));
+    }
+
+    fn bump(&self, pattern: &Pattern) {
+        let counter = match first_token(pattern.as_str()) {
+            "*" | ">" => Some(&self.everywhere),
+            token => self.parts.get(part(token)),
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Called while membership is held alone.
+    fn wished(
+        &self,
+        members: &mut Members,
+        of: Option<Class>,
+        queue: Option<&Arc<str>>,
+        go: &[Pattern],
+        come: &[Pattern],
+    ) {
+        if let Some(wishes) = members.wishes.as_mut().filter(|_| of.is_some_and(is_told)) {
+            // First those that come: what stays wanted is no change then.
+            wishes.come(queue, come);
+            wishes.go(queue, go);
+            if let Some((_, wished)) = self.far.get().filter(|_| !wishes.changed.is_empty()) {
+                wished.notify_one();
+            }
+        }
+    }
+
     /// How many listen.
     pub(crate) fn subscribers(&self) -> u64 {
         self.listeners.load(Ordering::Relaxed)
@@ -79,15 +198,15 @@ impl Live {
     /// Called while membership is held alone, so that no way of the old state bears the new stamp.
     fn touched(&self, members: &Members, patterns: &[Pattern]) {
         self.listeners.store(members.interests.len() as u64, Ordering::Release);
-        for pattern in patterns {
-            let first = first_token(pattern.as_str());
-            let counter = match first {
-                "*" | ">" => Some(&self.everywhere),
-                token => self.parts.get(part(token)),
-            };
-            if let Some(counter) = counter {
-                counter.fetch_add(1, Ordering::Release);
-            }
+        patterns.iter().for_each(|pattern| self.bump(pattern));
+    }
+
+    /// Where the messages of a subject go beyond this node. What comes from a hub or from another node is not sent on
+    /// from here: the first by the rules of hubs, the second by those who brought it.
+    fn beyond(&self, subject: &str, from: Class) -> Beyond {
+        match self.far.get() {
+            Some((far, _)) if is_told(from) && !far.is_quiet() => far.beyond(subject),
+            _ => Beyond { alike: true, ..Beyond::default() },
         }
     }
 
@@ -95,6 +214,12 @@ impl Live {
         let version = self.parts.get(part).map_or(0, |counter| counter.load(Ordering::Acquire));
         [part as u64, version, self.everywhere.load(Ordering::Acquire)]
     }
+}
+
+/// The class and the queue group of a listener.
+fn kind(members: &Members, id: ListenerId) -> (Option<Class>, Option<Arc<str>>) {
+    let leg = members.interests.leg(id);
+    (leg.map(|leg| leg.class), leg.and_then(|leg| leg.queue.clone()))
 }
 
 fn first_token(subject: &str) -> &str {
@@ -109,7 +234,7 @@ fn part(token: &str) -> usize {
 
 impl Fabric for Live {
     fn is_quiet(&self) -> bool {
-        self.listeners.load(Ordering::Acquire) == 0
+        self.listeners.load(Ordering::Acquire) == 0 && self.far.get().is_none_or(|(far, _)| far.is_quiet())
     }
 
     fn way_from(&self, subject: &str, from: Class) -> Arc<Way> {
@@ -122,14 +247,23 @@ impl Fabric for Live {
         let (mut groups, mut repeaters) = (Vec::with_capacity(route.groups.len()), Vec::new());
         for group in &route.groups {
             let hops: Vec<Hop> = group.iter().map(hop).collect();
-            match group.first().map(|leg| leg.class) {
-                Some(Class::Repeater) => repeaters.extend(hops),
-                _ => groups.push(hops),
+            match group.first() {
+                Some(leg) if leg.class == Class::Repeater => repeaters.extend(hops),
+                first => groups.push((first.and_then(|leg| leg.queue.clone()), Group::near(hops))),
             }
         }
-        let mut way = Way::new(route.direct.iter().map(hop).collect(), groups, stamp);
+        let mut direct: Vec<Hop> = route.direct.iter().map(hop).collect();
+        let beyond = self.beyond(subject, from);
+        direct.extend(beyond.direct);
+        for (queue, far) in beyond.groups {
+            match groups.iter_mut().find(|(name, _)| name.as_ref() == Some(&queue)) {
+                Some((_, group)) => (group.far, group.everywhere) = (far.far, far.everywhere),
+                None => groups.push((Some(queue), far)),
+            }
+        }
+        let mut way = Way::new(direct, groups.into_iter().map(|(_, group)| group).collect(), stamp);
         (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.round));
-        way.alike = route.alike && subject.contains('.');
+        way.alike = route.alike && beyond.alike && subject.contains('.');
         Arc::new(way)
     }
 
@@ -150,6 +284,7 @@ impl Fabric for Live {
         let mut members = self.members.write();
         let number = members.next;
         members.next += 1;
+        self.wished(&mut members, Some(class), queue.as_ref(), &[], &patterns);
         members.interests.add(Leg { class, number, connection, queue, hand: taker }, &patterns);
         self.touched(&members, &patterns);
         drop(members);
@@ -163,7 +298,9 @@ impl Fabric for Live {
 
     fn change(&self, id: ListenerId, patterns: Vec<Pattern>) {
         let mut members = self.members.write();
+        let (class, queue) = kind(&members, id);
         if let Some(before) = members.interests.change(id, &patterns) {
+            self.wished(&mut members, class, queue.as_ref(), &before, &patterns);
             self.touched(&members, &before);
             self.touched(&members, &patterns);
         }
@@ -173,7 +310,9 @@ impl Fabric for Live {
 
     fn leave(&self, id: ListenerId) {
         let mut members = self.members.write();
+        let (class, queue) = kind(&members, id);
         if let Some(patterns) = members.interests.remove(id) {
+            self.wished(&mut members, class, queue.as_ref(), &patterns, &[]);
             self.touched(&members, &patterns);
         }
     }
@@ -184,6 +323,7 @@ mod tests {
     use super::*;
     use door::{Heard, Subscription};
     use event::{Message, Subject};
+    use parking_lot::Mutex;
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -221,6 +361,74 @@ mod tests {
         for payload in ["1", "2", "3"] {
             assert_eq!(quick.next().await, Some(Heard::Message(message("a", payload))));
         }
+    }
+
+    struct Elsewhere(Mutex<Vec<(&'static str, Arc<dyn Taker>)>>);
+
+    impl Far for Elsewhere {
+        fn is_quiet(&self) -> bool {
+            self.0.lock().is_empty()
+        }
+
+        fn beyond(&self, subject: &str) -> Beyond {
+            let taker = |(_, taker): &(&str, Arc<dyn Taker>)| Hop { connection: 7, taker: Arc::clone(taker) };
+            let all = self.0.lock();
+            let mut found = all.iter().filter(|(pattern, _)| Pattern::parse(pattern).unwrap().matches(subject));
+            Beyond { direct: found.by_ref().map(taker).collect(), groups: Vec::new(), alike: true }
+        }
+    }
+
+    #[derive(Default)]
+    struct Counted(AtomicU64);
+
+    impl Taker for Counted {
+        fn take(&self, _parcel: &door::Parcel<'_>) -> door::Took {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            door::Took::Yes
+        }
+    }
+
+    #[test]
+    fn what_enters_here_goes_beyond_and_what_comes_from_there_does_not_go_back() {
+        let (live, taker) = (Live::default(), Arc::new(Counted::default()));
+        let far = Arc::new(Elsewhere(Mutex::new(Vec::new())));
+        live.set_far(far.clone(), Arc::default());
+        assert!(live.is_quiet());
+        let before = live.way("a.b");
+        far.0.lock().push(("a.*", taker.clone()));
+        live.touch(&[pattern("a.*")]);
+        assert!(!live.is_quiet() && !live.is_current(&before) && live.is_current(&live.way("b")));
+        assert_eq!(live.deliver(&message("a.b", "1")), 1);
+        assert!(live.way_from("a.b", Class::Remote).is_empty() && live.way_from("a.b", Class::Peer).is_empty());
+        assert!(live.way_from("a.b", Class::Hub).is_empty() && !live.way_from("a.b", Class::Repeater).is_empty());
+    }
+
+    #[test]
+    fn others_are_told_the_first_and_the_last_who_wants_a_pattern() {
+        let live = Arc::new(Live::default());
+        let listen = |patterns: &[Pattern]| Subscription::new(live.clone(), patterns, 8, 1024);
+        let early = listen(&[pattern("a"), pattern("a")]);
+        assert!(live.changed_wishes(9).is_empty());
+        let wished = Arc::new(Notify::new());
+        live.set_far(Arc::new(Elsewhere(Mutex::default())), wished.clone());
+        assert_eq!(live.changed_wishes(9), [((pattern("a"), None), true)]);
+        let more = listen(&[pattern("a"), pattern("b.>")]);
+        assert_eq!(live.changed_wishes(9), [((pattern("b.>"), None), true)]);
+        drop(early);
+        assert!(live.changed_wishes(9).is_empty());
+        drop(more);
+        assert_eq!(live.changed_wishes(1).len(), 1);
+        assert_eq!(live.changed_wishes(9), [((pattern("b.>"), None), false)]);
+        let queue: Arc<str> = "q".into();
+        let join = |class| {
+            let (taker, queue) = (Arc::new(Counted::default()), Some(queue.clone()));
+            live.join(Listener { patterns: vec![pattern("c")], queue, connection: 1, class, taker })
+        };
+        let (_hub, client) = (join(Class::Hub), join(Class::Client));
+        assert_eq!(live.changed_wishes(9), [((pattern("c"), Some(queue.clone())), true)]);
+        live.change(client, vec![pattern("d")]);
+        let gone_and_come = [((pattern("c"), Some(queue.clone())), false), ((pattern("d"), Some(queue)), true)];
+        assert_eq!(live.changed_wishes(9), gone_and_come);
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl<T> Interests<T> {
         Some(wish.patterns)
     }
 
+    /// A leg.
+    pub fn leg(&self, number: u64) -> Option<&Leg<T>> {
+        self.wishes.get(&number).map(|wish| &*wish.leg)
+    }
+
     /// How many legs there are.
     pub fn len(&self) -> usize {
         self.wishes.len()

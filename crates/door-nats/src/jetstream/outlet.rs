@@ -172,7 +172,6 @@ impl Outlet {
             return None;
         }
         self.unlooked = 0;
-        let hops = self.way.direct.iter().chain(self.way.groups.iter().flatten());
-        hops.map(|hop| &hop.taker).find(|taker| taker.is_laden()).map(Arc::clone)
+        self.way.hops().map(|hop| &hop.taker).find(|taker| taker.is_laden()).map(Arc::clone)
     }
 }

@@ -31,8 +31,13 @@ const ANSWERS: [&str; 1] = ["_INBOX.>"];
 /// Subjects on which a token's holder speaks to JetStream.
 const REQUESTS: [&str; 4] = ["_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>"];
 
-/// Who `connect` says it is; `None` where it does not prove it.
+/// Who `connect` says it is, within the rules of names; `None` where it does not prove it.
 pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
+    let admitted = proven(shared, connect, nonce)?;
+    Some(Admitted { who: shared.port.within_name_rules(&admitted.who), ..admitted })
+}
+
+fn proven(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
     let authentication = &shared.options.authentication;
     if let Some(trust) = &authentication.trust {
         return vouched(shared, trust, connect, nonce);

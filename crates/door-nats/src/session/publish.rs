@@ -53,10 +53,7 @@ impl Ways {
 
     /// Whether a receiver on the last way is pressed.
     pub(super) fn is_pressed(&self) -> bool {
-        self.last.as_ref().is_some_and(|kept| {
-            let grouped = kept.way.groups.iter().flatten();
-            kept.way.direct.iter().chain(grouped).any(|hop| hop.taker.is_pressed())
-        })
+        self.last.as_ref().is_some_and(|kept| kept.way.hops().any(|hop| hop.taker.is_pressed()))
     }
 }
 
