@@ -448,15 +448,27 @@ impl Config {
         Ok(config)
     }
 
+    /// Refuses what would be open to a network by accident: a listener beyond loopback that asks nobody who he is.
     fn check_exposure(&self) -> Result<(), StartError> {
-        match self.http {
-            Listen::At(address) if !is_loopback(address.ip()) && self.tokens.is_none() && !self.open => {
-                Err(StartError::Exposed { door: "http", address })
-            }
-            _ => nats::check_exposure(self)
-                .and_then(|()| hub::check_exposure(self))
-                .and_then(|()| consul::check_exposure(self)),
-        }
+        let tokens = self.tokens.is_some();
+        let (nats, nats_asks) = (&self.nats, tokens || self.nats.asks());
+        let listeners = [
+            ("http", self.http, tokens),
+            ("nats", nats.listen, nats_asks),
+            ("nats-websocket", nats.websocket, nats_asks),
+            // Monitoring asks nobody, whatever there is to be known by.
+            ("monitor", nats.monitor, false),
+            ("hub", self.hub.listen, tokens),
+            ("repeater", self.hub.repeater, tokens),
+            ("consul", self.consul.listen, tokens),
+            ("consul-grpc", self.consul.grpc, tokens),
+            ("dns", self.dns.listen, tokens),
+        ];
+        let exposed = listeners.into_iter().find_map(|(door, listen, asks)| match listen {
+            Listen::At(address) if !is_loopback(address.ip()) && !asks && !self.open => Some((door, address)),
+            _ => None,
+        });
+        exposed.map_or(Ok(()), |(door, address)| Err(StartError::Exposed { door, address }))
     }
 }
 
@@ -683,6 +695,29 @@ mod tests {
         check(at("192.0.2.1:0"), Some("192.0.2.1:0"));
         check(Layer { open: Some(true), ..at("0.0.0.0:0") }, None);
         check(Layer { tokens: Some("t.yaml".into()), ..at("0.0.0.0:0") }, None);
+    }
+
+    #[test]
+    fn no_listener_is_open_to_a_network_by_accident() {
+        for listener in [
+            "http: A",
+            "nats: A",
+            "nats: {websocket: A}",
+            "nats: {monitor: A}",
+            "hub: A",
+            "hub: {repeater: A}",
+            "consul: A",
+            "consul: {grpc: A}",
+            "dns: A",
+        ] {
+            let text = listener.replace('A', "192.0.2.1:1");
+            let layer = |more: &str| crate::file::parse::<Layer>(&format!("{text}\n{more}")).ok().unwrap();
+            check(layer(""), Some("192.0.2.1:1 would be open to anyone"));
+            check(layer("open: true"), None);
+            // Monitoring asks nobody.
+            let asked = !listener.contains("monitor");
+            check(layer("tokens: t.yaml"), if asked { None } else { Some("the monitor door") });
+        }
     }
 
     #[test]

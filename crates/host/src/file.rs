@@ -68,6 +68,16 @@ pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// The token that is the first line of a file. Its text is in no message.
+pub(crate) fn read_token(path: &Path) -> Result<String, String> {
+    let text = read_text(path).map_err(|error| format!("the token cannot be read from {}: {error}", path.display()))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() || line.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("the first line of {} is no token", path.display()));
+    }
+    Ok(line.to_owned())
+}
+
 /// Where and why a YAML text was refused.
 pub(crate) struct YamlFault {
     /// From 1; 0 where it is not known.
@@ -121,5 +131,32 @@ fn reason_without_values(error: &YamlError) -> String {
         YamlError::SerdeUnknownField { .. } | YamlError::SerdeMissingField { .. } => reason(error),
         YamlError::DuplicateMappingKey { .. } => String::from("a field is given twice"),
         _ => String::from("the text has not the shape that it should have"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_first_line_of_a_small_file_and_what_is_none_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |content: &str, expected: Result<&str, &str>| {
+            let path = folder.path().join("token");
+            fs::write(&path, content).unwrap();
+            match (read_token(&path), expected) {
+                (Ok(token), Ok(expected)) => assert_eq!(token, expected),
+                (Err(reason), Err(part)) => assert!(reason.contains(part) && !reason.contains("s3cret"), "{reason}"),
+                (found, _) => panic!("{found:?}"),
+            }
+        };
+        check("s3cret\n", Ok("s3cret"));
+        check("  s3cret \r\nfor the resolver\n", Ok("s3cret"));
+        check("", Err("is no token"));
+        check("\ns3cret\n", Err("is no token"));
+        check("s3cret and more\n", Err("is no token"));
+        check("s3cret\0\n", Err("is no token"));
+        check(&"s3cret".repeat(1024 * 1024), Err("more than"));
+        assert!(read_token(&folder.path().join("none")).unwrap_err().contains("cannot be read"));
     }
 }

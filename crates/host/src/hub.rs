@@ -6,7 +6,6 @@
 //! - Files are read beside the asynchronous tasks, at every change of resources and when told to reload.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,12 +25,10 @@ use tracing::warn;
 
 use crate::config::{Config, Listen};
 use crate::error::StartError;
+use crate::file::read_token;
 use crate::node::listen;
 use crate::scrape::{Encoded, counter, counters, gauges};
 use crate::tls::Certificate;
-
-/// Bytes of a file with a token, at most.
-const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Where the door listens.
 #[derive(Debug, Clone, Copy, Default)]
@@ -252,24 +249,10 @@ fn target_of(name: &str, spec: &RepeaterTargetSpec) -> Result<Target, String> {
     })
 }
 
-/// The token in a file. Its text is in no message.
+/// The token in a file; `None` where none is named.
 fn token(file: &str) -> Result<Option<Bearer>, String> {
-    if file.is_empty() {
-        return Ok(None);
-    }
-    let read = || {
-        let path = Path::new(file);
-        if fs::metadata(path)?.len() > TOKEN_BYTES_MAX {
-            return Err(std::io::Error::other(format!("it has more than {TOKEN_BYTES_MAX} bytes")));
-        }
-        fs::read_to_string(path)
-    };
-    let text = read().map_err(|error| format!("the token cannot be read from {file}: {error}"))?;
-    let text = text.trim();
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{file} holds no token"));
-    }
-    Ok(Some(Bearer(text.to_owned())))
+    let file = Some(file).filter(|file| !file.is_empty());
+    file.map(|file| read_token(Path::new(file)).map(Bearer)).transpose()
 }
 
 /// What trusts the other side; `None` where nothing is said.

@@ -1,9 +1,6 @@
 //! The doors to the catalogue, joined to this node: their sockets, their counts, their end.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::sync::Arc;
 
 use door::Port;
@@ -16,11 +13,10 @@ use super::Keeper;
 use super::meters::Counts;
 use crate::config::{Config, DnsConfig, Listen};
 use crate::error::StartError;
+use crate::file::read_token;
 use crate::node::listen;
 use crate::tls::Certificate;
 
-/// Bytes of a file with a token, at most.
-const TOKEN_BYTES_MAX: u64 = 4096;
 /// How often a free port is looked for that is free over UDP and TCP.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -112,28 +108,16 @@ fn consul_options(
 }
 
 fn dns_options(config: &DnsConfig) -> Result<door_dns::Options, StartError> {
-    let token = config.token_file.as_deref().map(|path| {
-        let text = read_secret(path).map_err(|reason| StartError::invalid("dns.token_file", reason))?;
-        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-    });
+    let token = config.token_file.as_deref().map(read_token).transpose();
     Ok(door_dns::Options {
         domain: format!("{}.", config.domain),
         only_passing: config.only_passing,
         node_ttl: config.node_ttl,
         service_ttl: config.service_ttl.iter().map(|(name, ttl)| (name.clone(), *ttl)).collect(),
         meta_txt: config.node_meta_txt,
-        token: token.transpose()?,
+        token: token.map_err(|reason| StartError::invalid("dns.token_file", format!("cannot be used: {reason}")))?,
         ..door_dns::Options::default()
     })
-}
-
-/// A small file, whose text is told to nobody.
-fn read_secret(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }
 
 impl Services {

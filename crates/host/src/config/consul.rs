@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::Listen;
 use super::section::word_or_fields;
-use super::{Config, Listen, is_loopback};
 use crate::error::StartError;
 use crate::units::Span;
 
@@ -261,21 +261,6 @@ fn check_label(name: &'static str, label: &str) -> Result<(), StartError> {
         true => Ok(()),
         false => Err(StartError::invalid(name, "must be made of 1 to 63 letters, digits, '-' and '_'")),
     }
-}
-
-/// Beyond loopback only with tokens, or where it is said to be open.
-pub(super) fn check_exposure(config: &Config) -> Result<(), StartError> {
-    let doors = [("consul", config.consul.listen), ("consul-grpc", config.consul.grpc), ("dns", config.dns.listen)];
-    for (door, listen) in doors {
-        if let Listen::At(address) = listen
-            && !is_loopback(address.ip())
-            && config.tokens.is_none()
-            && !config.open
-        {
-            return Err(StartError::Exposed { door, address });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

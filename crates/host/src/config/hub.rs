@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::Listen;
 use super::section::word_or_fields;
-use super::{Config, Listen, is_loopback};
 use crate::error::StartError;
 use crate::units::{Size, Span};
 
@@ -173,19 +173,4 @@ impl HubLayer {
             ping_interval: ping,
         })
     }
-}
-
-/// Beyond loopback only with tokens, or where it is said to be open.
-pub(super) fn check_exposure(config: &Config) -> Result<(), StartError> {
-    let doors = [("hub", config.hub.listen), ("repeater", config.hub.repeater)];
-    for (door, listen) in doors {
-        if let Listen::At(address) = listen
-            && !is_loopback(address.ip())
-            && config.tokens.is_none()
-            && !config.open
-        {
-            return Err(StartError::Exposed { door, address });
-        }
-    }
-    Ok(())
 }

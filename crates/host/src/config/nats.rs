@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::section::word_or_fields;
-use super::{Config, Listen, PatternText, TlsFiles};
+use super::{Listen, PatternText, TlsFiles};
 use crate::error::StartError;
 use crate::units::{Size, Span, brief};
 
@@ -205,6 +205,13 @@ impl Default for NatsConfig {
     }
 }
 
+impl NatsConfig {
+    /// Whether whoever enters must say who he is, also without the node's tokens.
+    pub(super) fn asks(&self) -> bool {
+        self.operator.is_some() || (!self.users.is_empty() && self.no_auth_user.is_none())
+    }
+}
+
 /// What one place says of the door. Every field may be left out; see [`NatsConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatsLayer(pub(crate) Fields);
@@ -351,6 +358,11 @@ impl NatsLayer {
             let reason = format!("must be 64 to {CONTROL_LINE_BYTES_MAX} bytes");
             return Err(StartError::invalid("nats.max_control_line", reason));
         }
+        for (name, part) in [("nats.websocket", fields.websocket), ("nats.monitor", fields.monitor)] {
+            if let (Some(Listen::Off), Some(Listen::At(_))) = (fields.listen, part) {
+                return Err(StartError::invalid(name, "needs the nats door, which is off"));
+            }
+        }
         let jetstream = fields.jetstream.unwrap_or_default();
         let users = users(fields.users.unwrap_or_default(), fields.token, fields.token_file)?;
         if let Some(user) = &fields.no_auth_user
@@ -470,36 +482,10 @@ impl TryFrom<String> for HandshakeFirst {
     }
 }
 
-/// Refuses what would be open to a network by accident. Monitoring knows no clients' secrets: beyond
-/// loopback it must be said to be open.
-pub(super) fn check_exposure(config: &Config) -> Result<(), StartError> {
-    let nats = &config.nats;
-    let guarded =
-        config.tokens.is_some() || nats.operator.is_some() || (!nats.users.is_empty() && nats.no_auth_user.is_none());
-    let doors =
-        [("nats", nats.listen, guarded), ("nats-websocket", nats.websocket, guarded), ("monitor", nats.monitor, false)];
-    for (door, listen, guarded) in doors {
-        if let Listen::At(address) = listen
-            && !super::is_loopback(address.ip())
-            && !guarded
-            && !config.open
-        {
-            return Err(StartError::Exposed { door, address });
-        }
-    }
-    if matches!(nats.listen, Listen::Off) && nats.websocket != Listen::Off {
-        return Err(StartError::invalid("nats.websocket", "needs the nats door, which is off"));
-    }
-    if matches!(nats.listen, Listen::Off) && nats.monitor != Listen::Off {
-        return Err(StartError::invalid("nats.monitor", "needs the nats door, which is off"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layer;
+    use crate::config::{Config, Layer};
 
     fn complete(text: &str) -> Result<Config, String> {
         let layer: Layer = crate::file::parse(text).map_err(|fault| fault.reason)?;
