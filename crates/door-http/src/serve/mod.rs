@@ -34,10 +34,13 @@ use crate::problem::Problem;
 use crate::session::call::Bodies;
 use crate::session::federation::{Federation, NoFederation, is_push};
 use crate::session::hub::{Hub, NoHub};
+use crate::session::mesh::{Mesh, NoMesh};
 use crate::session::resources::{NoResources, Resources};
 use crate::session::schemas::{NoSchemas, Schemas};
 use crate::session::view_follow::Encodings;
-use crate::session::{consumers, events, federation, hub, messages, node, publish, resources, schemas, streams, views};
+use crate::session::{
+    consumers, events, federation, hub, mesh, messages, node, publish, resources, schemas, streams, views,
+};
 
 /// Prometheus text, when it has been gathered.
 pub type MetricsText<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
@@ -75,6 +78,8 @@ pub struct Options {
     pub federation: Arc<dyn Federation>,
     /// Who looks after the hub door.
     pub hub: Arc<dyn Hub>,
+    /// Who looks after the mesh.
+    pub mesh: Arc<dyn Mesh>,
     /// What is true now.
     pub views: Views,
     /// Ends what would go on for ever: followings, pushes, waits.
@@ -94,6 +99,7 @@ impl Default for Options {
             resources: Arc::new(NoResources),
             federation: Arc::new(NoFederation),
             hub: Arc::new(NoHub),
+            mesh: Arc::new(NoMesh),
             views: Views::default(),
             shutdown: CancellationToken::new(),
             local: false,
@@ -140,6 +146,7 @@ pub type Shared = Arc<Door>;
         (name = "federation", description = "Facts between sites"),
         (name = "dynamic", description = "Configuration derived from facts"),
         (name = "hub", description = "Rooms, and who is connected to them"),
+        (name = "mesh", description = "Nodes, links and routes between domains, and who can reach whom"),
         (name = "views", description = "What is true now, folded from streams"),
         (name = "schemas", description = "What payloads must be"),
         (name = "node", description = "The node itself")
@@ -194,6 +201,16 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(federation::list_plugins))
         .routes(routes!(federation::post_run))
         .routes(routes!(hub::get_hub))
+        .routes(routes!(mesh::get_nodes))
+        .routes(routes!(mesh::get_links))
+        .routes(routes!(mesh::get_routes))
+        .routes(routes!(mesh::get_domains))
+        .routes(routes!(mesh::get_segments))
+        .routes(routes!(mesh::get_mirrors))
+        .routes(routes!(mesh::get_graph))
+        .routes(routes!(mesh::get_trace))
+        .routes(routes!(mesh::get_explain))
+        .routes(routes!(mesh::post_check))
         .routes(routes!(views::list_views))
         .routes(routes!(views::get_view))
         .routes(routes!(views::get_view_row))

@@ -7,6 +7,7 @@ pub mod events;
 pub mod federation;
 pub mod follow;
 pub mod hub;
+pub mod mesh;
 pub mod messages;
 pub mod node;
 pub mod publish;

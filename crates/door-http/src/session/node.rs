@@ -84,7 +84,7 @@ pub async fn get_readyz(State(door): State<Shared>) -> Response {
     } else if door.port.in_flight_bytes() >= limits.in_flight_bytes_max {
         Some("appends fill what may be in flight".to_owned())
     } else {
-        door.options.hub.ailment()
+        door.options.hub.ailment().or_else(|| door.options.mesh.ailment())
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let oldest_ms = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);
