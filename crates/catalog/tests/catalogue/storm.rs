@@ -217,7 +217,7 @@ fn truth(state: &State, strangers: bool) -> String {
     // All numbers of ages stand alone.
     let is_age =
         |word: &&str| word.trim_matches(|c: char| !c.is_alphanumeric()).parse::<u64>().is_ok() || word.contains("Z");
-    all.split(' ').filter(|word| !is_age(word)).collect::<Vec<_>>().join(" ").to_lowercase()
+    all.split_whitespace().filter(|word| !is_age(word)).collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 fn whole(state: &State) -> String {
@@ -300,6 +300,14 @@ fn check_all(acts: Vec<Act>) {
         let was = answers(&world.state)[&name].1;
         assert!(index >= was, "{name} fell from {was} to {index} in a restart");
     }
+}
+
+#[test]
+fn what_a_stranger_tells_twice_is_as_old_as_its_last_telling_after_a_restart() {
+    let payload = r#"{"Node":{"Address":"10.9.9.9"},"Checks":[{"CheckID":"alive","Status":"warning"}]}"#;
+    let told = || Act::Publish("catalog.dc1.%node.n1".into(), payload.into());
+    let other = Act::Publish("catalog.dc1.%node.n2".into(), payload.into());
+    check_all(vec![told(), told(), other]);
 }
 
 proptest! {
