@@ -136,8 +136,9 @@ pub struct NameAclSpec {
     /// The subjects that it is about, as patterns.
     #[schemars(length(min = 1), inner(length(min = 1)))]
     pub subjects: Vec<String>,
-    /// Who may publish to them: domain:NAME, token:NAME, or * for everyone. Nothing said: everyone; an empty list:
-    /// nobody.
+    /// Who may publish to them: domain:NAME, token:NAME in any domain, domain:NAME/token:NAME in one, or * for
+    /// everyone. Nothing said: everyone; an empty list: nobody. Between domains it is the domain that is asked for: a
+    /// token is proven to the node that it came to, and to no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<String>", inner(length(min = 1)))]
     pub publish: Option<Vec<String>>,
@@ -193,6 +194,16 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| first(byte) || matches!(byte, b'.' | b'_' | b'-'))
 }
 
+/// Whether a text says who may: a domain, a token of any domain or of one, or everyone.
+fn is_who(text: &str) -> bool {
+    let token = |text: &str| text.strip_prefix("token:").is_some_and(|name| !name.trim().is_empty());
+    match text.strip_prefix("domain:").map(|rest| rest.split_once('/')) {
+        Some(Some((domain, rest))) => is_name(domain) && token(rest),
+        Some(None) => text.strip_prefix("domain:").is_some_and(is_name),
+        None => text == ANY || token(text),
+    }
+}
+
 /// Whether a text names a segment, or is a template of names.
 fn is_segment(text: &str) -> bool {
     is_name(&text.replace(TEMPLATE, "d"))
@@ -202,7 +213,8 @@ const NAME_RULE: &str =
     "must have 1 to 63 lower-case letters, digits, '.', '_' and '-', and begin with a letter or digit";
 
 fn named(place: String, text: &str, words: &[&str], report: &mut Report) {
-    if !is_name(text) && !words.contains(&text) {
+    let made = words.contains(&TEMPLATE) && is_segment(text);
+    if !is_name(text) && !made && !words.contains(&text) {
         let words: Vec<String> = words.iter().map(|word| format!(", or {word}")).collect();
         report.fault(place, format!("{} {NAME_RULE}{}", quoted(text), words.concat()));
     }
@@ -230,7 +242,7 @@ fn links(place: &str, segment: &str, links: &[NeighborsSpec], report: &mut Repor
                 report.fault(format!("{place}.neighbors[{at}]"), format!("{} is linked with itself", quoted(neighbor)));
             }
         }
-        asked |= link.domain == TEMPLATE || link.neighbors.iter().any(|neighbor| neighbor == TEMPLATE);
+        asked |= link.domain.contains(TEMPLATE) || link.neighbors.iter().any(|neighbor| neighbor.contains(TEMPLATE));
     }
     if template && !asked {
         report.fault(place, "names no $domain, where the name of the segment does: all of them would be alike");
@@ -315,13 +327,9 @@ impl Judged for NameAclSpec {
         subjects("spec.subjects", &self.subjects, report);
         for (place, who) in [("spec.publish", &self.publish), ("spec.subscribe", &self.subscribe)] {
             for (index, who) in who.iter().flatten().enumerate() {
-                let known = match who.split_once(':') {
-                    Some(("domain", name)) => is_name(name),
-                    Some(("token", name)) => !name.trim().is_empty(),
-                    _ => who == ANY,
-                };
-                if !known {
-                    report.fault(format!("{place}[{index}]"), "must be domain:NAME, token:NAME or *");
+                if !is_who(who) {
+                    let reason = "must be domain:NAME, token:NAME, domain:NAME/token:NAME or *";
+                    report.fault(format!("{place}[{index}]"), reason);
                 }
             }
         }

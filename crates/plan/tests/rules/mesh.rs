@@ -68,13 +68,13 @@ fn invariants_name_two_domains() {
 
 #[test]
 fn rights_routes_and_mirrors_are_held_to_their_rules() {
-    let acl = json!({"subjects": ["orders.>"], "publish": ["domain:shop", "token:clerk"], "subscribe": ["*"]});
+    let acl = json!({"subjects": ["orders.>"], "publish": ["domain:shop", "token:clerk", "domain:shop/token:clerk"], "subscribe": ["*"]});
     let declared = taken(&[resource(OURS, "NameAcl", "orders", acl)]);
     assert_eq!(declared.name_acls()["orders"].subscribe, Some(vec!["*".into()]));
     let acl = json!({"subjects": ["orders..x"], "publish": ["shop"]});
     let faults = [
         "spec.subjects[0] must be a pattern such as orders.*.paid: a subject cannot have an empty token (a dot at an end, or two in a row)",
-        "spec.publish[0] must be domain:NAME, token:NAME or *",
+        "spec.publish[0] must be domain:NAME, token:NAME, domain:NAME/token:NAME or *",
     ];
     spec_refused("NameAcl", acl, &faults);
     let open = [resource(OURS, "NameAcl", "x", json!({"subjects": ["a"]}))];
