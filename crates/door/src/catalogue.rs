@@ -15,7 +15,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use catalog::{Command, Judged, Need, Outcome, Refused, State, Touch, TxnResult, Write};
 use event::Moment;
@@ -39,11 +38,6 @@ pub const PATTERN: &str = "catalog.>";
 
 /// How often a write that lost a race is judged anew. Each loss is another's gain, so a few are enough.
 const ATTEMPTS: usize = 16;
-
-/// How long a sign of life is remembered: longer than any lifetime.
-const SIGN_KEPT: Duration = Duration::from_secs(48 * 3600);
-
-const _: () = assert!(SIGN_KEPT.as_secs() > catalog::limits::SESSION_TTL_MAX.as_secs());
 
 /// What came of a write.
 #[derive(Debug, Clone)]
@@ -91,13 +85,21 @@ impl Sign {
         Sign::Check { node: node.to_lowercase().into(), check: check.into() }
     }
 
-    /// What a command that was taken is a sign of.
+    /// What a command that was taken is a sign of. What a node finds out by itself (a check that it made, a lifetime
+    /// that ran out) is none.
     fn of(command: &Command) -> Option<Sign> {
         match command {
-            Command::SetCheck(told) => Some(Sign::check(&told.node, &told.check_id)),
+            Command::SetCheck(told) if told.ttl => Some(Sign::check(&told.node, &told.check_id)),
             Command::SessionRenew { id } => Some(Sign::Session(id.as_str().into())),
-            Command::SessionCreate(session) => Some(Sign::Session(session.id.as_str().into())),
             _ => None,
+        }
+    }
+
+    /// Whether what it is of is still there.
+    fn is_of_any(&self, state: &State) -> bool {
+        match self {
+            Sign::Check { node, check } => state.check(node, check).is_some(),
+            Sign::Session(id) => state.session(id).is_some(),
         }
     }
 }
@@ -117,6 +119,7 @@ struct Shared {
     folded: watch::Sender<u64>,
     ready: AtomicBool,
     unfit: AtomicU64,
+    /// Locked by who looks at the state, never the other way round.
     signs: Mutex<HashMap<Sign, Moment>>,
 }
 
@@ -330,9 +333,9 @@ impl Catalogue {
         self.0.signs.lock().get(sign).copied()
     }
 
-    /// Forgets the signs of what is gone for long, or lives for longer than anything may without one.
-    pub fn forget_old_signs(&self, now: Moment) {
-        self.0.signs.lock().retain(|_, heard| now.since(*heard) < SIGN_KEPT);
+    /// Forgets the signs of what is gone.
+    pub fn forget_signs_of_gone(&self) {
+        self.read(|state| self.0.signs.lock().retain(|sign, _| sign.is_of_any(state)));
     }
 
     /// Whether a principal may read a service: all its instances, on every node.

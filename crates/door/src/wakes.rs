@@ -104,7 +104,7 @@ impl<K: Hash + Eq> Future for Waiting<K> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // A notification that has ended must not be polled again: one is enough, so none is.
+        // The first that has ended is enough; who asks again is told the same.
         match self.notified.iter_mut().any(|one| one.as_mut().poll(context).is_ready()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -148,6 +148,7 @@ mod tests {
         assert!(!is_over(&mut one) && is_over(&mut both));
         wakes.wake(&[1]);
         assert!(is_over(&mut one));
+        assert!(is_over(&mut one) && is_over(&mut both), "as often as it is asked");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be is a failure")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use door::catalogue::{PATTERN, STREAM};
+use catalog::{Behavior, CheckDraft, Command, Definition, Form, Register, SessionCreate, SetCheck, Status};
+use door::catalogue::{PATTERN, STREAM, Sign};
 use door::suite::Plain;
 use door::{Access, Catalogue, Limits, Port, Principal};
 use event::{Moment, Pattern};
 use journal::local::Local;
-use journal::{Journal, StreamConfig};
+use journal::{Journal, Read, StreamConfig};
 
 const NOW: Moment = Moment::from_nanos(1_700_000_000_000_000_000);
 
@@ -23,17 +25,46 @@ fn who(publish: &[&str], read: &[&str]) -> Principal {
     Principal::new("who", all(publish), all(read), false)
 }
 
-/// A catalogue whose stream is not followed yet.
+/// A catalogue whose stream is followed.
 async fn catalogue() -> Catalogue {
     let journal: Arc<dyn Journal> = Arc::new(Local::new(Arc::new(|| NOW)));
     let mut config = StreamConfig::new(STREAM, [pattern(PATTERN)]);
     (config.allow_ttl, config.allow_rollup, config.allow_atomic) = (true, true, true);
     journal.stream_create(config).await.unwrap();
-    let port = Port::new(journal, Arc::new(Plain::default()), Access::open(), Limits::default());
+    let port = Port::new(Arc::clone(&journal), Arc::new(Plain::default()), Access::open(), Limits::default());
     port.catalogue_changed();
     let catalogue = Catalogue::new(port, "dc1", "n1");
     catalogue.set_ready(true);
+    tokio::spawn(follow(catalogue.clone(), journal));
     catalogue
+}
+
+async fn follow(catalogue: Catalogue, journal: Arc<dyn Journal>) {
+    let mut next = 1;
+    loop {
+        let read = Read { wait: Some(Duration::from_secs(30)), ..Read::from(next, 256) };
+        let Ok(page) = journal.read(STREAM, read).await else { return };
+        next = page.next;
+        catalogue.fold(&page.messages, next - 1);
+    }
+}
+
+async fn run(catalogue: &Catalogue, command: Command) {
+    catalogue.write(&Principal::anyone(), command).await.unwrap();
+}
+
+/// Registers a node `n1` with a check `c` that has a lifetime.
+async fn register(catalogue: &Catalogue) {
+    let definition = Definition { ttl: Some(Duration::from_secs(10)), ..Definition::default() };
+    let check = CheckDraft { name: "c".into(), status: "passing".into(), definition, ..CheckDraft::default() };
+    let mut register = Register::new(Form::Catalog, "n1");
+    (register.address, register.checks) = ("10.0.0.1".into(), vec![check]);
+    run(catalogue, Command::Register(Box::new(register))).await;
+}
+
+fn told(ttl: bool) -> Command {
+    let (node, check_id) = ("N1".into(), "c".into());
+    Command::SetCheck(SetCheck { node, check_id, status: Status::Passing, output: String::new(), ttl })
 }
 
 #[tokio::test]
@@ -52,4 +83,38 @@ async fn a_service_is_read_by_who_may_read_all_of_it() {
     check(&["catalog.dc1.web.>"], &["catalog.dc1.web.n1.>"], false);
     check(&[">"], &["catalog.dc1.web.n1.i1"], false);
     check(&["catalog.dc2.web.>"], &[], false);
+}
+
+#[tokio::test]
+async fn signs_of_life_are_what_clients_say_who_may_and_go_with_what_they_are_of() {
+    let catalogue = catalogue().await;
+    register(&catalogue).await;
+    let (check, session) = (Sign::check("n1", "c"), Sign::Session("s".into()));
+    run(&catalogue, told(false)).await;
+    let stranger = who(&["catalog.dc1.web.>"], &[">"]);
+    assert!(catalogue.write(&stranger, told(true)).await.is_err());
+    assert_eq!(catalogue.last_heard(&check), None, "neither what the node finds out, nor who may not");
+    run(&catalogue, told(true)).await;
+    assert!(catalogue.last_heard(&check).is_some());
+    let create = SessionCreate {
+        id: "s".into(),
+        name: String::new(),
+        node: "n1".into(),
+        lock_delay: None,
+        behavior: Behavior::Release,
+        ttl: None,
+        node_checks: None,
+        service_checks: Vec::new(),
+        agent: String::new(),
+    };
+    run(&catalogue, Command::SessionCreate(create)).await;
+    assert_eq!(catalogue.last_heard(&session), None);
+    run(&catalogue, Command::SessionRenew { id: "s".into() }).await;
+    catalogue.forget_signs_of_gone();
+    assert!(catalogue.last_heard(&check).is_some() && catalogue.last_heard(&session).is_some());
+    run(&catalogue, Command::SessionDestroy { id: "s".into() }).await;
+    let (node, check_id) = ("n1".into(), "c".into());
+    run(&catalogue, Command::Deregister { node, service_id: String::new(), check_id }).await;
+    catalogue.forget_signs_of_gone();
+    assert_eq!((catalogue.last_heard(&check), catalogue.last_heard(&session)), (None, None));
 }

@@ -38,7 +38,7 @@ pub(super) async fn keep(catalogue: Catalogue, end: CancellationToken) {
         }
         looks = looks.wrapping_add(1);
         let now = catalogue.port().now();
-        let mut over = catalogue.read(|state| {
+        let over = catalogue.read(|state| {
             let mut over = expired(&catalogue, state, began, now);
             over.extend(ended(&catalogue, state, began, now));
             if looks.is_multiple_of(REAP_LOOKS) {
@@ -46,13 +46,13 @@ pub(super) async fn keep(catalogue: Catalogue, end: CancellationToken) {
             }
             over
         });
-        for command in over.drain(..) {
+        for command in over {
             if let Err(error) = catalogue.write(&itself, command).await {
                 warn!(%error, "what ran out in the catalogue is not recorded; it is tried again");
             }
         }
         if looks.is_multiple_of(REAP_LOOKS) {
-            catalogue.forget_old_signs(now);
+            catalogue.forget_signs_of_gone();
         }
     }
 }
@@ -92,7 +92,7 @@ fn ended(catalogue: &Catalogue, state: &State, began: Moment, now: Moment) -> Ve
             continue;
         }
         let heard = catalogue.last_heard(&Sign::Session(Arc::clone(&session.id)));
-        let since = [began].into_iter().chain(heard);
+        let since = [began, session.began].into_iter().chain(heard);
         let is_late = session.ttl.is_some_and(|ttl| is_over(ttl, since, now));
         if is_late || state.is_session_broken(session) {
             info!(session = &*session.id, name = &*session.name, late = is_late, "a session ends");
@@ -122,4 +122,53 @@ fn reaped(catalogue: &Catalogue, state: &State, now: Moment) -> Vec<Command> {
         }
     }
     over
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catalog::{Behavior, Form, Register, SessionCreate};
+    use door::suite::Plain;
+    use door::{Access, Limits, Port};
+    use journal::Stored;
+    use journal::local::Local;
+
+    const BEGAN: Moment = Moment::from_nanos(1_700_000_000_000_000_000);
+
+    fn after(seconds: u64) -> Moment {
+        BEGAN.after(Duration::from_secs(seconds))
+    }
+
+    /// Folds what a command comes to, as if it had been recorded then.
+    fn fold(catalogue: &Catalogue, command: &Command, now: Moment) {
+        let judged = catalogue.read(|state| state.judge(command, now)).unwrap();
+        for write in judged.writes {
+            let seq = catalogue.read(State::position) + 1;
+            catalogue.fold(&[Stored { seq, time: now, message: write.append().message }], seq);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_never_renewed_has_its_time_from_when_it_began() {
+        let journal = Arc::new(Local::new(Arc::new(|| BEGAN)));
+        let port = Port::new(journal, Arc::new(Plain::default()), Access::open(), Limits::default());
+        let catalogue = Catalogue::new(port, "dc1", "n1");
+        let mut register = Register::new(Form::Catalog, "n1");
+        register.address = String::from("10.0.0.1");
+        fold(&catalogue, &Command::Register(Box::new(register)), BEGAN);
+        let session = SessionCreate {
+            id: String::from("s"),
+            name: String::new(),
+            node: String::from("n1"),
+            lock_delay: None,
+            behavior: Behavior::Release,
+            ttl: Some(Duration::from_secs(10)),
+            node_checks: None,
+            service_checks: Vec::new(),
+            agent: String::from("n1"),
+        };
+        fold(&catalogue, &Command::SessionCreate(session), after(100));
+        let over = |now| catalogue.read(|state| ended(&catalogue, state, BEGAN, now)).len();
+        assert_eq!((over(after(105)), over(after(111))), (0, 1));
+    }
 }
