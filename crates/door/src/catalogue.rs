@@ -12,7 +12,8 @@
 //! # Cost
 //! A read takes a lock that all readers share. A fold takes it alone, for one page of messages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -115,7 +116,7 @@ struct Shared {
     state: RwLock<State>,
     wakes: Wakes<Touch>,
     /// Prefixes of keys that are waited for, and by how many.
-    prefixes: Mutex<HashMap<Arc<str>, usize>>,
+    prefixes: Mutex<BTreeMap<Arc<str>, usize>>,
     folded: watch::Sender<u64>,
     ready: AtomicBool,
     unfit: AtomicU64,
@@ -135,6 +136,26 @@ fn begun(datacenter: &str, port: &Port) -> State {
     let mut state = State::new(datacenter);
     state.begin(port.now());
     state
+}
+
+/// Those of some texts that a key begins with, the longest first. `last` gives the greatest of them up to a text.
+///
+/// One look-up for each that is found, and for each shorter beginning of the key that another of them parts from it
+/// at: never more than the key has bytes, however many there are.
+fn prefixes_of<'a>(key: &str, last: impl Fn(&str) -> Option<&'a Arc<str>>) -> Vec<&'a Arc<str>> {
+    let (mut found, mut upto) = (Vec::new(), key);
+    while let Some(near) = last(upto) {
+        // What is between a beginning of the key and the key has that beginning too.
+        let same = near.bytes().zip(upto.bytes()).take_while(|(one, other)| one == other).count();
+        let mut end = same;
+        if same == near.len() {
+            found.push(near);
+            let Some(shorter) = same.checked_sub(1) else { break };
+            end = shorter;
+        }
+        upto = &key[..key.floor_char_boundary(end)];
+    }
+    found
 }
 
 impl Catalogue {
@@ -293,10 +314,12 @@ impl Catalogue {
             return;
         }
         let keys = touched.iter().filter_map(Touch::key);
-        let prefixes: Vec<Touch> = keys
-            .flat_map(|key| waited.keys().filter(move |prefix| key.starts_with(&***prefix)))
-            .map(|prefix| Touch::Keys(Arc::clone(prefix)))
-            .collect();
+        let last = |upto: &str| {
+            let upto = (Bound::Unbounded, Bound::Included(upto));
+            waited.range::<str, _>(upto).next_back().map(|(found, _)| found)
+        };
+        let prefixes: Vec<Touch> =
+            keys.flat_map(|key| prefixes_of(key, last)).map(|prefix| Touch::Keys(Arc::clone(prefix))).collect();
         drop(waited);
         self.0.wakes.wake(&prefixes);
     }
@@ -391,5 +414,45 @@ impl Drop for Change {
                 waited.remove(prefix);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+
+    fn check(prefixes: &[&str], key: &str) -> usize {
+        let set: BTreeSet<Arc<str>> = prefixes.iter().map(|prefix| Arc::from(*prefix)).collect();
+        let looks = Cell::new(0);
+        let found = prefixes_of(key, |upto| {
+            looks.set(looks.get() + 1);
+            set.range::<str, _>((Bound::Unbounded, Bound::Included(upto))).next_back()
+        });
+        let mut expected: Vec<&Arc<str>> = set.iter().filter(|prefix| key.starts_with(&***prefix)).collect();
+        expected.reverse();
+        assert_eq!(found, expected, "{prefixes:?} {key}");
+        looks.get()
+    }
+
+    #[test]
+    fn all_that_a_key_begins_with_are_found() {
+        check(&[], "a");
+        check(&["", "a", "a/", "a/b", "a/bc", "b"], "a/b");
+        check(&["", "a/b0", "a/b/c", "a/a", "a"], "a/b/d");
+        check(&["é", "è", "éa", "\u{e8}\u{301}"], "éab");
+        check(&["a", "aa", "aaa", "ab", "aab", "aaab"], "aaaa");
+        check(&["x", "y"], "");
+    }
+
+    #[test]
+    fn many_that_are_waited_for_are_not_all_looked_at() {
+        let many: Vec<String> = (0..10_000).map(|place| format!("app/{place:05}/")).collect();
+        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        many.extend(["", "app/"]);
+        assert!(check(&many, "app/05000/key") <= 6);
+        assert!(check(&many, "zzz") <= 3);
+        assert!(check(&many, "app/99999/key") <= "app/99999/key".len());
     }
 }
