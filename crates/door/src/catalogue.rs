@@ -296,13 +296,15 @@ impl Catalogue {
     pub fn fold(&self, messages: &[Stored], upto: u64) {
         let mut touched = Vec::new();
         let mut state = self.0.state.write();
-        for stored in messages {
-            if let Err(unfit) = state.fold(stored, &mut touched) {
-                self.0.unfit.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(seq = stored.seq, subject = stored.message.subject.as_str(), %unfit, "not of the catalogue");
-            }
-        }
+        let mut unfit = messages.iter().filter_map(|stored| Some((stored, state.fold(stored, &mut touched).err()?)));
+        let first = unfit.next();
+        let more = unfit.count();
         drop(state);
+        if let Some((stored, why)) = first {
+            self.0.unfit.fetch_add(1 + more as u64, Ordering::Relaxed);
+            let (seq, subject) = (stored.seq, stored.message.subject.as_str());
+            tracing::warn!(seq, subject, %why, more, "not of the catalogue");
+        }
         self.0.folded.send_if_modified(|at| std::mem::replace(at, upto.max(*at)) < upto);
         self.touch(&touched);
     }
