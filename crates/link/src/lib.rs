@@ -1,4 +1,4 @@
-//! Bytes between nodes: signed HTTP push and receive, alone and in batches.
+//! Bytes between nodes: signed HTTP push and receive, alone and in batches; native links in [`mesh`].
 //!
 //! [`KeyRing`] signs and checks; [`Target`] pushes to one peer; [`receive`] judges what comes in and hands it
 //! to an [`Intake`], for a door as for [`serve`], the listener of a group; [`ServerTls`] and
@@ -16,6 +16,7 @@ mod body;
 mod connect;
 pub mod limits;
 mod listen;
+pub mod mesh;
 mod push;
 mod receive;
 mod refusal;
