@@ -17,5 +17,8 @@ pub mod hub;
 pub mod names;
 pub mod node;
 pub mod plan;
+pub mod proof;
+pub mod segment;
+pub mod topology;
 pub mod tree;
 pub mod wire;

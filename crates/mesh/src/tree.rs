@@ -143,25 +143,6 @@ impl Graph {
         Some(Tree { names: Arc::clone(&self.names), root, parents, distances })
     }
 
-    /// Which domains can reach each other: by domain, in the order of [`Graph::names`], the smallest of those that
-    /// it can reach.
-    pub(crate) fn components(&self) -> Vec<u32> {
-        let mut groups = vec![NOBODY; self.names.len()];
-        let mut open = Vec::new();
-        for first in 0..u32::try_from(groups.len()).unwrap_or(NOBODY) {
-            if groups.get(first as usize) != Some(&NOBODY) {
-                continue;
-            }
-            open.push(first);
-            while let Some(at) = open.pop() {
-                let Some(group) = groups.get_mut(at as usize).filter(|group| **group == NOBODY) else { continue };
-                *group = first;
-                open.extend(self.near(at).iter().map(|(to, _)| *to));
-            }
-        }
-        groups
-    }
-
     fn near(&self, at: u32) -> &[(u32, u32)] {
         let bound = |place: usize| self.starts.get(place).map_or(0, |start| *start as usize);
         self.near.get(bound(at as usize)..bound(at as usize + 1)).unwrap_or_default()
