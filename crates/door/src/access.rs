@@ -64,7 +64,7 @@ pub struct Token {
 #[derive(Debug, Clone)]
 pub struct Principal(Arc<Rights>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rights {
     name: Arc<str>,
     publish: Vec<Pattern>,
@@ -194,6 +194,11 @@ impl Principal {
         self.0.publish_all && self.0.read_all
     }
 
+    /// Whether it may do just what another may.
+    pub fn has_rights_of(&self, other: &Principal) -> bool {
+        *self.0 == *other.0
+    }
+
     /// Whether any of its patterns touches a pattern.
     pub fn touches(&self, pattern: &Pattern) -> bool {
         self.0.publish.iter().chain(&self.0.read).any(|each| each.overlaps(pattern))
@@ -253,6 +258,12 @@ impl Access {
     /// Whether whoever asks may do everything, but for what [rules](Access::within) close.
     pub fn is_open(&self) -> bool {
         self.known.is_none()
+    }
+
+    /// The principal of a name, where there is a token of it; anyone, where access is open.
+    pub fn principal(&self, name: &str) -> Option<Principal> {
+        let Some(known) = &self.known else { return Some(self.anyone.clone()) };
+        known.iter().map(|(_, who)| who).find(|who| **who.name() == *name).cloned()
     }
 
     /// Who presents a token. Where access is open, a token is not looked at.

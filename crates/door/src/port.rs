@@ -203,6 +203,11 @@ impl Port {
         self.0.access.load().authenticate(token)
     }
 
+    /// The principal of a name, where its token is still in force.
+    pub fn principal(&self, name: &str) -> Option<Principal> {
+        self.0.access.load().principal(name)
+    }
+
     /// What bounds this port.
     pub fn limits(&self) -> &Limits {
         &self.0.limits

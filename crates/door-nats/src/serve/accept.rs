@@ -212,6 +212,7 @@ impl Acceptor {
             bytes: AtomicU64::new(0),
             subscriptions: AtomicUsize::new(0),
             admitted: AtomicBool::new(false),
+            standing: Mutex::default(),
             about: Mutex::default(),
             wishes: Mutex::default(),
         };

@@ -1,4 +1,4 @@
-//! What time does to connections: questions, deadlines, memory of the idle.
+//! What time does to connections: questions, deadlines, rights that were taken away, memory of the idle.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,6 +46,9 @@ fn look_after(shared: &Shared, connection: &Connection) {
     };
     if !connection.admitted.load(Ordering::Acquire) && age > options.auth_timeout {
         return end("Authentication Timeout", Closed::AuthenticationTimeout);
+    }
+    if connection.standing.lock().as_mut().is_some_and(|standing| !standing.still_holds(shared)) {
+        return end("User Authentication Revoked", Closed::Authentication);
     }
     if connection.out.waiting() > 0 && connection.out.since_progress() > options.write_deadline {
         return end("Slow Consumer", Closed::SlowDeadline);

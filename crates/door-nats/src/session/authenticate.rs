@@ -24,6 +24,24 @@ pub(crate) struct Admitted {
     pub(crate) api: Principal,
     /// What it is called.
     pub(crate) name: String,
+    /// The version of the tokens and rules that it was judged by.
+    version: u64,
+    /// Its rights without rules of names, where the door itself knows it.
+    own: Option<(Principal, Principal)>,
+}
+
+impl Admitted {
+    /// A client that the door itself knows.
+    fn own(who: Principal, api: Principal, name: &str) -> Self {
+        let own = Some((who.clone(), api.clone()));
+        Admitted { who, api, name: name.to_owned(), version: 0, own }
+    }
+
+    /// What its rights rest on from now on.
+    pub(crate) fn standing(&self) -> Standing {
+        let Admitted { who, api, version, own, .. } = self;
+        Standing { version: *version, own: own.clone(), who: who.clone(), api: api.clone() }
+    }
 }
 
 /// Subjects without which a client gets no answer.
@@ -33,8 +51,45 @@ const REQUESTS: [&str; 4] = ["_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>"];
 
 /// Who `connect` says it is, within the rules of names; `None` where it does not prove it.
 pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
+    let version = shared.port.access_version();
     let admitted = proven(shared, connect, nonce)?;
-    Some(Admitted { who: shared.port.within_name_rules(&admitted.who), ..admitted })
+    let (who, api) = within_rules(shared, &admitted.who, &admitted.api);
+    Some(Admitted { who, api, version, ..admitted })
+}
+
+fn within_rules(shared: &Shared, who: &Principal, api: &Principal) -> (Principal, Principal) {
+    (shared.port.within_name_rules(who), shared.port.within_name_rules(api))
+}
+
+/// What a client's rights rest on, for as long as it is connected.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// The version of the tokens and rules that it was last judged by.
+    version: u64,
+    /// Its rights without rules of names, where the door itself knows it; a token's are the node's to say.
+    own: Option<(Principal, Principal)>,
+    /// Its rights as they are in force.
+    who: Principal,
+    api: Principal,
+}
+
+impl Standing {
+    /// Whether tokens and rules leave a client the rights that it came with. Costs one load where neither changed.
+    pub(crate) fn still_holds(&mut self, shared: &Shared) -> bool {
+        let version = shared.port.access_version();
+        if version == self.version {
+            return true;
+        }
+        let now = match &self.own {
+            Some((who, api)) => Some(within_rules(shared, who, api)),
+            None => shared.port.principal(self.who.name()).map(|principal| {
+                let token = of_token(&principal);
+                within_rules(shared, &token.who, &token.api)
+            }),
+        };
+        self.version = version;
+        now.is_some_and(|(who, api)| who.has_rights_of(&self.who) && api.has_rights_of(&self.api))
+    }
 }
 
 fn proven(shared: &Shared, connect: &Connect, nonce: &str) -> Option<Admitted> {
@@ -86,7 +141,7 @@ fn vouched(shared: &Shared, trust: &Trust, connect: &Connect, nonce: &str) -> Op
 }
 
 fn anyone() -> Admitted {
-    Admitted { who: Principal::anyone(), api: Principal::anyone(), name: String::new() }
+    Admitted::own(Principal::anyone(), Principal::anyone(), "")
 }
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
@@ -103,12 +158,12 @@ fn with_rights(name: &str, permissions: &NatsPermissions) -> Admitted {
     let who = Principal::new(name, or_all(publish_allow), or_all(subscribe_allow), true)
         .denied(publish_deny.clone(), subscribe_deny.clone());
     let api = Principal::new(name, vec![Pattern::all()], vec![Pattern::all()], true);
-    Admitted { who, api, name: name.to_owned() }
+    Admitted::own(who, api, name)
 }
 
 fn of_token(principal: &Principal) -> Admitted {
     let who = principal.also(&patterns(&REQUESTS), &patterns(&ANSWERS));
-    Admitted { who, api: principal.clone(), name: principal.name().to_string() }
+    Admitted { who, api: principal.clone(), name: principal.name().to_string(), version: 0, own: None }
 }
 
 fn same(a: &str, b: &str) -> bool {

@@ -83,6 +83,7 @@ impl Session {
         // Where nobody has to say who he is, a client may begin without a word.
         let admitted = if shared.wants_authentication() { None } else { admit(&shared, &Connect::unsaid(), "") };
         connection.admitted.store(admitted.is_some(), Ordering::Release);
+        *connection.standing.lock() = admitted.as_ref().map(Admitted::standing);
         Session {
             shared,
             connection,
@@ -251,6 +252,7 @@ impl Session {
             return Err(self.end("no responders requires headers support", Closed::Protocol));
         }
         self.connection.admitted.store(true, Ordering::Release);
+        *self.connection.standing.lock() = Some(admitted.standing());
         {
             let mut about = self.connection.about.lock();
             about.name = connect.name.clone().unwrap_or_default();

@@ -10,6 +10,7 @@ use door::{ConnectionId, Port};
 use parking_lot::Mutex;
 use tracing::debug;
 
+use super::authenticate::Standing;
 use crate::codec::Info;
 use crate::jetstream::JetStream;
 use crate::limits::{API_LEVEL, NATS_VERSION};
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     pub(crate) bytes: AtomicU64,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) admitted: AtomicBool,
+    /// What its rights rest on, once it has some.
+    pub(crate) standing: Mutex<Option<Standing>>,
     pub(crate) about: Mutex<About>,
     /// What it subscribed to, for tools: subject, queue, sid.
     pub(crate) wishes: Mutex<Wishes>,

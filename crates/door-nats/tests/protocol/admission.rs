@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Client, Served, serve, serve_with};
-use door::{Access, Token, TokenHash};
+use door::{Access, NameRule, Token, TokenHash};
 use door_nats::{Authentication, NatsPermissions, NatsUser, Options, Secret};
 use event::Pattern;
 
@@ -96,4 +96,33 @@ async fn a_nodes_token_is_good_here_too() {
     }
     refused(&served, "{}").await;
     refused(&served, r#"{"user":"other","pass":"n0de"}"#).await;
+}
+
+#[tokio::test]
+async fn whose_rights_are_taken_away_is_disconnected_and_the_others_stay() {
+    let all = || vec![Pattern::all()];
+    let token =
+        |name: &str| Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin: false };
+    let served = serve_with(Options::default(), Access::tokens(["first", "second", "third"].map(token))).await;
+    let connect = |name: &str| format!(r#"{{"verbose":false,"auth_token":"{name}"}}"#);
+    let mut first = Client::new(&served, &connect("first")).await;
+    let mut second = Client::new(&served, &connect("second")).await;
+    let mut third = Client::new(&served, &connect("third")).await;
+    // A token that is gone.
+    served.port.set_access(Access::tokens(["first", "second"].map(token)));
+    third.is_told("User Authentication Revoked").await;
+    // A name that is closed to one of them.
+    let publish = Some(vec!["first".into()]);
+    served.port.set_name_rules(vec![NameRule {
+        subjects: vec![Pattern::parse("a.secret").unwrap()],
+        publish,
+        subscribe: None,
+    }]);
+    second.is_told("User Authentication Revoked").await;
+    first.settle().await;
+    let mut again = Client::new(&served, &connect("second")).await;
+    again.say("PUB a.secret 0\r\n\r\n").await;
+    again.hears("-ERR 'Permissions Violation for Publish to \"a.secret\"'\r\n").await;
+    first.say("PUB a.secret 0\r\n\r\n").await;
+    first.hears_nothing().await;
 }

@@ -23,6 +23,7 @@ pub struct Served {
     pub door: NatsDoor,
     pub address: SocketAddr,
     pub monitor: SocketAddr,
+    pub port: Port,
 }
 
 /// A door with these options, on a journal in memory.
@@ -36,8 +37,9 @@ pub async fn serve_with(options: Options, access: Access) -> Served {
     let bind = || TcpListener::bind("127.0.0.1:0");
     let (clients, monitor) = (bind().await.unwrap(), bind().await.unwrap());
     let at = monitor.local_addr().unwrap();
-    let door = NatsDoor::open(Sockets { clients, websocket: None, monitor: Some(monitor) }, port, options).unwrap();
-    Served { address: door.address(), monitor: at, door }
+    let door =
+        NatsDoor::open(Sockets { clients, websocket: None, monitor: Some(monitor) }, port.clone(), options).unwrap();
+    Served { address: door.address(), monitor: at, door, port }
 }
 
 pub struct Client {
