@@ -37,7 +37,7 @@ class Catalogue:
         ports = self.data / "ports.json"
         ports.unlink(missing_ok=True)
         command = [os.environ["TIDINGS_BINARY"], "serve", "--node", self.name, "--data", str(self.data)]
-        command += ["--hub", "off", "--monitor", "off"]
+        command += ["--hub", "off", "--monitor", "off", "--slim", "off"]
         # Who comes back finds the node where it was.
         for door, address in self.doors.items():
             command += ["--" + door.replace("_", "-"), address]

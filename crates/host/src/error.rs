@@ -6,8 +6,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::config::FutureDoor;
-
 /// A fault in a file that people write.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}:{line}: {reason}", path.display())]
@@ -45,12 +43,6 @@ pub enum StartError {
         field: &'static str,
         /// What it must be.
         reason: String,
-    },
-    /// The door does not exist yet.
-    #[error("the {door} door is not part of this version; use --{door} off, or leave it out")]
-    DoorNotYet {
-        /// The door.
-        door: FutureDoor,
     },
     /// A door would be open to a network.
     #[error("the {door} door at {address} would be open to anyone who can reach it")]

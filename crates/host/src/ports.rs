@@ -57,14 +57,36 @@ pub struct Ports {
     /// The DNS door, over UDP and TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<SocketAddr>,
+    /// The SLIM door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slim: Option<SocketAddr>,
+    /// Where other nodes of the mesh connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<SocketAddr>,
 }
 
 impl Ports {
     pub(crate) fn new(node: &str, engine: &Engine, tls: bool) -> Self {
         let (node, engine, pid) = (node.to_owned(), engine.to_string(), std::process::id());
         let (http, nats, websocket, monitor, hub, repeater) = (None, None, None, None, None, None);
-        let (consul, consul_grpc, dns) = (None, None, None);
-        Ports { node, pid, engine, tls, http, nats, websocket, monitor, hub, repeater, consul, consul_grpc, dns }
+        let (consul, consul_grpc, dns, slim, mesh) = (None, None, None, None, None);
+        Ports {
+            node,
+            pid,
+            engine,
+            tls,
+            http,
+            nats,
+            websocket,
+            monitor,
+            hub,
+            repeater,
+            consul,
+            consul_grpc,
+            dns,
+            slim,
+            mesh,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use event::Pattern;
-use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig};
+use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig, SlimConfig};
 use host::ports::read_ports;
 use host::{Ended, Node, StartError};
 use journal::StreamConfig;
@@ -16,7 +16,7 @@ use tempfile::tempdir;
 fn config(data: &Path, engine: Engine) -> Config {
     let nats = NatsConfig { listen: Listen::Off, monitor: Listen::Off, ..NatsConfig::default() };
     let hub = HubConfig { listen: Listen::Off, ..HubConfig::default() };
-    let (consul, dns) = (ConsulConfig::off(), DnsConfig::off());
+    let (consul, dns, slim) = (ConsulConfig::off(), DnsConfig::off(), SlimConfig::off());
     Config {
         data: data.to_owned(),
         engine,
@@ -25,6 +25,7 @@ fn config(data: &Path, engine: Engine) -> Config {
         hub,
         consul,
         dns,
+        slim,
         ..Config::default()
     }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig};
+use host::config::{Config, ConsulConfig, DnsConfig, Engine, HubConfig, Listen, NatsConfig, SlimConfig};
 use host::{Ended, Node, StartError};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
@@ -38,6 +38,7 @@ impl Place {
             hub: HubConfig { listen: Listen::Off, ..HubConfig::default() },
             consul: ConsulConfig::off(),
             dns: DnsConfig::off(),
+            slim: SlimConfig::off(),
             resources: Some(self.folder.path().to_owned()),
             ..Config::default()
         }

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
 use host::config::{
-    ConsulLayer, DnsLayer, Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, NatsLayer, Sync, TlsLayer,
+    ConsulLayer, DnsLayer, Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, MeshFields, MeshLayer, NatsLayer,
+    SlimLayer, Sync, TlsLayer,
 };
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
@@ -80,9 +81,30 @@ pub struct ServeArgs {
     /// The DNS door: services and nodes by name, over UDP and TCP [default: 127.0.0.1:8600]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_DNS", help_heading = "Doors")]
     dns: Option<Listen>,
-    /// The SLIM door; not in this version
+    /// The SLIM door, over gRPC and WebSocket [default: 127.0.0.1:46357]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM", help_heading = "Doors")]
     slim: Option<Listen>,
+    /// Where other nodes of the mesh connect [default: 127.0.0.1:7200 in a mesh; off otherwise]
+    #[arg(long, value_name = "ADDR", env = "TIDINGS_MESH", help_heading = "Mesh")]
+    mesh: Option<Listen>,
+    /// The domain that this node belongs to [default: default]
+    #[arg(long, value_name = "NAME", env = "TIDINGS_DOMAIN", help_heading = "Mesh")]
+    domain: Option<String>,
+    /// Let this node lead a mesh: domains, topology and segments are declared at it
+    #[arg(long, env = "TIDINGS_CONTROLLER", value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", help_heading = "Mesh")]
+    controller: Option<bool>,
+    /// Where a controller of the mesh is; can be given several times
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_JOIN", value_delimiter = ',', help_heading = "Mesh")]
+    join: Vec<String>,
+    /// The file with the secret of this node's domain, which proves to the controller that it belongs there
+    #[arg(long, value_name = "FILE", env = "TIDINGS_DOMAIN_SECRET_FILE", help_heading = "Mesh")]
+    domain_secret_file: Option<PathBuf>,
+    /// Where nodes of the own domain reach this one, if not where it listens
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_MESH_ADVERTISE", help_heading = "Mesh")]
+    mesh_advertise: Option<String>,
+    /// Where nodes of other domains reach this one; without it, it dials them
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_MESH_EXTERNAL", help_heading = "Mesh")]
+    mesh_external: Option<String>,
     /// Let anyone who can reach a door use it, beyond loopback too
     #[arg(long, env = "TIDINGS_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Security")]
     open: bool,
@@ -132,7 +154,16 @@ impl ServeArgs {
             hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
             consul: ConsulLayer::listening(self.consul, self.consul_grpc, self.datacenter),
             dns: DnsLayer::listening(self.dns),
-            slim: self.slim,
+            slim: SlimLayer::listening(self.slim),
+            mesh: MeshLayer::from(MeshFields {
+                listen: self.mesh,
+                domain: self.domain,
+                advertise: self.mesh_advertise,
+                external: self.mesh_external,
+                controller: self.controller,
+                join: Some(self.join).filter(|join| !join.is_empty()),
+                secret_file: self.domain_secret_file,
+            }),
             open: self.open.then_some(true),
             tokens: self.tokens,
             tls: TlsLayer { certificate: self.tls_cert, key: self.tls_key },
@@ -216,8 +247,13 @@ fn welcome(node: &Node) -> String {
         None => at(scheme, ports.consul),
         Some(grpc) => format!("{} (gRPC {grpc})", at(scheme, ports.consul)),
     };
-    let head =
-        head + &format!("  nats    {nats}\n  hub     {hub}\n  consul  {consul}\n  dns     {}\n", at("dns", ports.dns));
+    let (dns, slim) = (at("dns", ports.dns), at(if ports.tls { "https" } else { "http" }, ports.slim));
+    let head = head
+        + &format!("  nats    {nats}\n  hub     {hub}\n  consul  {consul}\n  dns     {dns}\n  slim    {slim}\n")
+        + &ports.mesh.map_or_else(String::new, |mesh| {
+            let role = if config.mesh.controller { ", a controller" } else { "" };
+            format!("  mesh    {mesh}, domain {}{role}\n", config.mesh.domain)
+        });
     let Some(http) = ports.http else {
         return head + "  http    off\n";
     };

@@ -124,6 +124,8 @@ fn a_directory_that_may_not_be_written_is_refused_by_name() {
         "off",
         "--dns",
         "off",
+        "--slim",
+        "off",
     ]);
     command.args(["--data", data.to_str().unwrap()]);
     if geteuid().is_root() {

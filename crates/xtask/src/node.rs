@@ -74,7 +74,7 @@ impl Launch {
         };
         command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--data"]).arg(&self.data);
         // By the environment, so that a wrapper can say otherwise.
-        command.env("TIDINGS_HUB", "off").env("TIDINGS_CONSUL", "off").env("TIDINGS_DNS", "off");
+        command.env("TIDINGS_HUB", "off").env("TIDINGS_CONSUL", "off").env("TIDINGS_DNS", "off").env("TIDINGS_SLIM", "off");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }

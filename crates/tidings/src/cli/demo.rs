@@ -146,6 +146,8 @@ impl Running {
                 "off",
                 "--dns",
                 "off",
+                "--slim",
+                "off",
                 "--data",
             ])
             .arg(&data);

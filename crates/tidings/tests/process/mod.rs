@@ -23,7 +23,12 @@ pub fn tidings(args: &[&str]) -> Command {
         command.env_remove(name);
     }
     // What every node would listen on, but for the one that is asked about it.
-    command.env("TIDINGS_NATS", "off").env("TIDINGS_HUB", "off").env("TIDINGS_CONSUL", "off").env("TIDINGS_DNS", "off");
+    command
+        .env("TIDINGS_NATS", "off")
+        .env("TIDINGS_HUB", "off")
+        .env("TIDINGS_CONSUL", "off")
+        .env("TIDINGS_DNS", "off")
+        .env("TIDINGS_SLIM", "off");
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -100,6 +100,8 @@ impl Programs {
                 "off",
                 "--dns",
                 "off",
+                "--slim",
+                "off",
                 "--monitor",
                 "off",
                 "--nats",
