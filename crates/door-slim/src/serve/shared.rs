@@ -1,0 +1,174 @@
+//! What all links of the door have in common.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use door::{ConnectionId, Port, Principal};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::inbox::Inboxes;
+use super::outbound::Outbound;
+use crate::codec::{Key, Kind};
+use crate::counts::{Totals, add, less};
+use crate::options::Options;
+use crate::session::Rules;
+
+/// Sets the connections of this door apart from those of others: `slim` in its upper half.
+const CONNECTIONS_FROM: u64 = 0x736c_696d << 32;
+
+/// What a link has agreed upon.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) key: Option<Key>,
+    pub(crate) link: String,
+    pub(crate) kind: Kind,
+    pub(crate) node: String,
+}
+
+/// One link.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) address: SocketAddr,
+    pub(crate) who: Mutex<Principal>,
+    /// What was presented, to be looked at again when other tokens are put in force.
+    pub(crate) token: Option<Box<str>>,
+    pub(crate) transport: &'static str,
+    pub(crate) out: Outbound,
+    pub(crate) terms: OnceLock<Terms>,
+    pub(crate) published: AtomicU64,
+    pub(crate) subscriptions: AtomicUsize,
+    pub(crate) dropped: AtomicU64,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) port: Port,
+    pub(crate) options: Options,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) inboxes: Inboxes,
+    /// Somebody subscribed: who keeps something may get rid of it.
+    pub(crate) joined: Arc<Notify>,
+    pub(crate) connected: AtomicUsize,
+    links: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
+    next: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(port: Port, options: Options, tasks: TaskTracker, stopping: CancellationToken) -> Self {
+        Shared {
+            port,
+            options,
+            totals: Arc::default(),
+            tasks,
+            stopping,
+            inboxes: Inboxes::default(),
+            joined: Arc::default(),
+            connected: AtomicUsize::new(0),
+            links: Mutex::default(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// What sessions go by.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            node: self.options.node.clone(),
+            domain: self.options.domain.clone(),
+            version: self.options.version.clone(),
+            strict: self.options.require_header_mac,
+            enforce_pqc: self.options.enforce_pqc,
+            peers: self.options.peers,
+        }
+    }
+
+    /// A new link.
+    pub(crate) fn enter(
+        &self,
+        address: SocketAddr,
+        who: Principal,
+        token: Option<&str>,
+        transport: &'static str,
+    ) -> Arc<Connection> {
+        let id = CONNECTIONS_FROM + self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            id,
+            address,
+            who: Mutex::new(who),
+            token: token.map(Into::into),
+            transport,
+            out: Outbound::new(self.options.pending_bytes_max),
+            terms: OnceLock::new(),
+            published: AtomicU64::new(0),
+            subscriptions: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        self.links.lock().insert(id, Arc::clone(&connection));
+        add(&self.totals.links, 1);
+        connection
+    }
+
+    /// A link is gone.
+    pub(crate) fn leave(&self, id: ConnectionId) {
+        if self.links.lock().remove(&id).is_some() {
+            less(&self.totals.links, 1);
+        }
+    }
+
+    /// All links.
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+        self.links.lock().values().cloned().collect()
+    }
+
+    /// The one that a link comes in place of: of the same name, from the same address, with the same rights. It is
+    /// gone, though nobody has noticed.
+    pub(crate) fn former(&self, new: &Connection, link: &str) -> Option<Arc<Connection>> {
+        let name = Arc::clone(new.who.lock().name());
+        let links = self.links.lock();
+        let same = |each: &&Arc<Connection>| {
+            each.id != new.id
+                && each.address.ip() == new.address.ip()
+                && each.terms.get().is_some_and(|terms| terms.link == link)
+                && *each.who.lock().name() == name
+        };
+        links.values().find(same).cloned()
+    }
+
+    /// The links, for listings.
+    pub(crate) fn status(&self) -> Value {
+        let kind = |kind: Kind| match kind {
+            Kind::Edge => "edge",
+            Kind::Peer => "peer",
+            Kind::Remote => "remote",
+        };
+        let mut all = self.all();
+        all.sort_by_key(|each| each.id);
+        let links = all.iter().map(|each| {
+            let terms = each.terms.get();
+            json!({
+                "id": each.id,
+                "address": each.address.to_string(),
+                "token": &**each.who.lock().name(),
+                "transport": each.transport,
+                "link": terms.map(|terms| terms.link.as_str()),
+                "kind": terms.map(|terms| kind(terms.kind)),
+                "node": terms.map(|terms| terms.node.as_str()).filter(|node| !node.is_empty()),
+                "tagged": terms.is_some_and(|terms| terms.key.is_some()),
+                "subscriptions": each.subscriptions.load(Ordering::Relaxed),
+                "published": each.published.load(Ordering::Relaxed),
+                "delivered": each.out.messages.load(Ordering::Relaxed),
+                "dropped": each.dropped.load(Ordering::Relaxed),
+                "waitingBytes": each.out.waiting(),
+            })
+        });
+        json!({"node": self.options.node, "links": links.collect::<Vec<_>>()})
+    }
+}

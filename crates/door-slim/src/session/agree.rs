@@ -1,0 +1,69 @@
+//! What a negotiation leads to: X25519, and ML-KEM-768 where the other side offers it.
+//!
+//! Source: agntcy/slim, `negotiation.rs` and `link_ecdh.rs`.
+
+use ml_kem::EncapsulationKey768;
+use ml_kem::kem::TryKeyInit as _;
+use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::{Agreed, Fault, Rules};
+use crate::codec::{Key, Kind, Negotiation, Reply, reply};
+
+/// Bytes of a key of X25519.
+const KEY_BYTES: usize = 32;
+/// Bytes of a key of ML-KEM-768.
+const KEM_BYTES: usize = 1184;
+
+/// Answers an offer that is in order.
+pub(super) fn agree(rules: &Rules, offer: &Negotiation<'_>) -> Result<Agreed, Fault> {
+    let keyed = offer.key.len() == KEY_BYTES;
+    if !keyed && (rules.strict || rules.enforce_pqc) {
+        return Err(Fault::NoKey(offer.key.len()));
+    }
+    let kem = offer.kem.filter(|kem| keyed && kem.len() == KEM_BYTES);
+    if rules.enforce_pqc && kem.is_none() {
+        return Err(Fault::NoKem);
+    }
+    let mixed = kem.map(encapsulate).transpose()?;
+    let (secret, shown) = mixed.unzip();
+    let (public, key) = match keyed {
+        true => {
+            let (public, key) = exchange(offer, secret.as_deref())?;
+            (public, Some(key))
+        }
+        false => (Vec::new(), None),
+    };
+    let said = Reply {
+        link: offer.link,
+        version: &rules.version,
+        key: &public,
+        kind: offer.kind,
+        node: &rules.node,
+        deployment: &rules.domain,
+        kem: shown.as_deref(),
+    };
+    // Replicas trust each other's headers: their links have a key, and no tags.
+    let key = key.filter(|_| offer.kind != Kind::Peer);
+    let (link, node) = (offer.link.to_owned(), offer.node.to_owned());
+    Ok(Agreed { reply: reply(&said), key, link, kind: offer.kind, node })
+}
+
+/// Our public key, and the key of the link.
+fn exchange(offer: &Negotiation<'_>, mixed: Option<&[u8]>) -> Result<(Vec<u8>, Key), Fault> {
+    let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).map_err(|_| Fault::BadKey)?;
+    let public = private.compute_public_key().map_err(|_| Fault::BadKey)?.as_ref().to_vec();
+    let theirs = UnparsedPublicKey::new(&X25519, offer.key);
+    // A key of low order leads to a secret of zeros, and is refused here.
+    let key = agree_ephemeral(private, &theirs, |shared| Key::derive(shared, mixed, offer.link));
+    Ok((public, key.ok().flatten().ok_or(Fault::BadKey)?))
+}
+
+/// A secret for whoever has a key of ML-KEM-768, and what shows it to him.
+fn encapsulate(kem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+    let theirs = EncapsulationKey768::new_from_slice(kem).map_err(|_| Fault::BadKey)?;
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| Fault::BadKey)?;
+    let (shown, secret) = theirs.encapsulate_deterministic(&seed.into());
+    Ok((secret.to_vec(), shown.to_vec()))
+}
