@@ -6,6 +6,7 @@ mod blocking;
 mod faults;
 mod keys;
 mod rights;
+mod secure;
 mod shapes;
 mod streams;
 mod support;

@@ -10,6 +10,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -172,7 +173,7 @@ async fn other_rights_end_a_stream_and_the_close_of_the_door_does() {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Request4 {
+pub struct Request4 {
     #[prost(int32, tag = "1")]
     topic: i32,
     #[prost(string, tag = "3")]
@@ -193,21 +194,21 @@ struct Named {
 
 /// An event, as far as it is looked at.
 #[derive(Clone, PartialEq, Message)]
-struct Told {
+pub struct Told {
     #[prost(uint64, tag = "1")]
-    index: u64,
+    pub index: u64,
     #[prost(bool, tag = "2")]
-    end: bool,
+    pub end: bool,
     #[prost(bool, tag = "3")]
     follows: bool,
     #[prost(bytes = "vec", optional, tag = "10")]
-    health: Option<Vec<u8>>,
+    pub health: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "12")]
     service: Option<Vec<u8>>,
 }
 
 /// A call and what has come of it.
-struct Call {
+pub struct Call {
     body: Incoming,
     left: Vec<u8>,
     status: Option<String>,
@@ -215,7 +216,10 @@ struct Call {
 
 impl Call {
     async fn new(node: &Served, request: &Request4) -> Call {
-        let stream = TcpStream::connect(node.door.grpc_address().unwrap()).await.unwrap();
+        Call::over(TcpStream::connect(node.door.grpc_address().unwrap()).await.unwrap(), request).await
+    }
+
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: &Request4) -> Call {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -239,7 +243,7 @@ impl Call {
     }
 
     /// The next event; `None` at the end, whose status is then known.
-    async fn next(&mut self) -> Option<Told> {
+    pub async fn next(&mut self) -> Option<Told> {
         loop {
             if self.left.len() >= 5 {
                 let length = u32::from_be_bytes(self.left[1..5].try_into().unwrap()) as usize;
@@ -260,7 +264,7 @@ impl Call {
     }
 }
 
-fn health(key: &str, index: u64, token: &str) -> Request4 {
+pub fn health(key: &str, index: u64, token: &str) -> Request4 {
     let named = Some(Named { key: key.into() });
     Request4 { topic: 1, token: token.into(), index, wildcard: None, named }
 }

@@ -12,7 +12,7 @@ use event::{Moment, Pattern};
 use journal::local::Local;
 use journal::{Journal, Read, Start, StreamConfig};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -98,14 +98,20 @@ impl Reply {
 }
 
 /// A connection that stays.
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    stream: S,
     left: Vec<u8>,
 }
 
 impl Client {
     pub async fn new(address: SocketAddr) -> Self {
-        Client { stream: TcpStream::connect(address).await.unwrap(), left: Vec::new() }
+        Client::over(TcpStream::connect(address).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Client { stream, left: Vec::new() }
     }
 
     pub async fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) {
