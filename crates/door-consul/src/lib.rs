@@ -5,7 +5,7 @@
 //! | [`codec`] | paths, parameters, bodies, shapes of answers, refusals; pure, fuzzed |
 //! | `answers` | answers that readers share, and where those wait who have them already |
 //! | `feeds` | streams of what happens: a snapshot, then changes, encoded once for all who follow the same |
-//! | `session` | what a request asks for: endpoints to questions and commands |
+//! | `session` | what a request asks for: endpoints to questions and [commands](command), fuzzed |
 //! | `serve` | sockets, TLS, HTTP, the framing of gRPC |
 //!
 //! # Invariants
@@ -29,3 +29,4 @@ mod session;
 pub use counts::Counts;
 pub use options::{Options, Tls};
 pub use serve::{ConsulDoor, Sockets};
+pub use session::command;

@@ -12,4 +12,5 @@ pub(crate) use agent::answer as about_the_node;
 pub(crate) use read::{Ask, leads_to, meshed, speaks_mesh};
 pub(crate) use register::same_datacenter;
 pub(crate) use sieve::{Sieve, Sight};
+pub use write::command;
 pub(crate) use write::{Written, is_write, write};

@@ -1,7 +1,7 @@
 //! What changes the catalogue, and what its writer is told.
 
 use bytes::Bytes;
-use catalog::{Command, Outcome, RefusedKind, Status};
+use catalog::{Command, Fire, Outcome, RefusedKind, Status};
 use door::catalogue::WriteError;
 use door::{Catalogue, Principal, PublishError};
 
@@ -40,20 +40,40 @@ pub(crate) async fn write(
     body: Bytes,
 ) -> Result<Written, Fault> {
     let key = name.clone();
-    let command = match endpoint {
-        Endpoint::Key if method == "DELETE" => keys::delete(name, params)?,
-        Endpoint::Key if body.len() > VALUE_BYTES_MAX => return Err(Fault::too_large(VALUE_BYTES_MAX)),
-        Endpoint::Key => keys::put(name, params, body)?,
-        Endpoint::Transaction => keys::transaction(&body)?,
-        Endpoint::EventFire if body.len() > EVENT_BYTES_MAX => return Err(Fault::too_large(EVENT_BYTES_MAX)),
-        Endpoint::EventFire => return fire(catalogue, who, name, params, body).await,
-        _ => command(options, endpoint, name, params, &body)?,
-    };
+    let command = command(options, (endpoint, method), name, params, body)?;
+    let fired = if let Command::Fire(fire) = &command { Some(fire.clone()) } else { None };
     let written = catalogue.write(who, command).await.map_err(|error| refusal(&error))?;
-    told(endpoint, &key, &written.outcome, written.position)
+    match fired {
+        Some(fire) => Ok(event(&fire, written.position)),
+        None => told(endpoint, &key, &written.outcome, written.position),
+    }
 }
 
-fn command(
+/// What a request that changes something comes to: its endpoint with the method, the name in its path, its
+/// parameters and its body.
+///
+/// # Errors
+/// [`Fault`]: it cannot be read.
+pub fn command(
+    options: &Options,
+    (endpoint, method): (Endpoint, &str),
+    name: String,
+    params: &Params,
+    body: Bytes,
+) -> Result<Command, Fault> {
+    match endpoint {
+        Endpoint::Key if method == "DELETE" => keys::delete(name, params),
+        Endpoint::Key if body.len() > VALUE_BYTES_MAX => Err(Fault::too_large(VALUE_BYTES_MAX)),
+        Endpoint::Key => keys::put(name, params, body),
+        Endpoint::Transaction => keys::transaction(&body),
+        Endpoint::EventFire if body.len() > EVENT_BYTES_MAX => Err(Fault::too_large(EVENT_BYTES_MAX)),
+        Endpoint::EventFire => keys::fire(name, params, body, new_id()).map(Command::Fire),
+        _ => of_services(options, endpoint, name, params, &body),
+    }
+}
+
+/// Of services, checks, nodes and sessions.
+fn of_services(
     options: &Options,
     endpoint: Endpoint,
     name: String,
@@ -98,29 +118,21 @@ fn command(
     })
 }
 
-async fn fire(
-    catalogue: &Catalogue,
-    who: &Principal,
-    name: String,
-    params: &Params,
-    payload: Bytes,
-) -> Result<Written, Fault> {
-    let fired = keys::fire(name, params, payload, new_id())?;
-    let mut event = catalog::UserEvent {
+/// An event as it was fired.
+fn event(fired: &Fire, position: u64) -> Written {
+    let event = catalog::UserEvent {
         id: fired.id.as_str().into(),
         name: fired.name.as_str().into(),
         payload: fired.payload.clone(),
         node_filter: fired.node_filter.as_str().into(),
         service_filter: fired.service_filter.as_str().into(),
         tag_filter: fired.tag_filter.as_str().into(),
-        position: 0,
+        position,
         time: event::Moment::EPOCH,
     };
-    let written = catalogue.write(who, Command::Fire(fired)).await.map_err(|error| refusal(&error))?;
-    event.position = written.position;
     let mut body = String::new();
     shape::event(&mut body, &event);
-    Ok(Written { status: 200, body })
+    Written { status: 200, body }
 }
 
 fn new_id() -> String {
