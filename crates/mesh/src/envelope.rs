@@ -35,8 +35,8 @@ pub const DESTINATIONS_MAX: usize = 256;
 /// Most queue groups of one destination.
 pub const QUEUES_MAX: usize = 256;
 
-/// Longest name of a queue group, in bytes.
-pub const QUEUE_BYTES_MAX: usize = 256;
+/// Longest name of a queue group that other nodes hear of, in bytes.
+pub const QUEUE_BYTES_MAX: usize = 512;
 
 /// Most bytes of an envelope. Who has more destinations sends two.
 pub const ENVELOPE_BYTES_MAX: usize = 48 * 1024;

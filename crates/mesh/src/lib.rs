@@ -12,12 +12,15 @@ extern crate alloc;
 
 pub mod acl;
 mod codec;
+pub mod control;
 pub mod envelope;
 pub mod hub;
+mod interest;
 pub mod names;
 pub mod node;
 pub mod plan;
 pub mod proof;
+mod routes;
 pub mod segment;
 pub mod topology;
 pub mod tree;

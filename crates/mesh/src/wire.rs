@@ -28,8 +28,8 @@ use crate::names::Name;
 /// The version of the bytes.
 const VERSION: u8 = 1;
 
-/// Most items of a list of a note.
-const ITEMS_MAX: usize = 65_536;
+/// Most items of a list of a note. Notes have some hundred; one pattern in very many groups makes a longer one.
+const ITEMS_MAX: usize = 1 << 20;
 
 /// What somebody wants: a pattern, alone or as a member of a queue group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -138,8 +138,6 @@ pub enum Ending {
     Itself,
     /// Another connection of this link stays.
     Doubled,
-    /// The peer said more than it may: notes that no plan lets it say.
-    Flooded,
 }
 
 impl Ending {
@@ -150,7 +148,6 @@ impl Ending {
             Ending::WrongPeer => "wrong-peer",
             Ending::Itself => "itself",
             Ending::Doubled => "doubled",
-            Ending::Flooded => "flooded",
         }
     }
 }
@@ -162,7 +159,6 @@ impl fmt::Display for Ending {
             Ending::WrongPeer => "the plan names another node for this link",
             Ending::Itself => "the link leads to this node itself",
             Ending::Doubled => "another connection of this link stays",
-            Ending::Flooded => "the peer says more than it may",
         })
     }
 }
@@ -325,8 +321,8 @@ pub struct LinkView {
 pub struct SourceView {
     /// Whose wishes.
     pub source: crate::wire::Source,
-    /// The connection that tells them.
-    pub conn: u64,
+    /// The connection that tells them; `None`: they are this node's own.
+    pub conn: Option<u64>,
     /// How many.
     pub wishes: u64,
 }
