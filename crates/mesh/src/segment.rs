@@ -91,18 +91,21 @@ impl Segments {
         pairs
     }
 
-    /// The same segments without the edges that are to be left out. Those of which nothing is left out stay shared.
+    /// The same segments without the edges that are to be left out: by the smaller domain, the greater ones. A segment
+    /// that comes out as in `before` is shared with it, and one of which nothing is left out with this one.
     #[must_use]
-    pub fn without(&self, out: &BTreeSet<(Name, Name)>) -> Segments {
-        if out.is_empty() {
-            return self.clone();
-        }
-        let gone = |one: &Name, two: &Name| out.contains(&(one.clone(), two.clone()));
+    pub fn without(&self, out: &BTreeMap<Name, BTreeSet<Name>>, before: &Segments) -> Segments {
+        let gone = |one: &Name, two: &Name| out.get(one).is_some_and(|others| others.contains(two));
         Segments::shared(self.all.iter().map(|segment| {
             if !segment.edges.iter().any(|(one, two, _)| gone(one, two)) {
                 return Arc::clone(segment);
             }
             let edges: Vec<_> = segment.edges.iter().filter(|(one, two, _)| !gone(one, two)).cloned().collect();
+            if let Some(known) = before.get(segment.name.as_str()) {
+                if known.edges == edges && known.domains == segment.domains {
+                    return Arc::clone(known);
+                }
+            }
             // Who is in a segment stays so while a link is down: what it may carry does not change.
             Arc::new(SegmentPlan { name: segment.name.clone(), domains: segment.domains.clone(), edges })
         }))
@@ -269,7 +272,9 @@ impl fmt::Display for EditError {
             EditError::Declared => f.write_str("the topology document says which segments there are: change that"),
             EditError::Default => f.write_str("the segment 'default' stays: remove its links"),
             EditError::NoSegment(name) => write!(f, "there is no segment '{name}'"),
-            EditError::Exists(name) => write!(f, "there is a segment '{name}' with other links: remove it, or edit them"),
+            EditError::Exists(name) => {
+                write!(f, "there is a segment '{name}' with other links: remove it, or edit them")
+            }
             EditError::NoLink { segment, domain, neighbor } => {
                 write!(f, "in '{segment}': '{domain}' and '{neighbor}' are not linked")
             }
