@@ -132,11 +132,7 @@ impl Proof {
 }
 
 /// Proves a change: who reaches whom before and after, and which invariants it breaks.
-pub fn prove(
-    before: (&Reach, &[AclRule]),
-    after: (&Reach, &[AclRule]),
-    invariants: &[Invariant],
-) -> Proof {
+pub fn prove(before: (&Reach, &[AclRule]), after: (&Reach, &[AclRule]), invariants: &[Invariant]) -> Proof {
     let domains: BTreeSet<&Name> = before.0.domains.iter().chain(&after.0.domains).collect();
     Proof {
         changes: diff(before.0, after.0),
@@ -201,7 +197,11 @@ impl Reach {
     /// The domains that one reaches, sorted, without itself.
     pub fn reached<'a>(&'a self, from: &'a Name) -> impl Iterator<Item = &'a Name> {
         let row = self.row(from).unwrap_or_default();
-        self.domains.iter().enumerate().filter(move |(place, name)| has(row, *place) && *name != from).map(|(_, name)| name)
+        self.domains
+            .iter()
+            .enumerate()
+            .filter(move |(place, name)| has(row, *place) && *name != from)
+            .map(|(_, name)| name)
     }
 
     /// The way that messages take from one domain to another: along the tree of the one that they go to.
@@ -351,7 +351,8 @@ fn access_diff(before: &[AclRule], after: &[AclRule], domains: &BTreeSet<&Name>)
     let names: BTreeSet<&Arc<str>> = before.iter().chain(after).map(|rule| &rule.name).collect();
     let mut changes = Vec::new();
     for name in names {
-        let (old, new) = (find(before, name).and_then(|at| before.get(at)), find(after, name).and_then(|at| after.get(at)));
+        let (old, new) =
+            (find(before, name).and_then(|at| before.get(at)), find(after, name).and_then(|at| after.get(at)));
         for domain in domains {
             for access in [Access::Publish, Access::Subscribe] {
                 let may = |rule: Option<&AclRule>| rule.is_none_or(|rule| open(rule, domain, access));
@@ -376,7 +377,9 @@ fn groups(segment: &SegmentPlan, domains: &[Name]) -> Vec<Vec<usize>> {
         if left <= 1 {
             break;
         }
-        let (Some(first), Some(second)) = (find(members, one, one_at), find(members, two, two_at + 1)) else { continue };
+        let (Some(first), Some(second)) = (find(members, one, one_at), find(members, two, two_at + 1)) else {
+            continue;
+        };
         (one_at, two_at) = (first, second);
         let (first, second) = (head(&mut heads, first), head(&mut heads, second));
         if first != second {
@@ -480,9 +483,10 @@ impl fmt::Display for Why {
             Why::Unknown(domain) => write!(f, "the domain '{domain}' is not known"),
             Why::Reaches(paths) => {
                 f.write_str("it does:")?;
-                paths.iter().enumerate().try_for_each(|(place, path)| {
-                    write!(f, "{} {path}", if place == 0 { "" } else { "; also" })
-                })
+                paths
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(place, path)| write!(f, "{} {path}", if place == 0 { "" } else { "; also" }))
             }
             Why::Alone(domain) => write!(f, "'{domain}' is in no segment"),
             Why::Apart { from, to, between } => {
@@ -502,6 +506,9 @@ struct List<'a>(&'a [Name]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().enumerate().try_for_each(|(place, name)| write!(f, "{}{name}", if place == 0 { "" } else { ", " }))
+        self.0
+            .iter()
+            .enumerate()
+            .try_for_each(|(place, name)| write!(f, "{}{name}", if place == 0 { "" } else { ", " }))
     }
 }

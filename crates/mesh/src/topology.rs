@@ -378,7 +378,10 @@ impl Rule {
         let plan = SegmentPlan {
             name: name.clone(),
             domains: (0..count).filter(|place| member.get(*place) == Some(&true)).filter_map(named).collect(),
-            edges: edges.iter().filter_map(|(one, two, _, weight)| Some((named(*one)?, named(*two)?, *weight))).collect(),
+            edges: edges
+                .iter()
+                .filter_map(|(one, two, _, weight)| Some((named(*one)?, named(*two)?, *weight)))
+                .collect(),
         };
         work.made.insert(name.clone(), plan);
     }
@@ -540,7 +543,10 @@ impl fmt::Display for TopologyError {
                 write!(f, "in '{segment}': the domain '{domain}' is not declared")
             }
             TopologyError::TemplateName(name) => {
-                write!(f, "the segment '{name}' has '$domain' in its links and not in its name: all domains would share it")
+                write!(
+                    f,
+                    "the segment '{name}' has '$domain' in its links and not in its name: all domains would share it"
+                )
             }
             TopologyError::TemplateOutside(text) => {
                 write!(f, "'{text}': '$domain' belongs in a segment's links, not in 'links'")
