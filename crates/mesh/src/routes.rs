@@ -109,6 +109,11 @@ impl Routes {
         }
     }
 
+    /// The segments of the own domain, in order.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Name> {
+        self.parts.keys()
+    }
+
     fn tree(&self, root: &Name, segment: &str) -> Option<&Tree> {
         self.parts.get(segment)?.trees.get(root)
     }

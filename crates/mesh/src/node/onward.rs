@@ -215,6 +215,30 @@ impl Node {
         wanting
     }
 
+    /// The copy of a message for one domain, whether or not anybody there listens: for what is kept there. In the
+    /// segment in which it is nearest, of those that a link is up for.
+    ///
+    /// # Errors
+    /// Why there is none: a rule, or no way now.
+    pub fn toward(&self, to: &Name, subject: &str) -> Result<Leg, Refusal> {
+        let own = Asker { domain: &self.id.domain, principal: None };
+        self.acl.may_publish(&own, subject).map_err(|_| Refusal::PublishRule)?;
+        self.acl.may_hear(&Asker { domain: to, principal: None }, subject).map_err(|_| Refusal::SubscribeRule)?;
+        let mut segments: Vec<(Distance, &Name)> = self
+            .routes
+            .segments()
+            .filter_map(|segment| Some((self.routes.distance(to, segment.as_str())?, segment)))
+            .collect();
+        segments.sort_unstable();
+        for (_, segment) in segments {
+            let mut legs = self.own_legs(false);
+            if legs.domain(to, segment, &Deliver::direct()).is_ok() {
+                return legs.finish().pop().ok_or(Refusal::NoWay);
+            }
+        }
+        Err(Refusal::NoWay)
+    }
+
     /// Judges a message that came on a connection, and says what is to be done with it.
     ///
     /// # Errors
