@@ -77,6 +77,18 @@ fn each_once(patterns: &[Pattern]) -> impl Iterator<Item = &Pattern> {
     patterns.iter().enumerate().filter(|(at, pattern)| !patterns[..*at].contains(pattern)).map(|(_, pattern)| pattern)
 }
 
+/// Who listens to a subject at this node.
+pub(crate) struct Near {
+    pub(crate) direct: Vec<Hop>,
+    /// By the name of the group.
+    pub(crate) groups: Vec<(Option<Arc<str>>, Group)>,
+    pub(crate) repeaters: Vec<Hop>,
+    /// By which [`Fabric::is_current`] tells whether it still is so.
+    pub(crate) stamp: [u64; 3],
+    /// Whether every subject that differs in its last token alone has the same.
+    pub(crate) alike: bool,
+}
+
 /// Whether what comes from other nodes may go to a connection of a class, so that they are to know what it wants.
 fn is_told(class: Class) -> bool {
     matches!(class, Class::Client | Class::Repeater)
@@ -201,6 +213,25 @@ impl Live {
         patterns.iter().for_each(|pattern| self.bump(pattern));
     }
 
+    /// Who listens to a subject at this node, of what comes from a connection of a class.
+    pub(crate) fn near(&self, subject: &str, from: Class) -> Near {
+        let part = part(first_token(subject));
+        let members = self.members.read();
+        let stamp = self.stamp(part);
+        let route = members.interests.route(subject, from);
+        drop(members);
+        let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
+        let (mut groups, mut repeaters) = (Vec::with_capacity(route.groups.len()), Vec::new());
+        for group in &route.groups {
+            let hops: Vec<Hop> = group.iter().map(hop).collect();
+            match group.first() {
+                Some(leg) if leg.class == Class::Repeater => repeaters.extend(hops),
+                first => groups.push((first.and_then(|leg| leg.queue.clone()), Group::near(hops))),
+            }
+        }
+        Near { direct: route.direct.iter().map(hop).collect(), groups, repeaters, stamp, alike: route.alike }
+    }
+
     /// Where the messages of a subject go beyond this node. What comes from a hub or from another node is not sent on
     /// from here: the first by the rules of hubs, the second by those who brought it.
     fn beyond(&self, subject: &str, from: Class) -> Beyond {
@@ -238,21 +269,7 @@ impl Fabric for Live {
     }
 
     fn way_from(&self, subject: &str, from: Class) -> Arc<Way> {
-        let part = part(first_token(subject));
-        let members = self.members.read();
-        let stamp = self.stamp(part);
-        let route = members.interests.route(subject, from);
-        drop(members);
-        let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
-        let (mut groups, mut repeaters) = (Vec::with_capacity(route.groups.len()), Vec::new());
-        for group in &route.groups {
-            let hops: Vec<Hop> = group.iter().map(hop).collect();
-            match group.first() {
-                Some(leg) if leg.class == Class::Repeater => repeaters.extend(hops),
-                first => groups.push((first.and_then(|leg| leg.queue.clone()), Group::near(hops))),
-            }
-        }
-        let mut direct: Vec<Hop> = route.direct.iter().map(hop).collect();
+        let Near { mut direct, mut groups, repeaters, stamp, alike } = self.near(subject, from);
         let beyond = self.beyond(subject, from);
         direct.extend(beyond.direct);
         for (queue, far) in beyond.groups {
@@ -263,7 +280,7 @@ impl Fabric for Live {
         }
         let mut way = Way::new(direct, groups.into_iter().map(|(_, group)| group).collect(), stamp);
         (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.round));
-        way.alike = route.alike && beyond.alike && subject.contains('.');
+        way.alike = alike && beyond.alike && subject.contains('.');
         Arc::new(way)
     }
 

@@ -257,6 +257,11 @@ impl Outbound {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Bytes of control and notes that wait.
+    pub fn urgent_waiting(&self) -> usize {
+        self.state.lock().urgent.bytes
+    }
+
     /// Whether much waits, and goes out so fast that a short pause of those who send helps.
     pub fn is_pressed(&self) -> bool {
         let recent = || self.nanos().saturating_sub(self.window.load(Ordering::Relaxed)) < 3 * SPEED_WINDOW_NANOS;

@@ -1,0 +1,286 @@
+//! What comes on a link: judged, given to who listens here, and sent on.
+//!
+//! # Invariants
+//! - Nothing that comes on a link is recorded here or answered with a client's rights: it is offered to live listeners
+//!   and goes on by its envelope alone. What is sent to be kept is [`mirror`](super::mirror)'s.
+//! - What a judgement was is kept for the same envelope and subject until anything changes that it could depend on.
+//! - A refusal is counted by its reason, and told once a while.
+//!
+//! # Cost
+//! A message whose like came before costs one look-up and what its receivers cost; nothing waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use door::{Class, Fabric, Group, NOBODY, Parcel, Spread, Taker, Way};
+use event::{Headers, Subject};
+use link::mesh::{Ended, Frame, Letter, Opened};
+use mesh::envelope::Envelope;
+use mesh::names::NodeId;
+use mesh::node::{Input, Onward, Refusal};
+use mesh::plan::{LinkKind, LinkPlan};
+use mesh::wire::Note;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::body::{Body, Conn};
+use super::far::{group, hops};
+
+/// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
+const KEPT_MAX: usize = 8_192;
+
+/// How often the log says that a link brings what is refused.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the reader of a link pauses for receivers that are full but make progress, at most.
+const PRESSED_PAUSE: Duration = Duration::from_millis(2);
+
+/// Bytes of messages in one batch from which on the reader pauses for receivers.
+const MUCH_BYTES: usize = 16 << 10;
+
+/// Carries a link until it ends; why it did.
+pub(super) async fn carry(
+    body: &Arc<Body>,
+    opened: Opened,
+    plan: &LinkPlan,
+    peer: NodeId,
+    dialled: bool,
+    end: &CancellationToken,
+) -> Ended {
+    let number = body.connection_number();
+    let (out, mut reader) = opened.start();
+    let (link, counts) = (plan.id.clone(), Default::default());
+    let (messages, refused) = counts;
+    let conn =
+        Arc::new(Conn { number, link: link.clone(), peer: peer.clone(), out: Arc::clone(&out), messages, refused });
+    body.joined(Arc::clone(&conn));
+    body.tell_and_wait(Input::Up { conn: number, link, peer, dialled }).await;
+    let class = if plan.kind == LinkKind::Peer { Class::Peer } else { Class::Remote };
+    let mut intake = Intake::new(Arc::clone(body), conn, class);
+    let ended = loop {
+        let each = &mut |frame: Frame<'_>| intake.take(frame);
+        tokio::select! {
+            read = reader.batch(each) => if let Err(ended) = read {
+                break ended;
+            },
+            () = end.cancelled() => out.close("the link is planned no more"),
+        }
+        intake.flush().await;
+        for note in std::mem::take(&mut intake.notes) {
+            body.tell(Input::Heard { conn: number, note }).await;
+        }
+        if let Some(why) = intake.broken {
+            out.close(why);
+        }
+    };
+    body.left(number);
+    body.tell(Input::Down { conn: number }).await;
+    ended
+}
+
+/// What a judgement was.
+struct Kept {
+    epoch: u64,
+    /// Where it goes; or why it goes nowhere.
+    way: Result<Arc<Way>, Refusal>,
+    /// Why destinations of it were lost.
+    lost: Vec<Refusal>,
+}
+
+/// What comes on one link.
+struct Intake {
+    body: Arc<Body>,
+    conn: Arc<Conn>,
+    class: Class,
+    /// By the bytes of the envelope and the subject.
+    kept: HashMap<Box<[u8]>, Arc<Kept>>,
+    key: Vec<u8>,
+    /// The last of them: the next message is often alike.
+    last: Option<(Box<[u8]>, Arc<Kept>)>,
+    notes: Vec<Note>,
+    first: Vec<Arc<dyn Taker>>,
+    batch_bytes: usize,
+    /// Not yet added to the fabric's counts.
+    taken: u64,
+    refused: u64,
+    told: Option<Instant>,
+    broken: Option<&'static str>,
+}
+
+impl Intake {
+    fn new(body: Arc<Body>, conn: Arc<Conn>, class: Class) -> Self {
+        Intake {
+            body,
+            conn,
+            class,
+            kept: HashMap::new(),
+            key: Vec::new(),
+            last: None,
+            notes: Vec::new(),
+            first: Vec::new(),
+            batch_bytes: 0,
+            taken: 0,
+            refused: 0,
+            told: None,
+            broken: None,
+        }
+    }
+
+    fn take(&mut self, frame: Frame<'_>) {
+        match frame {
+            Frame::Message(letter) => self.message(&letter),
+            Frame::Note(bytes) => match Note::decode(bytes) {
+                Ok(note) => self.notes.push(note),
+                Err(_) => self.broken = Some("a note cannot be read"),
+            },
+            Frame::Keep(letter) => self.keep(&letter),
+            Frame::Kept(bytes) => self.body.custody.kept(&self.body, &self.conn, bytes),
+            _ => self.broken = Some("a frame that is not for a link"),
+        }
+    }
+
+    fn message(&mut self, letter: &Letter<'_>) {
+        self.body.counts.messages.fetch_add(1, Ordering::Relaxed);
+        self.body.counts.message_bytes.fetch_add(letter.payload.len() as u64, Ordering::Relaxed);
+        if !is_clean(letter) {
+            self.body.counts.malformed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let kept = self.judgement(letter);
+        let way = match &kept.way {
+            Ok(way) => way,
+            Err(why) => return self.refuse(*why),
+        };
+        self.conn.messages.fetch_add(1, Ordering::Relaxed);
+        kept.lost.iter().for_each(|why| self.body.counts.refuse(*why, 1));
+        let Letter { head: _, subject, reply, status, headers, payload } = *letter;
+        let parcel = Parcel { subject, reply, status, headers, payload };
+        let first = &mut self.first;
+        let (taken, refused) = way.offer(&parcel, NOBODY, &mut |taker| first.push(Arc::clone(taker)));
+        self.taken += taken;
+        self.refused += refused;
+        self.batch_bytes += letter.payload.len() + letter.head.len();
+    }
+
+    fn refuse(&mut self, why: Refusal) {
+        self.body.counts.refuse(why, 1);
+        self.conn.refused.fetch_add(1, Ordering::Relaxed);
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            warn!(peer = %self.conn.peer, link = %self.conn.link, why = why.word(), "a message of a peer is refused");
+        }
+    }
+
+    /// What is to be done with a message: as before, or judged anew.
+    fn judgement(&mut self, letter: &Letter<'_>) -> Arc<Kept> {
+        let epoch = self.body.epoch();
+        let live = &self.body.live;
+        let holds = |kept: &Kept| kept.epoch == epoch && kept.way.as_ref().map_or(true, |way| live.is_current(way));
+        self.key.clear();
+        self.key.extend_from_slice(letter.head);
+        self.key.extend_from_slice(letter.subject.as_bytes());
+        if let Some((key, kept)) = &self.last
+            && **key == *self.key
+            && holds(kept)
+        {
+            return Arc::clone(kept);
+        }
+        let found = self.kept.get(&*self.key).filter(|kept| holds(kept)).cloned();
+        let kept = found.unwrap_or_else(|| {
+            let kept = Arc::new(self.judge(letter, epoch));
+            if self.kept.len() >= KEPT_MAX {
+                self.kept.clear();
+            }
+            self.kept.insert(self.key.as_slice().into(), Arc::clone(&kept));
+            kept
+        });
+        self.last = Some((self.key.as_slice().into(), Arc::clone(&kept)));
+        kept
+    }
+
+    fn judge(&self, letter: &Letter<'_>, epoch: u64) -> Kept {
+        let refused = |why| Kept { epoch, way: Err(why), lost: Vec::new() };
+        let (Ok(envelope), Ok(_)) = (Envelope::decode(letter.head), Subject::parse(letter.subject)) else {
+            return refused(Refusal::Shape);
+        };
+        match self.body.ask(|node| node.judge(self.conn.number, &envelope, letter.subject)) {
+            Ok(onward) => {
+                let way = Ok(self.way(letter.subject, &onward));
+                Kept { epoch, way, lost: onward.lost.into_iter().map(|(_, why)| why).collect() }
+            }
+            Err(why) => refused(why),
+        }
+    }
+
+    /// The way of a message: its listeners here, and the links that it goes on by.
+    fn way(&self, subject: &str, onward: &Onward) -> Arc<Way> {
+        let near = self.body.live.near(subject, self.class);
+        let mut direct = if onward.here.direct { near.direct } else { Vec::new() };
+        direct.extend(hops(&self.body, &onward.direct));
+        let mut groups: Vec<(Arc<str>, Group)> = Vec::new();
+        for (queue, members) in near.groups {
+            if let Some(queue) = queue.filter(|queue| onward.here.queues.contains(queue)) {
+                groups.push((queue, members));
+            }
+        }
+        for far in &onward.groups {
+            let beyond = group(&self.body, far);
+            match groups.iter_mut().find(|(queue, _)| *queue == far.queue) {
+                Some((_, members)) => (members.far, members.everywhere) = (beyond.far, beyond.everywhere),
+                None => groups.push((Arc::clone(&far.queue), beyond)),
+            }
+        }
+        let mut way = Way::new(direct, groups.into_iter().map(|(_, group)| group).collect(), near.stamp);
+        way.from = self.class;
+        way.spread = if onward.every { Spread::Every } else { Spread::One };
+        if onward.here.direct {
+            way.repeaters = near.repeaters;
+        }
+        Arc::new(way)
+    }
+
+    fn keep(&mut self, letter: &Letter<'_>) {
+        let (body, conn) = (Arc::clone(&self.body), Arc::clone(&self.conn));
+        if !is_clean(letter) || Subject::parse(letter.subject).is_err() {
+            body.counts.malformed.fetch_add(1, Ordering::Relaxed);
+        } else if let Err(why) = body.custody.keep(&body, &conn, letter) {
+            self.refuse(why);
+        }
+    }
+
+    /// Has sent what receivers took, and pauses for a moment where much came and they are full.
+    async fn flush(&mut self) {
+        for taker in &self.first {
+            taker.flush();
+        }
+        if self.taken + self.refused > 0 {
+            self.body.live.count(self.taken, self.refused);
+            (self.taken, self.refused) = (0, 0);
+        }
+        let much = std::mem::take(&mut self.batch_bytes) >= MUCH_BYTES;
+        if much {
+            let pressed = |first: &[Arc<dyn Taker>]| first.iter().any(|taker| taker.is_pressed());
+            if pressed(&self.first) || self.last.as_ref().is_some_and(|(_, kept)| is_pressed(kept)) {
+                sleep(PRESSED_PAUSE).await;
+            }
+        }
+        self.first.clear();
+    }
+}
+
+fn is_pressed(kept: &Kept) -> bool {
+    kept.way.as_ref().is_ok_and(|way| way.hops().any(|hop| hop.taker.is_pressed()))
+}
+
+/// Whether reply and headers are such that they can be handed to clients of any protocol. The subject is looked at when
+/// the message is judged.
+fn is_clean(letter: &Letter<'_>) -> bool {
+    let status = letter.status.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    let headers = letter.headers.is_empty() || Headers::from_block(Bytes::copy_from_slice(letter.headers)).is_ok();
+    let reply = letter.reply.is_empty() || Subject::parse(letter.reply).is_ok();
+    status && headers && reply
+}

@@ -1,0 +1,84 @@
+//! This node in the mesh: links to other nodes, what goes over them, and the plan that says which there are.
+//!
+//! `body` owns the machine; `dial` and `accept` make links, `data` takes what comes on them, `far` is where messages of
+//! this node's clients enter, `mirror` keeps streams elsewhere.
+
+mod accept;
+mod body;
+mod data;
+mod declared;
+mod dial;
+mod far;
+mod mirror;
+
+use std::sync::{Arc, OnceLock};
+
+use ::mesh::names::NodeId;
+use ::mesh::node::Report;
+use ::mesh::plan::Plan;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+
+use crate::entropy::seed;
+use crate::error::StartError;
+use crate::live::Live;
+
+pub(crate) use accept::{ControlSlot, Controls};
+pub(crate) use body::Body;
+
+/// What the mesh stands on.
+pub(crate) struct MeshParts {
+    /// Who this node is.
+    pub(crate) id: NodeId,
+    /// Where links come in.
+    pub(crate) listener: TcpListener,
+    /// Who listens here.
+    pub(crate) live: Arc<Live>,
+}
+
+/// This node in the mesh.
+pub(crate) struct Mesh {
+    body: Arc<Body>,
+    controls: ControlSlot,
+}
+
+impl Mesh {
+    /// Listens for links from now on. Without a plan there are none.
+    pub(crate) fn open(runtime: &Runtime, parts: MeshParts) -> Result<Arc<Mesh>, StartError> {
+        let MeshParts { id, listener, live } = parts;
+        let [seed, _] = seed().map_err(|error| StartError::System { doing: "get random bytes", error })?;
+        let (body, run) = Body::new(id, seed, Arc::clone(&live), mirror::Custody::default());
+        live.set_far(Arc::clone(&body) as Arc<dyn door::Far>, run.wished());
+        let controls: ControlSlot = Arc::new(OnceLock::new());
+        let _entered = runtime.enter();
+        runtime.spawn(run.run(Arc::clone(&body)));
+        runtime.spawn(accept::listen(Arc::clone(&body), listener, Arc::clone(&controls)));
+        Ok(Arc::new(Mesh { body, controls }))
+    }
+
+    /// Has somebody take the nodes that look for their controller. Only the first call counts.
+    pub(crate) fn set_controls(&self, controls: Arc<dyn Controls>) {
+        let _kept = self.controls.set(controls);
+    }
+
+    /// Applies a plan, if it is of a greater generation than the one that stands.
+    pub(crate) async fn plan(&self, plan: Plan) {
+        self.body.plan(plan).await;
+    }
+
+    /// What controllers and operators want to know, from now on.
+    pub(crate) fn reports(&self) -> broadcast::Receiver<Report> {
+        self.body.reports()
+    }
+
+    /// The machine's body, to be asked.
+    pub(crate) fn body(&self) -> &Arc<Body> {
+        &self.body
+    }
+
+    /// Ends every link.
+    pub(crate) fn close(&self) {
+        self.body.end.cancel();
+    }
+}
