@@ -22,6 +22,8 @@ pub struct SlimConfig {
     pub listen: Listen,
     /// Whether what bears no header MAC is dropped, as by an original node with its defaults.
     pub strict: bool,
+    /// Whether links without a post-quantum key are refused.
+    pub enforce_pqc: bool,
     /// Largest message that is taken, in bytes.
     pub message_bytes_max: Option<usize>,
     /// Most connections.
@@ -37,6 +39,7 @@ impl Default for SlimConfig {
         SlimConfig {
             listen: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), SLIM_PORT)),
             strict: true,
+            enforce_pqc: false,
             message_bytes_max: None,
             connections_max: None,
             names_max: None,
@@ -62,6 +65,7 @@ pub struct SlimLayer(Fields);
 struct Fields {
     listen: Option<Listen>,
     require_header_mac: Option<bool>,
+    enforce_pqc: Option<bool>,
     max_message: Option<Size>,
     max_connections: Option<usize>,
     max_names: Option<usize>,
@@ -94,6 +98,7 @@ impl SlimLayer {
         SlimLayer(Fields {
             listen: ours.listen.or(theirs.listen),
             require_header_mac: ours.require_header_mac.or(theirs.require_header_mac),
+            enforce_pqc: ours.enforce_pqc.or(theirs.enforce_pqc),
             max_message: ours.max_message.or(theirs.max_message),
             max_connections: ours.max_connections.or(theirs.max_connections),
             max_names: ours.max_names.or(theirs.max_names),
@@ -103,7 +108,8 @@ impl SlimLayer {
 
     /// Every default filled, checked.
     pub(super) fn complete(self) -> Result<SlimConfig, StartError> {
-        let Fields { listen, require_header_mac, max_message, max_connections, max_names, max_pending_bytes } = self.0;
+        let Fields { listen, require_header_mac, enforce_pqc, .. } = self.0;
+        let Fields { max_message, max_connections, max_names, max_pending_bytes, .. } = self.0;
         let bytes = |size: Option<Size>| size.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
         let (message, pending) = (bytes(max_message), bytes(max_pending_bytes));
         for (name, most) in [
@@ -123,6 +129,7 @@ impl SlimLayer {
         Ok(SlimConfig {
             listen: listen.unwrap_or(standard.listen),
             strict: require_header_mac.unwrap_or(standard.strict),
+            enforce_pqc: enforce_pqc.unwrap_or(standard.enforce_pqc),
             message_bytes_max: message,
             connections_max: max_connections,
             names_max: max_names,
