@@ -1,4 +1,4 @@
-//! Strangers' bytes as subjects, patterns and header blocks: judged without panic, and what is taken
+//! Strangers' bytes as subjects, patterns, header blocks and paths into JSON: judged without panic, and what is taken
 //! keeps the grammar's promises.
 //!
 //! Run with a fuzzer: `cargo bolero test -p event subjects`. With `cargo test` each target takes its
@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use event::cloud::Event;
-use event::{Headers, Message, Pattern, Subject, Wanted, decode_token, encode_token};
+use event::{Headers, JsonPath, Message, Pattern, Subject, Wanted, decode_token, encode_token};
 
 /// Inputs of each target with `cargo test`: a second or so.
 const ITERATIONS: usize = 500_000;
@@ -71,6 +71,21 @@ fn headers() {
         if let Some(Ok(event)) = Event::from_message(&message) {
             let again = event.clone().into_message(message.subject.clone()).unwrap();
             assert_eq!(Event::from_message(&again), Some(Ok(event)));
+        }
+    });
+}
+
+#[test]
+fn paths() {
+    const LETTERS: &[u8; 12] = b"ab.$[]\"'\\01 ";
+    bolero::check!().with_iterations(ITERATIONS).for_each(|input: &[u8]| {
+        let spelt = input.iter().map(|byte| LETTERS.get(usize::from(byte % 12)).copied().unwrap_or(b'a')).collect();
+        for text in [String::from_utf8(spelt), String::from_utf8(input.to_vec())].into_iter().flatten() {
+            let Ok(path) = JsonPath::parse(&text) else { continue };
+            assert!(path.steps().len() <= 128 && text.len() <= 1_024);
+            // What is shown may be longer than what may be written, since all names are in quotes.
+            let shown = path.to_string();
+            assert!(shown.len() > 1_024 || JsonPath::parse(&shown).as_ref() == Ok(&path), "{text} {shown}");
         }
     });
 }
