@@ -11,6 +11,7 @@ mod keeper;
 mod meters;
 mod probe;
 mod runs;
+mod turns;
 
 pub(crate) use doors::{Services, bind};
 pub(crate) use meters::CatalogueCounts;

@@ -3,9 +3,12 @@
 //! # Invariants
 //! - Nothing is read beyond [`OUTPUT_BYTES_MAX`], and nothing takes longer than the check's timeout: a service that
 //!   hangs, or answers for ever, costs one task and that much memory.
+//! - Names are looked up on at most [`LOOKUPS_MAX`] threads, however long their servers are silent: those are the
+//!   threads that the node's own blocking work needs too. An address that is written as one is not looked up.
 //! - What a service answers is told as text; bytes that are none are replaced.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,9 @@ use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -29,6 +34,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes of an answer that are kept: the original's own number.
 const OUTPUT_BYTES_MAX: usize = 4 * 1024;
+
+/// Names that are looked up at a time. Each takes a thread until its servers answer or the system gives up, which no
+/// timeout of a check ends.
+const LOOKUPS_MAX: usize = 4;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +55,50 @@ pub(super) enum Probe {
     Tcp(String),
 }
 
+/// What every look needs.
+pub(super) struct Means {
+    trust: Trust,
+    names: Names,
+}
+
+impl Means {
+    /// Reads the system's authorities. Blocks.
+    pub(super) fn read() -> Self {
+        let resolve = |name: &str| name.to_socket_addrs().map(Iterator::collect);
+        Means { trust: Trust::read(), names: Names::new(resolve) }
+    }
+}
+
+/// Finds the addresses of names.
+struct Names {
+    turns: Arc<Semaphore>,
+    resolve: Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>,
+}
+
+impl Names {
+    fn new(resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Names { turns: Arc::new(Semaphore::new(LOOKUPS_MAX)), resolve: Arc::new(resolve) }
+    }
+
+    /// The addresses of a name with a port.
+    async fn find(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|error| error.to_string())?;
+        let (resolve, name) = (Arc::clone(&self.resolve), name.to_owned());
+        // The thread keeps the turn, whether somebody still waits for it or not.
+        let found = spawn_blocking(move || {
+            let found = resolve(&name);
+            drop(turn);
+            found
+        });
+        found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+}
+
 /// What certificates are checked by.
-pub(super) struct Trust {
+struct Trust {
     /// The system's authorities, where it has any.
     verified: Option<Arc<ClientConfig>>,
     /// Nothing.
@@ -56,7 +107,7 @@ pub(super) struct Trust {
 
 impl Trust {
     /// Reads the system's authorities. Blocks.
-    pub(super) fn read() -> Self {
+    fn read() -> Self {
         Trust { verified: link::client_config(&link::ClientFiles::default()).ok(), unverified: unverified() }
     }
 }
@@ -115,12 +166,13 @@ pub(super) struct Finding {
 }
 
 /// Looks, for so long at most.
-pub(super) async fn look(probe: &Probe, within: Duration, trust: &Trust) -> Finding {
+pub(super) async fn look(probe: &Probe, within: Duration, means: &Means) -> Finding {
+    let Means { trust, names } = means;
     let (what, looked) = match probe {
-        Probe::Tcp(address) => (format!("TCP connect {address}"), timeout(within, tcp(address)).await),
+        Probe::Tcp(address) => (format!("TCP connect {address}"), timeout(within, tcp(address, names)).await),
         Probe::Http { url, method, headers, body, unverified } => {
             let tls = if *unverified { trust.unverified.as_ref() } else { trust.verified.as_ref() };
-            (format!("HTTP {method} {url}"), timeout(within, http(url, method, headers, body, tls)).await)
+            (format!("HTTP {method} {url}"), timeout(within, http(url, (method, headers, body), tls, names)).await)
         }
     };
     match looked {
@@ -130,16 +182,15 @@ pub(super) async fn look(probe: &Probe, within: Duration, trust: &Trust) -> Find
     }
 }
 
-async fn tcp(address: &str) -> Result<(Status, String), String> {
-    connect(address).await?;
+async fn tcp(address: &str, names: &Names) -> Result<(Status, String), String> {
+    connect(address, names).await?;
     Ok((Status::Passing, String::from("Success")))
 }
 
 /// The first address of a name that takes a connection.
-async fn connect(address: &str) -> Result<TcpStream, String> {
-    let found: Vec<SocketAddr> = lookup_host(address).await.map_err(|error| error.to_string())?.collect();
+async fn connect(name: &str, names: &Names) -> Result<TcpStream, String> {
     let mut refused = String::from("the name has no address");
-    for address in found {
+    for address in names.find(name).await? {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => refused = error.to_string(),
@@ -150,10 +201,9 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
 
 async fn http(
     url: &str,
-    method: &str,
-    headers: &[(String, String)],
-    body: &str,
+    (method, headers, body): (&str, &[(String, String)], &str),
     tls: Option<&Arc<ClientConfig>>,
+    names: &Names,
 ) -> Result<(Status, String), String> {
     let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
     let host = uri.host().ok_or("the URL names no host")?;
@@ -163,7 +213,7 @@ async fn http(
         _ => return Err(String::from("the URL begins with neither http:// nor https://")),
     };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = connect(&format!("{host}:{port}")).await?;
+    let stream = connect(&format!("{host}:{port}"), names).await?;
     let request = request(&uri, method, headers, body)?;
     if !secure {
         return ask(stream, request).await;
@@ -223,4 +273,51 @@ async fn beginning(mut answer: Response<hyper::body::Incoming>) -> String {
         }
     }
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn an_address_is_not_looked_up() {
+        let names = Names::new(|_| panic!("looked up"));
+        for address in ["127.0.0.1:80", "[::1]:80"] {
+            assert_eq!(names.find(address).await, Ok(vec![address.parse().unwrap()]));
+        }
+    }
+
+    #[tokio::test]
+    async fn names_whose_servers_are_silent_take_few_threads() {
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (count, released) = (Arc::clone(&under_way), parking_lot::Mutex::new(released));
+        let names = Arc::new(Names::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            begun.send(()).unwrap();
+            // Ends when nobody holds what releases it.
+            let _released = released.lock().recv();
+            Ok(Vec::new())
+        }));
+        let finds: Vec<_> = (0..20)
+            .map(|place| {
+                let names = Arc::clone(&names);
+                tokio::spawn(async move { names.find(&format!("n{place}.example:80")).await })
+            })
+            .collect();
+        for _ in 0..LOOKUPS_MAX {
+            begins.recv().await.unwrap();
+        }
+        // Nobody waits for them any more, and still their threads are taken.
+        finds[..LOOKUPS_MAX].iter().for_each(tokio::task::JoinHandle::abort);
+        tokio::task::yield_now().await;
+        assert_eq!((under_way.load(Ordering::SeqCst), names.turns.available_permits()), (LOOKUPS_MAX, 0));
+        drop(release);
+        for find in finds.into_iter().skip(LOOKUPS_MAX) {
+            assert_eq!(find.await.unwrap(), Ok(Vec::new()));
+        }
+    }
 }

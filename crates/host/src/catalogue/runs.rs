@@ -3,7 +3,7 @@
 //! # Invariants
 //! - A check that goes, changes, or becomes another node's stops at once. One that stays as it was is not disturbed
 //!   by what happens to others.
-//! - At most [`PROBES_MAX`] look at once; the others wait for their turn. The first look comes at a moment within
+//! - Only so many look at once; the others wait for their [turn](Turns). The first look comes at a moment within
 //!   the first interval that the check's name decides, so that a restart does not make them all look at once.
 //! - Only what differs is written.
 
@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use catalog::{Command, Definition, SetCheck, Status, Touch};
 use door::{Catalogue, Principal};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::probe::{Finding, Probe, Trust, look};
+use super::probe::{Finding, Means, Probe, look};
+use super::turns::{Slow, Turns};
 
-/// Probes that are under way at a time.
-const PROBES_MAX: usize = 256;
 /// How long an answer may take where the check does not say: the original's own.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How long it may take at most, whatever the check says: so long a turn is taken.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// How often the checks to make are looked at, at most: many are registered together.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Longest wait for the first look.
@@ -47,19 +47,15 @@ struct Running {
 struct Ground {
     catalogue: Catalogue,
     itself: Principal,
-    turns: Semaphore,
-    trust: Trust,
+    turns: Turns,
+    means: Means,
 }
 
 /// Makes the checks of this node until told to end.
 pub(super) async fn run(catalogue: Catalogue, end: CancellationToken) {
-    let Ok(trust) = tokio::task::spawn_blocking(Trust::read).await else { return };
-    let ground = Arc::new(Ground {
-        catalogue: catalogue.clone(),
-        itself: Principal::anyone(),
-        turns: Semaphore::new(PROBES_MAX),
-        trust,
-    });
+    let Ok(means) = tokio::task::spawn_blocking(Means::read).await else { return };
+    let ground =
+        Arc::new(Ground { catalogue: catalogue.clone(), itself: Principal::anyone(), turns: Turns::new(), means });
     let mut running: HashMap<Place, Running> = HashMap::new();
     loop {
         let change = catalogue.wait(&[Touch::Checks]);
@@ -131,14 +127,11 @@ async fn repeat(ground: Arc<Ground>, place: Place, definition: Arc<Definition>, 
     let pace = definition.interval.unwrap_or(catalog::limits::INTERVAL_MIN).max(catalog::limits::INTERVAL_MIN);
     let mut ticks = interval_at(Instant::now() + first_look(&place, pace), pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut run = (Status::Critical, 0);
+    let (mut run, mut slow, within) = ((Status::Critical, 0), Slow::default(), within(&definition));
     let looking = async {
         loop {
             ticks.tick().await;
-            // Closed it is never.
-            let Ok(_turn) = ground.turns.acquire().await else { return };
-            let within = definition.timeout.unwrap_or(TIMEOUT_DEFAULT);
-            let finding = look(&probe, within, &ground.trust).await;
+            let finding = ground.turns.take(&mut slow, || look(&probe, within, &ground.means)).await;
             run = if finding.status == run.0 { (run.0, run.1 + 1) } else { (finding.status, 1) };
             if counts(&definition, run) {
                 tell(&ground, &place, finding).await;
@@ -149,6 +142,11 @@ async fn repeat(ground: Arc<Ground>, place: Place, definition: Arc<Definition>, 
         () = end.cancelled() => {}
         () = looking => {}
     }
+}
+
+/// How long a look may take.
+fn within(definition: &Definition) -> Duration {
+    definition.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT).min(TIMEOUT_MAX)
 }
 
 /// Whether so many in a row are enough to say so.
@@ -202,6 +200,18 @@ mod tests {
         check(2, 0, (Status::Warning, 2), true);
         check(2, 3, (Status::Critical, 2), false);
         check(2, 3, (Status::Critical, 3), true);
+    }
+
+    #[test]
+    fn a_look_has_an_end() {
+        let check = |timeout: Option<u64>, expected| {
+            let definition = Definition { timeout: timeout.map(Duration::from_secs), ..Definition::default() };
+            assert_eq!(within(&definition), expected, "{timeout:?}");
+        };
+        check(None, TIMEOUT_DEFAULT);
+        check(Some(0), TIMEOUT_DEFAULT);
+        check(Some(30), Duration::from_secs(30));
+        check(Some(3600), TIMEOUT_MAX);
     }
 
     #[test]
