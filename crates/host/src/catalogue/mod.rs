@@ -60,7 +60,7 @@ impl Keeper {
     pub(crate) async fn open(port: &Port, datacenter: &str, node: &str) -> Result<Keeper, StartError> {
         let refused = |reason: String| StartError::Stream { stream: STREAM.to_owned(), reason };
         let journal = Arc::clone(port.journal());
-        declare(&*journal).await.map_err(|error| refused(error.to_string()))?;
+        declare(&*journal).await.map_err(|error| refused(way_out(&error)))?;
         port.catalogue_changed();
         let catalogue = Catalogue::new(port.clone(), datacenter, node);
         let next = fold_latest(&catalogue, &*journal).await.map_err(|error| refused(error.to_string()))?;
@@ -119,14 +119,31 @@ fn registration(node: &str, address: Option<IpAddr>) -> Command {
     Command::Register(Box::new(register))
 }
 
+/// Why there is no stream for the catalogue, and how a node starts without one.
+fn way_out(error: &StreamError) -> String {
+    let reason = match error {
+        StreamError::Overlap { other, theirs, .. } => {
+            format!("the stream '{other}' has the subjects '{theirs}', where the catalogue is recorded")
+        }
+        error => error.to_string(),
+    };
+    format!("{reason}; with `--consul off --dns off` the node starts without a catalogue")
+}
+
 async fn declare(journal: &dyn Journal) -> Result<(), StreamError> {
+    let pattern = Pattern::parse(PATTERN)
+        .map_err(|error| StreamError::Invalid { field: "subjects", reason: error.to_string() })?;
     match journal.stream_info(STREAM).await {
-        Ok(_) => return Ok(()),
+        Ok(found) if found.config.subjects.iter().any(|subjects| subjects.contains(&pattern)) => return Ok(()),
+        Ok(found) => {
+            let subjects: Vec<&str> = found.config.subjects.iter().map(Pattern::as_str).collect();
+            let reason =
+                format!("of the stream '{STREAM}' that is there lacks '{PATTERN}': it has '{}'", subjects.join("', '"));
+            return Err(StreamError::Invalid { field: "subjects", reason });
+        }
         Err(StreamError::NotFound(_)) => {}
         Err(error) => return Err(error),
     }
-    let pattern = Pattern::parse(PATTERN)
-        .map_err(|error| StreamError::Invalid { field: "subjects", reason: error.to_string() })?;
     let mut config = StreamConfig::new(STREAM, [pattern]);
     config.description = String::from("Services, nodes, keys and sessions: the latest message of a subject holds");
     config.messages_per_subject_max = Some(HISTORY);
@@ -184,5 +201,32 @@ async fn pause(end: &CancellationToken) {
     tokio::select! {
         () = end.cancelled() => {}
         () = sleep(PAUSE) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use door::suite::Plain;
+    use door::{Access, Limits};
+    use event::Moment;
+    use journal::local::Local;
+
+    /// Opens the catalogue beside a stream of somebody's.
+    async fn check(stream: &str, subjects: &str, expected: &[&str]) {
+        let journal: Arc<dyn Journal> = Arc::new(Local::new(Arc::new(|| Moment::EPOCH)));
+        journal.stream_create(StreamConfig::new(stream, [Pattern::parse(subjects).unwrap()])).await.unwrap();
+        let port = Port::new(journal, Arc::new(Plain::default()), Access::open(), Limits::default());
+        let refused = Keeper::open(&port, "dc1", "n1").await.err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_else(|| panic!("{stream} {subjects} is taken"));
+        for part in expected.iter().chain(&["--consul off --dns off"]) {
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_in_the_catalogues_place_is_named_with_the_way_out() {
+        check("MINE", "catalog.new.*", &["'MINE'", "'catalog.new.*'"]).await;
+        check("CATALOG", "products.>", &["'CATALOG'", "'products.>'"]).await;
     }
 }
