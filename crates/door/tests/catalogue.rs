@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be is a failure")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use catalog::{Behavior, CheckDraft, Command, Definition, Form, Register, SessionCreate, SetCheck, Status};
 use door::catalogue::{PATTERN, STREAM, Sign};
 use door::suite::Plain;
 use door::{Access, Catalogue, Limits, Port, Principal};
-use event::{Moment, Pattern};
+use event::{Message, Moment, Pattern, Subject};
 use journal::local::Local;
-use journal::{Journal, Read, StreamConfig};
+use journal::{Journal, Read, Stored, StreamConfig};
 
 const NOW: Moment = Moment::from_nanos(1_700_000_000_000_000_000);
 
@@ -117,4 +118,46 @@ async fn signs_of_life_are_what_clients_say_who_may_and_go_with_what_they_are_of
     run(&catalogue, Command::Deregister { node, service_id: String::new(), check_id }).await;
     catalogue.forget_signs_of_gone();
     assert_eq!((catalogue.last_heard(&check), catalogue.last_heard(&session)), (None, None));
+}
+
+/// Counts what is logged.
+#[derive(Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_counted_and_takes_one_line_of_the_log_a_page() {
+    let catalogue = catalogue().await;
+    let unfit = |seq| {
+        let message = Message::new(Subject::parse("catalog.dc1.web.n1.i1").unwrap(), "no JSON");
+        Stored { seq, time: NOW, message }
+    };
+    let lines = Lines::default();
+    let count = Arc::clone(&lines.0);
+    tracing::subscriber::with_default(lines, || {
+        let page: Vec<Stored> = (1..=100).map(unfit).collect();
+        catalogue.fold(&page, 100);
+    });
+    assert_eq!((catalogue.unfit(), count.load(Ordering::Relaxed)), (100, 1));
 }
