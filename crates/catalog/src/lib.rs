@@ -35,5 +35,5 @@ pub use model::{
     UserEvent, Weights,
 };
 pub use needs::Need;
-pub use state::{Instances, NodeView, ServiceView, State, Touch, Unfit};
+pub use state::{Instances, NodeView, Reader, ServiceView, State, Touch, Unfit, WasRead};
 pub use write::{Expectation, Write};

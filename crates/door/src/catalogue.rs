@@ -17,7 +17,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use catalog::{Command, Judged, Need, Outcome, Refused, State, Touch, TxnResult, Write};
+use catalog::{Command, Judged, Need, Outcome, Reader, Refused, State, Touch, TxnResult, WasRead, Write};
 use event::Moment;
 use journal::limits::BATCH_MESSAGES_MAX;
 use journal::{Append, AppendError, Receipt, Stored};
@@ -292,11 +292,27 @@ impl Catalogue {
         }
     }
 
+    /// What reads messages ahead of their fold, until it is [given back](Catalogue::end_reading).
+    pub fn reader(&self) -> Reader {
+        self.0.state.write().reader()
+    }
+
+    /// Takes back what read messages ahead.
+    pub fn end_reading(&self, reader: Reader) {
+        self.0.state.write().end_reading(reader);
+    }
+
     /// Folds messages of the stream, and wakes who waits for what they touch. For who follows the stream.
     pub fn fold(&self, messages: &[Stored], upto: u64) {
+        self.fold_read(messages.iter().map(|stored| (stored, WasRead::default())), upto);
+    }
+
+    /// The same, of messages with what was read of each.
+    pub fn fold_read<'m>(&self, messages: impl IntoIterator<Item = (&'m Stored, WasRead)>, upto: u64) {
         let mut touched = Vec::new();
         let mut state = self.0.state.write();
-        let mut unfit = messages.iter().filter_map(|stored| Some((stored, state.fold(stored, &mut touched).err()?)));
+        let fold = |(stored, read)| Some((stored, state.fold_read(stored, read, &mut touched).err()?));
+        let mut unfit = messages.into_iter().filter_map(fold);
         let first = unfit.next();
         let more = unfit.count();
         drop(state);

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use event::{Message, Moment};
 use journal::Stored;
 
+use super::reader::{Instance, WasRead};
 use super::{Place, Seat, State, Touch, Unfit};
 use crate::address::{self, Address};
-use crate::limits::{CHECKS_MAX, REMOVAL_KEPT};
+use crate::limits::REMOVAL_KEPT;
 use crate::model::{Check, Health, InstanceKey, Node, Service};
-use crate::stored::{self, CheckRecord, InstanceRecord, Owner};
 
 /// Where and when a message stands.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,14 @@ impl State {
     /// the next message at its subject has to follow. (It stands in the place of what was there: who reads only the
     /// last message of each subject finds nothing.)
     pub fn fold(&mut self, stored: &Stored, touched: &mut Vec<Touch>) -> Result<(), Unfit> {
+        self.fold_read(stored, WasRead::default(), touched)
+    }
+
+    /// The same, of a message that a [`Reader`](super::Reader) has read.
+    ///
+    /// # Errors
+    /// [`Unfit`], as above.
+    pub fn fold_read(&mut self, stored: &Stored, read: WasRead, touched: &mut Vec<Touch>) -> Result<(), Unfit> {
         if stored.seq <= self.position {
             return Ok(());
         }
@@ -44,7 +52,7 @@ impl State {
             self.removed(at, &address, &stored.message, touched);
             return Ok(());
         }
-        let folded = self.told(at, &address, &stored.message, touched);
+        let folded = self.told(at, &address, &stored.message, read, touched);
         match folded {
             Ok(()) => {
                 self.recorded_anew(&address);
@@ -99,11 +107,17 @@ impl State {
         at: At,
         address: &Address<'_>,
         message: &Message,
+        read: WasRead,
         touched: &mut Vec<Touch>,
     ) -> Result<(), Unfit> {
         match address {
             Address::Instance { service, node, id } => {
-                self.fold_instance(at, service, node, id, &message.payload, touched)
+                let told = match read.instance() {
+                    Some(told) => told?,
+                    None => Instance::read(service, node, id, &message.payload, &mut self.texts)?,
+                };
+                self.fold_instance(at, told, touched);
+                Ok(())
             }
             Address::Node(node) => self.fold_node(at, node, &message.payload, touched),
             Address::Key(key) => self.fold_key(at, key, message, touched),
@@ -129,49 +143,23 @@ impl State {
         }
     }
 
-    fn fold_instance(
-        &mut self,
-        at: At,
-        low: &str,
-        node: &str,
-        id: &str,
-        payload: &[u8],
-        touched: &mut Vec<Touch>,
-    ) -> Result<(), Unfit> {
-        let mut record: InstanceRecord<'_> = stored::read(payload)?;
-        if record.checks.len() > CHECKS_MAX {
-            return Err("it has too many checks".into());
-        }
-        let fits = |said: &str, is: &str| said.is_empty() || *address::lower(said) == *is;
-        if !fits(&record.node.0, node) || !fits(&record.service.service.0, low) {
-            return Err("Node and Service are not those of its subject".into());
-        }
-        if !record.service.id.0.is_empty() && record.service.id.0 != id {
-            return Err("the service's ID is not that of its subject".into());
-        }
-        let checks = core::mem::take(&mut record.checks);
-        if record.service.service.0.is_empty() {
-            record.service.service = low.into();
-        }
-        let said_node = record.node.0.clone();
-        let mut service = core::mem::take(&mut record.service).into_service(&mut self.texts);
-        service.id = id.into();
-        let low = self.texts.take(low);
-        let node_low = self.texts.take(node);
-        let name = self.texts.take(if said_node.is_empty() { node } else { &said_node });
-        let node_name = self.places.get(&*node_low).map_or(name, |place| Arc::clone(&place.node.node));
+    fn fold_instance(&mut self, at: At, told: Instance, touched: &mut Vec<Touch>) {
+        let Instance { low, node: node_low, node_name, service, mut checks } = told;
+        let node_name = self.places.get(&*node_low).map_or(node_name, |place| Arc::clone(&place.node.node));
         let key = InstanceKey { node: Arc::clone(&node_low), id: Arc::clone(&service.id) };
-        let seat = self.places.get(&*node_low).and_then(|place| place.instances.get(id)).cloned();
+        let seat = self.places.get(&*node_low).and_then(|place| place.instances.get(&key.id)).cloned();
         let (old, moved) = match seat {
             Some(seat) if seat.service == low => (Some(seat.health), None),
             seat => (None, seat),
         };
         let service = positioned_service(service, old.as_deref(), at);
-        let own = self.own_checks(checks, &node_name, &service, old.as_deref(), at)?;
+        checks.iter_mut().for_each(|check| check.node = Arc::clone(&node_name));
+        let own = positioned_checks(checks, old.as_deref(), at);
         if let Some(was) = moved {
             self.take_out(at, &was.service, &key, touched);
             // Its message is still there.
-            let address = Address::Instance { service: (&*was.service).into(), node: node.into(), id: id.into() };
+            let (of, node) = ((&*was.service).into(), (&*key.node).into());
+            let address = Address::Instance { service: of, node, id: (&*key.id).into() };
             if let Ok(subject) = address.subject(&self.datacenter) {
                 self.markers.add(&subject, was.health.position, None);
             }
@@ -181,30 +169,6 @@ impl State {
         }
         self.imply(at, &node_low, &node_name, touched);
         self.put_instance(at, &low, key, service, own, old, touched);
-        Ok(())
-    }
-
-    /// The checks of an instance, each as old as it is.
-    fn own_checks(
-        &mut self,
-        records: Vec<CheckRecord<'_>>,
-        node: &Arc<str>,
-        service: &Arc<Service>,
-        old: Option<&Health>,
-        at: At,
-    ) -> Result<Vec<Arc<Check>>, Unfit> {
-        let owner = Owner { node, service: Some(service) };
-        let was = |id: &str| old.and_then(|old| old.own_checks().find(|check| *check.check_id == *id));
-        let mut checks: Vec<Arc<Check>> = Vec::with_capacity(records.len());
-        for record in records {
-            let check = record.into_check(&owner, &mut self.texts)?;
-            if checks.iter().any(|each| each.check_id == check.check_id) {
-                return Err("two of its checks have one CheckID".into());
-            }
-            let old = was(&check.check_id);
-            checks.push(positioned_check(check, old, at));
-        }
-        Ok(checks)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what makes one instance, each of another kind")]
@@ -393,6 +357,16 @@ fn positioned_service(mut service: Service, old: Option<&Health>, at: At) -> Arc
     let said = (service.created, service.changed);
     (service.created, service.changed) = positions(said, old.map(|old| (old.created, old.changed)), same, at.position);
     Arc::new(service)
+}
+
+/// The checks of an instance, each as old as it is.
+fn positioned_checks(checks: Vec<Check>, old: Option<&Health>, at: At) -> Vec<Arc<Check>> {
+    let was = |id: &str| old.and_then(|old| old.own_checks().find(|check| *check.check_id == *id));
+    let positioned = checks.into_iter().map(|check| {
+        let old = was(&check.check_id);
+        positioned_check(check, old, at)
+    });
+    positioned.collect()
 }
 
 pub(super) fn positioned_check(mut check: Check, old: Option<&Arc<Check>>, at: At) -> Arc<Check> {

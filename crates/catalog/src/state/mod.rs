@@ -20,6 +20,7 @@ mod keys;
 mod markers;
 mod nodes;
 mod read;
+mod reader;
 mod runs;
 mod sessions;
 
@@ -37,6 +38,7 @@ use crate::limits::{EXTINCT_MAX, SERVICE_REMOVALS_MAX, TABLE_REMOVALS_MAX};
 use crate::model::{Check, Health, InstanceKey, Node, Pair, Session, UserEvent};
 use crate::text::Texts;
 pub use read::{NodeView, ServiceView};
+pub use reader::{Reader, WasRead};
 
 /// The table of a service: its instances, by node and id.
 pub type Instances = Table<InstanceKey, Arc<Health>>;

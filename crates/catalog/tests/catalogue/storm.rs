@@ -290,6 +290,8 @@ fn check_all(acts: Vec<Act>) {
         }
     }
     let again = world.restarted();
+    let ahead = world.restarted_ahead();
+    assert_eq!((whole(&ahead), answers(&ahead)), (whole(&again), answers(&again)), "read ahead, it is the same");
     if !strangers {
         // They may give two instances a check of one id.
         check_runs(&world.state);

@@ -107,6 +107,21 @@ impl World {
         state
     }
 
+    /// The same, where all messages are read before any is folded.
+    pub fn restarted_ahead(&self) -> State {
+        let mut state = State::new("dc1");
+        state.begin(self.now);
+        let mut reader = state.reader();
+        let latest = self.log.iter().filter(|stored| self.last.get(&stored.message.subject) == Some(&stored.seq));
+        let read: Vec<_> = latest.map(|stored| (stored, reader.read(stored))).collect();
+        for (stored, read) in read {
+            let _ = state.fold_read(stored, read, &mut Vec::new());
+        }
+        state.end_reading(reader);
+        state.settle();
+        state
+    }
+
     pub fn is_touched(&self, touch: &Touch) -> bool {
         self.touched.contains(touch)
     }

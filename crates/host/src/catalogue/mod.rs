@@ -20,13 +20,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{CheckDraft, Command, Form, Register, ServiceDraft};
+use catalog::{CheckDraft, Command, Form, Register, ServiceDraft, WasRead};
 use door::catalogue::{PATTERN, STREAM};
 use door::{Catalogue, Port, Principal};
 use event::Pattern;
 use journal::limits::PAGE_MESSAGES_MAX;
-use journal::{Journal, Read, ReadError, Start, StreamConfig, StreamError};
+use journal::{Journal, Read, ReadError, Start, Stored, StreamConfig, StreamError};
 use tokio::runtime::Runtime;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -152,17 +153,38 @@ async fn declare(journal: &dyn Journal) -> Result<(), StreamError> {
     journal.stream_create(config).await.map(drop)
 }
 
-/// Folds the latest message of each subject; where to go on. The next page is read while one is folded.
+/// Folds the latest message of each subject; where to go on. While a page is folded, the messages of the next are read
+/// by another thread, and the one behind that by the journal.
 async fn fold_latest(catalogue: &Catalogue, journal: &dyn Journal) -> Result<u64, ReadError> {
-    let read = |next| journal.read(STREAM, Read { last_per_subject: true, ..Read::from(next, PAGE_MESSAGES_MAX) });
-    let mut page = read(1).await?;
-    while page.next <= page.last {
-        let ahead = read(page.next);
-        catalogue.fold(&page.messages, page.next.saturating_sub(1));
-        page = ahead.await?;
+    let page_from = |next| journal.read(STREAM, Read { last_per_subject: true, ..Read::from(next, PAGE_MESSAGES_MAX) });
+    let (mut reader, mut page) = (catalogue.reader(), page_from(1).await?);
+    let mut ready = None;
+    let next = loop {
+        let (next, last) = (page.next, page.last);
+        let behind = (next <= last).then(|| page_from(next));
+        let reading = spawn_blocking(move || {
+            let read: Vec<_> = page.messages.iter().map(|stored| reader.read(stored)).collect();
+            (reader, page.messages, read)
+        });
+        fold_page(catalogue, ready.take());
+        let (free, messages, read) = reading.await.map_err(|error| ReadError::Closed(error.to_string()))?;
+        reader = free;
+        ready = Some((messages, read, next));
+        match behind {
+            Some(behind) => page = behind.await?,
+            None => break next,
+        }
+    };
+    fold_page(catalogue, ready);
+    catalogue.end_reading(reader);
+    Ok(next)
+}
+
+/// Folds messages with what was read of each, up to where the next page begins.
+fn fold_page(catalogue: &Catalogue, page: Option<(Vec<Stored>, Vec<WasRead>, u64)>) {
+    if let Some((messages, read, next)) = page {
+        catalogue.fold_read(messages.iter().zip(read), next.saturating_sub(1));
     }
-    catalogue.fold(&page.messages, page.next.saturating_sub(1));
-    Ok(page.next)
 }
 
 /// Folds what the stream brings, until told to end.
@@ -209,7 +231,8 @@ mod tests {
     use super::*;
     use door::suite::Plain;
     use door::{Access, Limits};
-    use event::Moment;
+    use event::{Message, Moment, Subject};
+    use journal::Append;
     use journal::local::Local;
 
     /// Opens the catalogue beside a stream of somebody's.
@@ -228,5 +251,25 @@ mod tests {
     async fn a_stream_in_the_catalogues_place_is_named_with_the_way_out() {
         check("MINE", "catalog.new.*", &["'MINE'", "'catalog.new.*'"]).await;
         check("CATALOG", "products.>", &["'CATALOG'", "'products.>'"]).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_there_is_folded_page_by_page() {
+        let journal: Arc<dyn Journal> = Arc::new(Local::new(Arc::new(|| Moment::EPOCH)));
+        declare(&*journal).await.unwrap();
+        let count = 2 * PAGE_MESSAGES_MAX + 5;
+        for number in 0..=count {
+            // One in the middle of a page is no record.
+            let payload = if number == PAGE_MESSAGES_MAX + 7 { "?" } else { r#"{"Service":{"Port":80}}"# };
+            let subject = Subject::parse(&format!("catalog.dc1.web.n{}.i{number}", number % 100)).unwrap();
+            journal.append(Append::new(Message::new(subject, payload)), Box::new(|done| assert!(done.is_ok())));
+        }
+        let port = Port::new(journal, Arc::new(Plain::default()), Access::open(), Limits::default());
+        let keeper = Keeper::open(&port, "dc1", "n1").await.unwrap();
+        let catalogue = keeper.catalogue();
+        let (sizes, position) = catalogue.read(|state| (state.sizes(), state.position()));
+        assert_eq!((sizes, position), ((count, 1, 100), count as u64 + 1));
+        assert_eq!((catalogue.unfit(), catalogue.is_ready()), (1, true));
+        keeper.close().await;
     }
 }
