@@ -178,6 +178,11 @@ impl Hub {
         }
     }
 
+    /// Says whenever somebody came, went or changed rooms.
+    pub(crate) fn roster(&self) -> watch::Receiver<u64> {
+        self.door.roster()
+    }
+
     /// What the door counted.
     pub(crate) fn counts(&self) -> Counts {
         self.door.counts()

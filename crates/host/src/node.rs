@@ -289,7 +289,8 @@ impl Rooms {
             let _entered = runtime.enter();
             let views = DeclaredViews::open(port, &config.data, resources.watch());
             if let Some(hub) = hub.clone() {
-                views.show_presence(move || door_http::Hub::status(&*hub));
+                let told = hub.roster();
+                views.show_presence(move || door_http::Hub::status(&*hub), told);
             }
             views
         };

@@ -264,6 +264,7 @@ impl Hand for Carrier {
 
     fn change(&mut self, change: Change) {
         wishes::change(&self.shared, &self.connection, change, self.replay.as_deref_mut());
+        self.shared.roster_changed();
     }
 
     fn control(&mut self, control: Control) {

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use door::Port;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -114,6 +115,11 @@ impl HubDoor {
     /// "targets": [{"name","address","format","state","waiting","pushed","dropped","error"}]}`.
     pub fn status(&self) -> serde_json::Value {
         http::listing(&self.shared)
+    }
+
+    /// Says whenever somebody came, went or changed rooms; the number has no other meaning.
+    pub fn roster(&self) -> watch::Receiver<u64> {
+        self.shared.roster.subscribe()
     }
 
     /// Why the door is not well; `None`: it is. A connection that is about to be given up does not count,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use door::{Class, ConnectionId, ListenerId, Port, Principal};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -151,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) began: Instant,
     pub(crate) connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
+    /// Grows whenever somebody came, went or changed rooms.
+    pub(crate) roster: watch::Sender<u64>,
     next: AtomicU64,
     pub(crate) totals: Totals,
     pub(crate) links: LinkDriver,
@@ -169,6 +172,7 @@ impl Shared {
             options,
             began: Instant::now(),
             connections: Mutex::default(),
+            roster: watch::Sender::default(),
             next: AtomicU64::new(FIRST_CONNECTION),
             totals: Totals::default(),
             links,
@@ -199,6 +203,11 @@ impl Shared {
         self.connections.lock().len() < self.options.connections_max
     }
 
+    /// Tells that somebody came, went or changed rooms.
+    pub(crate) fn roster_changed(&self) {
+        self.roster.send_modify(|roster| *roster = roster.wrapping_add(1));
+    }
+
     /// Adds a connection.
     pub(crate) fn enter(&self, newcomer: Newcomer, out: Outbound) -> Arc<Connection> {
         let Newcomer { kind, address, peer, dialled, who, .. } = newcomer;
@@ -223,6 +232,7 @@ impl Shared {
             wishes: Mutex::default(),
         });
         self.connections.lock().insert(connection.id, Arc::clone(&connection));
+        self.roster_changed();
         self.totals.connected.fetch_add(1, Ordering::Relaxed);
         if self.stopping.load(Ordering::Acquire) {
             connection.goodbye(1001, Closed::Shutdown);
@@ -239,6 +249,7 @@ impl Shared {
         if self.connections.lock().remove(&connection.id).is_none() {
             return;
         }
+        self.roster_changed();
         let why = connection.out.closed().unwrap_or(Closed::Client);
         match why {
             Closed::Client | Closed::Idle | Closed::Shutdown => {

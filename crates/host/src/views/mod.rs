@@ -75,10 +75,10 @@ impl DeclaredViews {
         self.views.clone()
     }
 
-    /// Shows who is in which room, of what the hub door lists.
-    pub(crate) fn show_presence(&self, list: impl Fn() -> Value + Send + Sync + 'static) {
+    /// Shows who is in which room, of what the hub door lists; `told` says whenever that is another.
+    pub(crate) fn show_presence(&self, list: impl Fn() -> Value + Send + Sync + 'static, told: watch::Receiver<u64>) {
         let (views, end) = (self.views.clone(), self.end.clone());
-        Handle::current().spawn(presence::follow(views, list, keeper::epoch(), end));
+        Handle::current().spawn(presence::follow(views, list, told, keeper::epoch(), end));
     }
 
     fn take_up(&self, declared: &Declared) {

@@ -1,11 +1,13 @@
 //! A topic that is built in: who is connected to which room of the hub door.
 //!
-//! The view `presence` has a row for each connection and room, under the key `<room>.<connection>`. It is fed by what
-//! the door lists, compared with what it listed before: what is new is put, what is gone is removed. Nothing of it is
-//! recorded: after a restart everyone connects again. A view that is declared under the same name takes its place.
+//! The view `presence` has a row for each connection and room, under the key `<room>.<connection>`. When the door tells
+//! that somebody came, went or changed rooms, what it lists is compared with what it listed before: what is new is put,
+//! what is gone is removed. Nothing of it is recorded: after a restart everyone connects again. The name is taken: a view
+//! that is declared under it is not folded.
 //!
 //! # Cost
-//! One listing a second, and at most a fiftieth of a core however many are connected: then it looks less often.
+//! Nothing while nobody comes or goes. Else a listing a second at most, and at most a fiftieth of a core however many are
+//! connected: then it looks less often.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use door::{Standing, View, ViewParts, Views};
 use event::{Message, Pattern, Subject, encode_token};
 use journal::Stored;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use view::rule::{Origin, Rule};
@@ -25,7 +28,7 @@ use crate::clock;
 /// The view's name, and the first token of the subjects that it is made of.
 pub(super) const NAME: &str = "presence";
 
-/// How often the door is asked.
+/// How often the door is asked, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What asking may take, of the time: one part in so many.
@@ -37,18 +40,21 @@ const ROOMS: &str = "room.>";
 /// What is so, by subject: `presence.<room>.<connection>`.
 type Rows = BTreeMap<String, Vec<u8>>;
 
-/// Keeps the view until the end, or until another takes its name. `list` gives what the hub door lists.
+/// Keeps the view until the end. `list` gives what the hub door lists, `told` says whenever that is another.
 pub(crate) async fn follow(
     views: Views,
     list: impl Fn() -> Value + Send + Sync + 'static,
+    mut told: watch::Receiver<u64>,
     epoch: u32,
     end: CancellationToken,
 ) {
-    let Some(view) = view(epoch).filter(|_| views.get(NAME).is_none()) else { return };
+    let Some(view) = view(epoch) else { return };
     views.put(Arc::clone(&view));
     let (list, mut known, mut position) = (Arc::new(list), Rows::new(), 0);
     loop {
         let began = Instant::now();
+        // What is told from here on may not be in the listing.
+        told.mark_unchanged();
         let asked = Arc::clone(&list);
         // A long listing would hold up who else is on the executor's thread.
         let Ok(now) = tokio::task::spawn_blocking(move || rows(&asked())).await else { return };
@@ -62,9 +68,15 @@ pub(crate) async fn follow(
         known = now;
         view.stand(Standing::Ready);
         let pause = LOOK.max(began.elapsed() * SHARE);
-        let paused = tokio::time::timeout(pause, end.cancelled()).await;
-        if paused.is_ok() || view.standing() == Standing::Over {
-            return;
+        let another = async {
+            tokio::time::sleep(pause).await;
+            told.changed().await
+        };
+        tokio::select! {
+            () = end.cancelled() => return,
+            another = another => if another.is_err() {
+                return;
+            },
         }
     }
 }
@@ -138,5 +150,41 @@ mod tests {
         assert_eq!(look(&[("2", &["a"])]), left);
         assert!(look(&[]).is_empty());
         assert_eq!(position, 6, "nothing is told twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_door_is_asked_when_somebody_came_or_went_and_at_no_other_time() {
+        let (views, end) = (Views::default(), CancellationToken::new());
+        let (roster, told) = watch::channel(0);
+        let who = Arc::new(parking_lot::Mutex::new((0_u32, listing(&[("1", &["a"])]))));
+        let list = {
+            let who = Arc::clone(&who);
+            move || {
+                let mut who = who.lock();
+                who.0 += 1;
+                who.1.clone()
+            }
+        };
+        let task = tokio::spawn(follow(views.clone(), list, told, 1, end.clone()));
+        while views.get(NAME).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let view = views.get(NAME).unwrap();
+        view.settled().await;
+        tokio::time::sleep(LOOK * 60).await;
+        assert_eq!((who.lock().0, view.read(|fold| fold.table().len())), (1, 1));
+        let waiting = view.wait(door::ViewTouch::Any);
+        who.lock().1 = listing(&[]);
+        roster.send_modify(|roster| *roster += 1);
+        waiting.await;
+        assert_eq!((who.lock().0, view.read(|fold| fold.table().len())), (2, 0));
+        // Many at once are one listing.
+        for _ in 0..1_000 {
+            roster.send_modify(|roster| *roster += 1);
+        }
+        tokio::time::sleep(LOOK * 60).await;
+        assert_eq!(who.lock().0, 3);
+        end.cancel();
+        task.await.unwrap();
     }
 }
