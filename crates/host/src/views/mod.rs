@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod keeper;
+mod meters;
 mod presence;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use view::rule::{Origin, Rule, When};
 use view::{Bounds, ROW_BYTES};
 
 use self::keeper::Keeper;
+pub(crate) use self::meters::ViewCounts;
 
 /// The folder of checkpoints, in the data directory.
 const FOLDER: &str = "views";
@@ -73,6 +75,11 @@ impl DeclaredViews {
     /// The views, as doors hold them.
     pub(crate) fn views(&self) -> Views {
         self.views.clone()
+    }
+
+    /// What there is to count.
+    pub(crate) fn counts(&self) -> ViewCounts {
+        ViewCounts::of(&self.views)
     }
 
     /// Shows who is in which room, of what the hub door lists; `told` says whenever that is another.
