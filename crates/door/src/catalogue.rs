@@ -142,7 +142,7 @@ fn begun(datacenter: &str, port: &Port) -> State {
 ///
 /// One look-up for each that is found, and for each shorter beginning of the key that another of them parts from it
 /// at: never more than the key has bytes, however many there are.
-fn prefixes_of<'a>(key: &str, last: impl Fn(&str) -> Option<&'a Arc<str>>) -> Vec<&'a Arc<str>> {
+pub(crate) fn prefixes_of<'a>(key: &str, last: impl Fn(&str) -> Option<&'a Arc<str>>) -> Vec<&'a Arc<str>> {
     let (mut found, mut upto) = (Vec::new(), key);
     while let Some(near) = last(upto) {
         // What is between a beginning of the key and the key has that beginning too.
