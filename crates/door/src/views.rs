@@ -11,11 +11,13 @@
 //!   passes for one of the other.
 //!
 //! # Cost
-//! A view without readers costs its rows. A change costs one look-up a key, and a comparison a prefix waited for.
+//! A view without readers costs its rows. A change costs one look-up a key, and a few for the prefixes that it begins
+//! with, however many others are waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 use view::{Fold, Index};
 
 use crate::access::Principal;
+use crate::catalogue::prefixes_of;
 use crate::wakes::{Waiting, Wakes};
 
 /// A key of a view.
@@ -46,14 +49,23 @@ pub enum ViewTouch {
 /// How a view stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It is folded from its stream, and not at its end yet.
+    /// It is folded from its stream, and not at its end yet: what it holds is not the whole.
     Folding,
+    /// Likewise, and it cannot go on for now.
+    Stuck(Arc<str>),
     /// It follows its stream.
     Ready,
     /// It cannot follow: its stream is not there, or cannot be read. What it holds stays.
     Ailing(Arc<str>),
     /// It is not declared any more, or declared otherwise: another has taken its place.
     Over,
+}
+
+impl Standing {
+    /// Whether readers need not wait for more.
+    fn is_whole(&self) -> bool {
+        !matches!(self, Standing::Folding | Standing::Stuck(_))
+    }
 }
 
 /// Where a reader of a view is: an index, and the view's epoch, unless the reader takes the risk. Written
@@ -104,10 +116,23 @@ impl Views {
 
     /// Puts a view in the place of one of the same name, which is over then.
     pub fn put(&self, view: Arc<View>) {
-        let old = self.0.write().insert(Arc::clone(&view.name), view);
+        self.put_if(view, || true);
+    }
+
+    /// Likewise, if it is still wanted. Whoever ends the wish and then [removes](Views::remove) the view can rely on
+    /// that it is not put afterwards.
+    pub fn put_if(&self, view: Arc<View>, wanted: impl FnOnce() -> bool) -> bool {
+        let old = {
+            let mut all = self.0.write();
+            if !wanted() {
+                return false;
+            }
+            all.insert(Arc::clone(&view.name), view)
+        };
         if let Some(old) = old {
             old.stand(Standing::Over);
         }
+        true
     }
 
     /// Takes a view away, which is over then.
@@ -226,8 +251,12 @@ impl View {
     fn wake(&self, touched: Vec<ViewKey>) {
         let mut woken: Vec<ViewTouch> = {
             let prefixes = self.prefixes.lock();
-            let hit = |prefix: &&ViewKey| touched.iter().any(|key| key.starts_with(&***prefix));
-            prefixes.keys().filter(hit).cloned().map(ViewTouch::Prefix).collect()
+            let last = |upto: &str| {
+                let upto = (Bound::Unbounded, Bound::Included(upto));
+                prefixes.range::<str, _>(upto).next_back().map(|(found, _)| found)
+            };
+            let hit: BTreeSet<&ViewKey> = touched.iter().flat_map(|key| prefixes_of(key, last)).collect();
+            hit.into_iter().cloned().map(ViewTouch::Prefix).collect()
         };
         woken.push(ViewTouch::Any);
         woken.extend(touched.into_iter().map(ViewTouch::Key));
@@ -258,11 +287,16 @@ impl View {
         }
     }
 
-    /// Waits until it does not fold for the first time any more.
+    /// Whether it holds the whole that there was at its index.
+    pub fn is_whole(&self) -> bool {
+        self.standing.borrow().is_whole()
+    }
+
+    /// Waits until it holds the whole that there was at its index, or is over.
     pub async fn settled(&self) {
         let mut standings = self.standings();
         // The sender lives as long as this.
-        let _gone = standings.wait_for(|standing| *standing != Standing::Folding).await;
+        let _gone = standings.wait_for(Standing::is_whole).await;
     }
 
     /// Waits for a change. What changes after this call is not missed: register, then look, then await.

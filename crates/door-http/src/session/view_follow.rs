@@ -11,7 +11,8 @@
 //! - A reader is a cursor: nothing waits for it in a buffer. One that is slow is told fewer, newer changes.
 //! - After `end` nothing comes that happened at or before its id. It comes once a reader knows what there was: behind
 //!   the snapshot, or behind what it had missed.
-//! - Who may not read the view any more is told so, and hears nothing after that.
+//! - Who may not read the view any more is told so, and hears nothing after that; be it that the token may less, or that
+//!   the view is folded from more. That is asked behind each look at the rows, since it may change before it.
 //!
 //! # Cost
 //! A snapshot of a whole view, and a batch of its changes, are encoded once for all who ask for them at about the same
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use door::{Cursor, Standing, View, ViewKey, ViewTouch};
+use door::{Cursor, Principal, Standing, View, ViewKey, ViewTouch};
 use futures_util::stream;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -190,6 +191,8 @@ pub async fn changed_access(access: &mut watch::Receiver<u64>) {
 pub struct Following {
     /// The node.
     pub door: Shared,
+    /// Who reads.
+    pub who: Principal,
     /// The token that was presented: it is looked at again when tokens change.
     pub token: Option<String>,
     /// The view.
@@ -262,7 +265,7 @@ impl Reader {
                     self.stage = Stage::Start(self.following.after);
                     return Ok(Some(hello()));
                 }
-                Stage::Start(_) if self.view.standing() == Standing::Folding => {
+                Stage::Start(_) if !self.view.is_whole() => {
                     if let Some(bytes) = self.settled().await? {
                         return Ok(Some(bytes));
                     }
@@ -270,7 +273,10 @@ impl Reader {
                 Stage::Start(Some(after)) if !self.following.anew && self.view.remembers(after) => {
                     (self.resumed, self.stage) = (true, Stage::Live(after.index));
                 }
-                Stage::Start(_) => self.stage = Stage::Pieces { snapshot: self.snapshot().await, next: 0 },
+                Stage::Start(_) => {
+                    self.stage = Stage::Pieces { snapshot: self.snapshot().await, next: 0 };
+                    admit(&self.following.who, &self.view)?;
+                }
                 Stage::Pieces { snapshot, next } => match snapshot.pieces.get(*next) {
                     Some(piece) => {
                         *next += 1;
@@ -281,6 +287,7 @@ impl Reader {
                 Stage::Live(index) => {
                     let index = *index;
                     if let Some(bytes) = self.live(index).await? {
+                        admit(&self.following.who, &self.view)?;
                         return Ok(Some(bytes));
                     }
                 }
@@ -288,9 +295,10 @@ impl Reader {
         }
     }
 
-    fn admitted(&self) -> Result<(), Problem> {
-        let who = self.following.door.port.authenticate(self.following.token.as_deref())?;
-        admit(&who, &self.view)
+    /// Looks at the token again.
+    fn admitted(&mut self) -> Result<(), Problem> {
+        self.following.who = self.following.door.port.authenticate(self.following.token.as_deref())?;
+        admit(&self.following.who, &self.view)
     }
 
     async fn snapshot(&self) -> Arc<Snapshot> {

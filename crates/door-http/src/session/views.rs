@@ -35,7 +35,7 @@ pub struct ViewView {
     filters: Vec<String>,
     /// `folding`, `ready` or `ailing`.
     state: &'static str,
-    /// Why it cannot follow its stream.
+    /// Why it cannot follow its stream, or is not folded yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What to wait behind, or to resume after.
@@ -72,6 +72,7 @@ pub struct ViewList {
 fn told(view: &View) -> ViewView {
     let (state, reason) = match view.standing() {
         Standing::Folding => ("folding", None),
+        Standing::Stuck(reason) => ("folding", Some(reason.to_string())),
         Standing::Ready => ("ready", None),
         Standing::Ailing(reason) => ("ailing", Some(reason.to_string())),
         Standing::Over => ("over", None),
@@ -175,31 +176,34 @@ async fn folded(door: &Shared, who: &Principal, name: &str) -> Result<Arc<View>,
     Ok(view)
 }
 
-/// Waits until the answer is another than it was behind the index, or for as long as it is waited for.
+/// Waits until the answer is another than it was behind the index, or for as long as it is waited for. Who the reader
+/// is then: the token may mean another by now.
 async fn waited(
     door: &Shared,
+    who: Principal,
     token: Option<&str>,
     view: &Arc<View>,
     on: ViewTouch,
     wait: Wait,
-) -> Result<(), Problem> {
-    let Some(behind) = wait.behind else { return Ok(()) };
+) -> Result<Principal, Problem> {
+    let Some(behind) = wait.behind else { return Ok(who) };
     let mut access = door.access.clone();
     access.mark_unchanged();
     loop {
         // Registered before it is looked: what happens in between is not missed.
         let waiting = view.wait(on.clone());
         if view.standing() == Standing::Over || !view.remembers(&behind) || changed(view, &on, &behind) {
-            return Ok(());
+            break;
         }
         tokio::select! {
             biased;
             () = door.options.shutdown.cancelled() => return Err(Problem::closed("the node is shutting down")),
             () = changed_access(&mut access) => admit(&door.port.authenticate(token)?, view)?,
             () = waiting => {}
-            () = sleep_until(wait.until) => return Ok(()),
+            () = sleep_until(wait.until) => break,
         }
     }
+    Ok(door.port.authenticate(token)?)
 }
 
 /// Whether what is waited for changed behind an index that the view remembers.
@@ -258,18 +262,21 @@ pub async fn get_view(State(door): State<Shared>, call: Call) -> Result<Response
         admit(&call.who, &view)?;
         let name = view.name().to_string();
         let anew = query.flag("snapshot")?;
-        return Ok(response(body(Following { door, token, name, prefix, after, anew }, view)));
+        let who = call.who.clone();
+        return Ok(response(body(Following { door, who, token, name, prefix, after, anew }, view)));
     }
     let (wait, after) = (wait(&query)?, query.text("after").map(ToOwned::to_owned));
     let limit = query.count("limit", VIEW_ROWS_MAX)?.unwrap_or(VIEW_ROWS_DEFAULT);
     let (who, name) = (call.who.clone(), call.param("view").to_owned());
     let mut view = folded(&door, &who, &name).await?;
     let on = if prefix.is_empty() { ViewTouch::Any } else { ViewTouch::Prefix(ViewKey::from(&*prefix)) };
-    waited(&door, token.as_deref(), &view, on, wait).await?;
+    let who = waited(&door, who, token.as_deref(), &view, on, wait).await?;
     if view.standing() == Standing::Over {
         view = folded(&door, &who, &name).await?;
     }
     let (cursor, mut taken) = page(&view, &prefix, after.as_deref(), limit);
+    // Behind the look: subjects may have been added to what it is folded from.
+    admit(&who, &view)?;
     let more = taken.len() > limit;
     taken.truncate(limit);
     let next = taken.last().filter(|_| more).map(|last| last.key.clone());
@@ -316,12 +323,14 @@ pub async fn get_view_row(State(door): State<Shared>, call: Call) -> Result<Resp
     let key = ViewKey::from(call.param("key"));
     let (who, name) = (call.who.clone(), call.param("view").to_owned());
     let mut view = folded(&door, &who, &name).await?;
-    waited(&door, token.as_deref(), &view, ViewTouch::Key(ViewKey::clone(&key)), wait).await?;
+    let who = waited(&door, who, token.as_deref(), &view, ViewTouch::Key(ViewKey::clone(&key)), wait).await?;
     if view.standing() == Standing::Over {
         view = folded(&door, &who, &name).await?;
     }
     let (index, found) =
         view.read(|fold| (fold.index(), fold.table().get(&*key).map(|entry| Taken::held(&key, entry))));
+    // Behind the look: subjects may have been added to what it is folded from.
+    admit(&who, &view)?;
     let cursor = Cursor { index, epoch: Some(view.epoch()) };
     let Some(taken) = found else {
         let shown: String = key.chars().take(64).collect();

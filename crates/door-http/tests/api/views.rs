@@ -221,3 +221,43 @@ async fn who_may_not_read_any_more_is_told_so_at_once() {
     node.check("GET /v1/views/users", &[who], "", 403, &["users.>"]).await;
     node.check("GET /v1/views", &[who], "", 200, &["\"views\":[]"]).await;
 }
+
+#[tokio::test]
+async fn rows_of_subjects_that_were_added_are_told_to_nobody_who_may_not_read_those() {
+    let read = vec![Pattern::parse("users.>").unwrap()];
+    let token = Token { name: "svc".into(), hash: TokenHash::of("s3cret"), publish: vec![], read, admin: false };
+    let node = Arc::new(Node::with(Access::tokens([token]), Limits::default()));
+    let view = users(&node, 7, Bounds::default());
+    put(&view, 1, "ann", "1");
+    let who = ("authorization", "Bearer s3cret");
+    let mut events = Events::of(node.send("GET /v1/views/users", &[FOLLOW, who], "").await);
+    told(&mut events, "end").await;
+    let waiting = Arc::clone(&node);
+    let waiting = tokio::spawn(async move { waiting.ask("GET /v1/views/users?index=1&wait=50s", &[who], "").await });
+    while view.waited_for() < 1 {
+        tokio::task::yield_now().await;
+    }
+    view.set_patterns(vec![Pattern::parse("users.>").unwrap(), Pattern::parse("salaries.>").unwrap()]);
+    put(&view, 2, "bob", "1");
+    let (name, _, problem) = events.event().await.unwrap();
+    assert_eq!((name.as_str(), problem["status"].as_u64()), ("error", Some(403)));
+    assert_eq!(waiting.await.unwrap().status.as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_view_that_is_not_folded_yet_gives_no_rows_whatever_keeps_it_from_that() {
+    let node = Arc::new(Node::new());
+    let view = users(&node, 7, Bounds::default());
+    put(&view, 1, "ann", "1");
+    view.stand(Standing::Stuck("the stream S cannot be read".into()));
+    node.check("GET /v1/views", &[], "", 200, &["\"state\":\"folding\"", "cannot be read"]).await;
+    let mut events = Events::of(node.send("GET /v1/views/users", &[FOLLOW], "").await);
+    let asking = Arc::clone(&node);
+    let asking = tokio::spawn(async move { asking.ask("GET /v1/views/users", &[], "").await });
+    tokio::task::yield_now().await;
+    put(&view, 2, "bob", "1");
+    view.stand(Standing::Ready);
+    assert_eq!(told(&mut events, "end").await, ["snapshot", "put ann@1", "put bob@2", "end #2-00000007"]);
+    let answer = asking.await.unwrap();
+    assert!(answer.status.as_u16() == 200 && answer.text().contains("bob"), "{}", answer.text());
+}

@@ -13,6 +13,10 @@
 //!   is only where folding goes on.
 //! - A row stays although its message left the stream: what ends is told by a removal, or by the view's own lifetime.
 //! - While the stream is not there or cannot be read, the view holds what it held, and says why it does not follow.
+//! - A view that takes the place of another, since it is declared otherwise or its stream was made anew, does so once it
+//!   is folded: until then readers have the other, as it was.
+//! - Rows that are not the whole are given to nobody.
+//! - Before a row can be read, readers are judged by a pattern that its subject is in.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +25,7 @@ use std::time::Duration;
 use door::{Port, Standing, View, ViewParts, Views};
 use event::{Moment, Pattern};
 use journal::limits::PAGE_MESSAGES_MAX;
-use journal::{Journal, Page, Read, ReadError, StreamInfo};
+use journal::{Journal, Page, Read, ReadError, Stored, StreamInfo};
 use plan::ViewSpec;
 use ring::digest::{SHA256, digest};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -82,6 +86,13 @@ struct History {
     expired_at: Instant,
     /// Messages that could not be understood since the checkpoint.
     unfit: u64,
+    /// Whether the view was folded to the end of its stream, now or before its checkpoint was written.
+    whole: bool,
+    /// Whether the view is the one that readers have.
+    shown: bool,
+    /// Whether there were subjects that neither filters nor the stream's own say: then only who may read everything may
+    /// read the view.
+    beyond: bool,
 }
 
 /// Why a history ended.
@@ -120,8 +131,9 @@ impl Keeper {
             let _ended = before.await;
         }
         let me = Arc::new(self);
+        me.ail_shown("it is declared otherwise, and folded anew");
         loop {
-            let mut history = me.begin().await;
+            let mut history = me.begin(&end).await;
             match me.follow(&mut history, &end).await {
                 Over::Told => {
                     me.checkpoint(&mut history).await;
@@ -129,13 +141,14 @@ impl Keeper {
                 }
                 Over::Another => {
                     warn!(view = &*me.name, stream = &*me.stream, "the stream was made anew; the view is folded anew");
+                    me.ail_shown("its stream was made anew, and is folded");
                 }
             }
         }
     }
 
     /// The view as its checkpoint has it, or empty.
-    async fn begin(self: &Arc<Self>) -> History {
+    async fn begin(self: &Arc<Self>, end: &CancellationToken) -> History {
         let (me, folder) = (Arc::clone(self), self.path.parent().map(Path::to_owned));
         let found = spawn_blocking(move || {
             // Where it cannot be made, writing the checkpoint says so.
@@ -178,19 +191,54 @@ impl Keeper {
             epoch: identity.epoch,
             fold,
         };
-        let view = Arc::new(View::new(parts));
-        self.views.put(Arc::clone(&view));
-        let now = Instant::now();
-        History { view, identity, written, written_at: now, looked_at: Some(now), expired_at: now, unfit: 0 }
+        let (view, now) = (Arc::new(View::new(parts)), Instant::now());
+        let (written_at, expired_at, looked_at) = (now, now, Some(now));
+        let (whole, shown) = (written.is_some(), false);
+        let (unfit, beyond) = (0, false);
+        let mut history =
+            History { view, identity, written, written_at, looked_at, expired_at, unfit, whole, shown, beyond };
+        if self.views.get(&self.name).is_none() {
+            self.show(&mut history, end);
+        }
+        history
+    }
+
+    /// The view is the one that readers have, unless it is not wanted any more.
+    fn show(&self, history: &mut History, end: &CancellationToken) {
+        if !history.shown {
+            history.shown = self.views.put_if(Arc::clone(&history.view), || !end.is_cancelled());
+        }
+    }
+
+    /// The view that readers have does not follow its stream: another is to take its place.
+    fn ail_shown(&self, reason: &str) {
+        if let Some(shown) = self.views.get(&self.name) {
+            shown.stand(Standing::Ailing(reason.into()));
+        }
     }
 
     /// What the view is folded from.
     fn patterns(&self, stream: Option<&StreamInfo>) -> Vec<Pattern> {
         match stream {
             _ if !self.filters.is_empty() => self.filters.clone(),
-            Some(info) => info.config.subjects.clone(),
-            None => Vec::new(),
+            // What a stream takes over has other subjects than it captures.
+            Some(info) if info.config.mirror.is_none() && info.config.sources.is_empty() => {
+                info.config.subjects.clone()
+            }
+            _ => Vec::new(),
         }
+    }
+
+    /// Whether a message has a subject that is in none of the patterns by which readers are judged.
+    fn is_beyond(&self, history: &History, page: &Page) -> bool {
+        let patterns = history.view.patterns();
+        let covered = |stored: &Stored| patterns.iter().any(|pattern| pattern.matches(stored.message.subject.as_str()));
+        self.filters.is_empty() && !patterns.is_empty() && !page.messages.iter().all(covered)
+    }
+
+    /// Readers are judged by what the stream captures from now on, unless there were subjects that nothing says.
+    fn judge_by(&self, history: &History, stream: &StreamInfo) {
+        history.view.set_patterns(if history.beyond { Vec::new() } else { self.patterns(Some(stream)) });
     }
 
     async fn follow(self: &Arc<Self>, history: &mut History, end: &CancellationToken) -> Over {
@@ -199,22 +247,34 @@ impl Keeper {
                 return Over::Told;
             }
             if history.identity.created == Moment::EPOCH && !self.is_there(history).await {
-                self.ail(history, format!("the stream {} is not there", self.stream), end).await;
+                self.absent(history, end).await;
                 continue;
             }
             let next = history.view.read(Fold::index).position() + 1;
             let mut read = Read::from(next, PAGE_MESSAGES_MAX);
             read.filters.clone_from(&self.filters);
-            (read.bytes, read.wait) = (PAGE_BYTES, Some(self.until_expiry(history)));
+            // Whether there is more is to be known at once, as long as readers wait for that.
+            let ready = matches!(history.view.standing(), Standing::Ready | Standing::Over);
+            (read.bytes, read.wait) = (PAGE_BYTES, ready.then(|| self.until_expiry(history)));
             let page = tokio::select! {
                 biased;
                 () = end.cancelled() => return Over::Told,
                 page = self.journal.read(&self.stream, read) => page,
             };
             match page {
-                Ok(page) => self.fold(history, &page),
+                Ok(page) => {
+                    // Subjects may have been added since the stream was looked at.
+                    if self.is_beyond(history, &page) && self.is_another(history).await {
+                        return Over::Another;
+                    }
+                    if self.is_beyond(history, &page) {
+                        history.beyond = true;
+                        history.view.set_patterns(Vec::new());
+                    }
+                    self.fold(history, &page, end);
+                }
                 Err(ReadError::NotFound(_)) => {
-                    self.ail(history, format!("the stream {} is not there", self.stream), end).await;
+                    self.absent(history, end).await;
                     history.looked_at = None;
                 }
                 Err(error) => {
@@ -233,16 +293,30 @@ impl Keeper {
     /// Whether the stream that was not there is now: it is the one that is folded then.
     async fn is_there(&self, history: &mut History) -> bool {
         let Ok(info) = self.journal.stream_info(&self.stream).await else { return false };
-        history.identity.created = info.created;
-        history.view.set_patterns(self.patterns(Some(&info)));
+        (history.identity.created, history.whole) = (info.created, false);
+        history.view.stand(Standing::Folding);
+        self.judge_by(history, &info);
         true
+    }
+
+    /// The stream is not there: nothing is what there is of it.
+    async fn absent(&self, history: &mut History, end: &CancellationToken) {
+        history.whole = true;
+        self.ail(history, format!("the stream {} is not there", self.stream), end).await;
     }
 
     async fn ail(&self, history: &History, reason: String, end: &CancellationToken) {
         let reason: Arc<str> = reason.into();
-        if history.view.standing() != Standing::Ailing(Arc::clone(&reason)) {
+        let standing = match history.whole {
+            true => Standing::Ailing(Arc::clone(&reason)),
+            false => Standing::Stuck(Arc::clone(&reason)),
+        };
+        if history.view.standing() != standing {
             warn!(view = &*self.name, reason = &*reason, "the view does not follow its stream");
-            history.view.stand(Standing::Ailing(reason));
+            history.view.stand(standing);
+            if !history.shown {
+                self.ail_shown(&reason);
+            }
         }
         tokio::select! {
             () = end.cancelled() => {}
@@ -258,12 +332,12 @@ impl Keeper {
             Err(_) => return false,
         };
         history.looked_at = Some(Instant::now());
-        history.view.set_patterns(self.patterns(Some(&info)));
+        self.judge_by(history, &info);
         let index = history.view.read(Fold::index);
         info.created != history.identity.created || info.state.last < index.position()
     }
 
-    fn fold(&self, history: &mut History, page: &Page) {
+    fn fold(&self, history: &mut History, page: &Page, end: &CancellationToken) {
         let now = self.port.now();
         let expire = history.expired_at.elapsed() >= EXPIRY_ROUND;
         let mut unfit = Vec::new();
@@ -294,6 +368,8 @@ impl Keeper {
             let (rows, index) = history.view.read(|fold| (fold.table().len(), fold.index()));
             info!(view = &*self.name, rows, %index, "the view follows its stream");
             history.view.stand(Standing::Ready);
+            history.whole = true;
+            self.show(history, end);
         }
     }
 
@@ -316,7 +392,7 @@ impl Keeper {
     /// Writes the view down, if it changed since it was.
     async fn checkpoint(self: &Arc<Self>, history: &mut History) {
         let index = history.view.read(Fold::index);
-        if history.written == Some(index) || history.identity.created == Moment::EPOCH {
+        if history.written == Some(index) || history.identity.created == Moment::EPOCH || !history.whole {
             return;
         }
         let (me, view, identity) = (Arc::clone(self), Arc::clone(&history.view), history.identity);

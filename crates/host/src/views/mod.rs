@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - What is declared is folded; what is declared no more is gone, its checkpoint too.
-//! - A view that is declared otherwise is folded anew. Its readers wait until that is done.
+//! - A view that is declared otherwise is folded anew. Until that is done its readers have the one that was.
 //! - A name of a view that is built in is not taken by a declared one.
 
 mod checkpoint;
@@ -220,6 +220,7 @@ fn bounds(spec: &ViewSpec) -> Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn names_of_views_become_names_of_files() {
@@ -228,5 +229,114 @@ mod tests {
             let name = file_name(odd);
             assert!(name.starts_with('~') && name.len() == 38 && !name.contains('/'), "{odd}: {name}");
         }
+    }
+
+    /// A node's views over a journal in memory, declared one after the other.
+    struct World {
+        port: Port,
+        declared: watch::Sender<Arc<Declared>>,
+        views: Arc<DeclaredViews>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let journal: Arc<dyn journal::Journal> = Arc::new(journal::local::Local::new(Arc::new(crate::clock::now)));
+            let live = Arc::new(crate::live::Live::default());
+            let port = Port::new(journal, live, door::Access::open(), door::Limits::default());
+            let (declared, folder) = (watch::channel(Arc::default()).0, tempfile::tempdir().unwrap());
+            let views = DeclaredViews::open(&port, folder.path(), declared.subscribe());
+            World { port, declared, views, _folder: folder }
+        }
+
+        async fn stream(&self, name: &str) {
+            let config = journal::StreamConfig::new(name, vec![Pattern::parse(&format!("{name}.>")).unwrap()]);
+            self.port.journal().stream_create(config).await.unwrap();
+        }
+
+        async fn publish(&self, subject: &str, payload: &str) {
+            let message = event::Message::new(event::Subject::parse(subject).unwrap(), payload.to_owned());
+            let who = door::Principal::anyone();
+            self.port.publish(&who, journal::Append::new(message)).await.unwrap();
+        }
+
+        fn declare(&self, stream: Option<&str>) {
+            let document = stream.map(|stream| plan::Document {
+                api_version: plan::API_VERSION.to_owned(),
+                kind: "View".to_owned(),
+                name: "v".to_owned(),
+                annotations: BTreeMap::new(),
+                owner_refs: Vec::new(),
+                spec: json!({"stream": stream, "key": {"tokens": [2]}}),
+            });
+            self.declared.send_replace(Arc::new(plan::check(document).unwrap()));
+        }
+
+        /// Waits until the view holds these keys and stands so.
+        async fn comes_to(&self, expected: Option<(&[&str], &str)>) {
+            let now = || {
+                let view = self.views.views().get("v")?;
+                let keys = view.read(|fold| fold.table().iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>());
+                Some((keys, format!("{:?}", view.standing())))
+            };
+            let fits = |now: Option<(Vec<String>, String)>| match (&now, expected) {
+                (None, None) => true,
+                (Some((keys, standing)), Some(expected)) => *keys == expected.0 && standing.contains(expected.1),
+                _ => false,
+            };
+            for _ in 0..2_000 {
+                if fits(now()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("{:?}, expected {expected:?}", now());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_view_that_is_declared_otherwise_keeps_its_rows_until_the_new_ones_stand() {
+        let world = World::new();
+        world.stream("one").await;
+        world.publish("one.a", "1").await;
+        world.declare(Some("one"));
+        world.comes_to(Some((&["a"], "Ready"))).await;
+        let before = world.views.views().get("v").unwrap();
+        world.declare(Some("two"));
+        world.comes_to(Some((&["a"], "the stream two is not there"))).await;
+        assert!(Arc::ptr_eq(&before, &world.views.views().get("v").unwrap()));
+        world.stream("two").await;
+        world.publish("two.b", "1").await;
+        world.comes_to(Some((&["b"], "Ready"))).await;
+        assert_eq!(before.standing(), door::Standing::Over);
+        let text = format!("{:?}", world.views.counts());
+        assert!(text.contains("following: 1, rows: 1"), "{text}");
+        // One that never stood gives way too, and what is declared no more is gone for good.
+        world.declare(Some("three"));
+        world.declare(Some("one"));
+        world.comes_to(Some((&["a"], "Ready"))).await;
+        world.declare(Some("three"));
+        world.declare(None);
+        world.comes_to(None).await;
+        world.views.close().await;
+        assert!(world.views.views().get("v").is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn readers_are_judged_by_what_a_stream_captures_as_soon_as_it_does() {
+        let world = World::new();
+        world.stream("one").await;
+        world.declare(Some("one"));
+        world.comes_to(Some((&[], "Ready"))).await;
+        let reader = door::Principal::new("r", vec![], vec![Pattern::parse("one.>").unwrap()], false);
+        let view = world.views.views().get("v").unwrap();
+        assert!(view.may_read(&reader));
+        let mut config = world.port.journal().stream_info("one").await.unwrap().config;
+        config.subjects.push(Pattern::parse("salaries.>").unwrap());
+        world.port.journal().stream_update(config).await.unwrap();
+        world.publish("salaries.ann", "1").await;
+        world.comes_to(Some((&["ann"], "Ready"))).await;
+        assert!(!view.may_read(&reader));
+        world.views.close().await;
     }
 }
