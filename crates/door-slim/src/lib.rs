@@ -28,4 +28,4 @@ mod session;
 
 pub use counts::Counts;
 pub use options::{Options, Tls};
-pub use serve::{INBOX_PREFIX, SlimDoor, inbox_stream};
+pub use serve::{INBOX_PREFIX, SlimDoor, inbox_of};

@@ -217,7 +217,11 @@ impl Carrier {
         let max = self.shared.options.message_bytes_max;
         if forwarded_bytes(publish) > max {
             self.dropped(Dropped::TooLarge);
-            return self.answer(header, publish.session, &format!("the message has {size} bytes; this node takes {max}"));
+            return self.answer(
+                header,
+                publish.session,
+                &format!("the message has {size} bytes; this node takes {max}"),
+            );
         }
         let key = (header.to.plain(), header.fanout != 1);
         if !self.look_up(key) {
@@ -226,7 +230,8 @@ impl Carrier {
         self.head(publish);
         let Some(known) = self.ways.get(&key) else { return };
         if !known.allowed {
-            let why = format!("the token '{}' may not publish to '{}'", self.connection.who.lock().name(), known.subject);
+            let why =
+                format!("the token '{}' may not publish to '{}'", self.connection.who.lock().name(), known.subject);
             self.dropped(Dropped::NotAllowed);
             return self.answer(header, publish.session, &why);
         }
@@ -240,8 +245,7 @@ impl Carrier {
         }
         let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(known.subject.as_str(), publish.raw) };
         let first = &mut self.first;
-        let (taken, refused) =
-            known.way.offer(&parcel, self.connection.id, &mut |taker| first.push(Arc::clone(taker)));
+        let (taken, refused) = known.way.offer(&parcel, self.connection.id, &mut |taker| first.push(Arc::clone(taker)));
         self.shared.port.fabric().count(taken, refused);
         if taken == 0 {
             self.untaken(publish, key, refused > 0);
@@ -385,7 +389,8 @@ impl Carrier {
 /// A name as people read it, and its instance; its components in hexadecimal digits where its texts are missing, or
 /// no part of a header.
 fn shown(name: &Name<'_>) -> String {
-    let plain = |text: &&str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    let plain =
+        |text: &&str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
     let encoded = name.encoded.unwrap_or(Encoded { components: [0; 3], id: None });
     let mut text = match name.texts {
         Some(texts) if texts.iter().all(plain) => texts.join("/"),

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use super::shared::Shared;
-use crate::codec::{Encoded, Publish};
+use crate::codec::{Encoded, Publish, component};
 use crate::counts::add;
 use crate::limits::{INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES, INBOX_SWEEP};
 use crate::session::Dropped;
@@ -48,9 +48,22 @@ const SUBJECTS_MAX: usize = 4096;
 const NAP: Duration = Duration::from_millis(2);
 
 /// The stream of a name's inbox.
-pub fn inbox_stream(components: [u64; 3]) -> String {
+fn inbox_stream(components: [u64; 3]) -> String {
     let [first, second, third] = components;
     format!("{STREAM_PREFIX}{first:016x}_{second:016x}_{third:016x}")
+}
+
+/// The stream of the inbox of a name as people write it, `org/ns/app`, and what it captures; `None` where the text is no
+/// such name.
+pub fn inbox_of(name: &str) -> Option<(String, String)> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let [first, second, third] = parts.as_slice() else { return None };
+    if parts.iter().any(|part| part.is_empty()) {
+        return None;
+    }
+    let components = [component(first), component(second), component(third)];
+    let name = Encoded { components, id: None };
+    Some((inbox_stream(components), format!("{INBOX_PREFIX}{name}.*")))
 }
 
 /// What is kept for a name's instance.

@@ -28,7 +28,7 @@ use crate::counts::Counts;
 use crate::limits::{PRESSED_PAUSE, PRESSED_PAUSE_ALONE};
 use crate::options::Options;
 use carrier::Carrier;
-pub use inbox::{INBOX_PREFIX, inbox_stream};
+pub use inbox::{INBOX_PREFIX, inbox_of};
 use shared::Shared;
 
 /// How often links are looked at that take nothing.

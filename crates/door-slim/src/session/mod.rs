@@ -130,6 +130,7 @@ pub(crate) struct Agreed {
 }
 
 /// What a message is to do.
+#[expect(clippy::large_enum_variant, reason = "it is moved once for each message, and not kept")]
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
     /// The link is open.

@@ -1,0 +1,90 @@
+//! WebSockets, and the inbox.
+
+use door_slim::{Options, inbox_of};
+use event::Pattern;
+use futures_util::{SinkExt, StreamExt};
+use journal::StreamConfig;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::*;
+
+async fn socket(
+    served: &Served,
+    path: &str,
+) -> Result<tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>, tokio_tungstenite::tungstenite::Error> {
+    let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    let url = format!("ws://{}{path}", served.address);
+    tokio_tungstenite::client_async(url, stream).await.map(|(socket, _)| socket)
+}
+
+#[tokio::test]
+async fn a_websocket_carries_the_same_messages() {
+    let served = serve(Options { require_header_mac: false, ..Options::default() }).await;
+    let mut grpc = Client::open(served.address).await;
+    grpc.subscribe(any(3)).await;
+    let mut socket = socket(&served, "/any/path").await.unwrap();
+    socket.send(Message::Binary(negotiation("ws", &[], 2).0.into())).await.unwrap();
+    let reply = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(door_slim::codec::read(&reply.into_data()), Ok(door_slim::codec::Message::Negotiate(_))));
+    let bare = Client::silent(served.address, None).await;
+    for _ in 0..3 {
+        let message = bare.published(&Head::to(any(3)), b"by websocket");
+        socket.send(Message::Binary(message.0.into())).await.unwrap();
+        grpc.gets(b"by websocket").await;
+    }
+    socket.send(Message::Binary(bare.change(1, &Head::to(any(4)), 1, false).0.into())).await.unwrap();
+    let ack = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(door_slim::codec::read(&ack.into_data()), Ok(door_slim::codec::Message::Ack)));
+    for _ in 0..3 {
+        grpc.publish(&Head::to(any(4)), b"to websocket").await;
+    }
+    for _ in 0..3 {
+        let message = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap().into_data();
+        assert!(message.windows(12).any(|window| window == b"to websocket"));
+    }
+    socket.send(Message::Text("text".into())).await.unwrap();
+    let closed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(closed, Message::Close(Some(frame)) if u16::from(frame.code) == 1003));
+}
+
+#[tokio::test]
+async fn a_websocket_is_taken_at_its_path_alone() {
+    let served = serve(Options { path: Some("/slim".into()), ..Options::default() }).await;
+    assert!(socket(&served, "/slim").await.is_ok());
+    assert!(socket(&served, "/").await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_for_one_who_is_away_is_kept_and_comes_in_order() {
+    let served = serve(Options::default()).await;
+    let (stream, pattern) = inbox_of("org/ns/app").unwrap();
+    // The same name as numbers: what is hashed here is what a client hashes.
+    let mut components = pattern.split('.').skip(1).map(|part| u64::from_str_radix(part, 16));
+    let mut part = || components.next().unwrap().unwrap();
+    let owner = To([part(), part(), part()], Some(5));
+    let mut config = StreamConfig::new(&stream, vec![Pattern::parse(&pattern).unwrap()]);
+    config.duplicate_window = std::time::Duration::from_secs(60);
+    served.port.journal().stream_create(config).await.unwrap();
+    served.port.catalogue_changed();
+    let mut sender = Client::open_as(served.address, "sender", 2, None).await;
+    for place in 0..200u32 {
+        let (session, content) =
+            (Proto::default().number(3, 1).number(4, place.into()).number(2, 1), content(&place.to_be_bytes()).1);
+        sender.publish_with(&Head::to(owner), session, content).await;
+    }
+    sender.hears_nothing().await;
+    let mut client = Client::open_as(served.address, "owner", 2, None).await;
+    client.subscribe(owner).await;
+    for place in 200..400u32 {
+        let (session, content) =
+            (Proto::default().number(3, 1).number(4, place.into()).number(2, 1), content(&place.to_be_bytes()).1);
+        sender.publish_with(&Head::to(owner), session, content).await;
+    }
+    for place in 0..400u32 {
+        client.gets(&place.to_be_bytes()).await;
+    }
+    client.hears_nothing().await;
+    assert_eq!(served.port.journal().stream_info(&stream).await.unwrap().state.messages, 0);
+    assert!(served.door.counts().kept >= 200);
+}
