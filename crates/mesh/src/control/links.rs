@@ -132,6 +132,10 @@ impl Controller {
 
     /// Finds nodes for a pair that has none.
     fn hold(&mut self, now: Moment, pair: &(Name, Name)) {
+        if let Some((session, up)) = self.stands_already(pair) {
+            self.link_up(now, session, up);
+            return;
+        }
         let Some(ends) = self.choose(pair, &BTreeSet::new()) else { return };
         let link = self.make(now, pair, ends, LINK_FIRST);
         if let Some(known) = self.pairs.get_mut(pair) {
@@ -141,6 +145,17 @@ impl Controller {
         }
         self.edges = true;
         self.gather(now);
+    }
+
+    /// A link that a node dialled for an earlier controller, and that joins the domains of a pair.
+    fn stands_already(&self, pair: &(Name, Name)) -> Option<(u64, Standing)> {
+        let both = [(&pair.0, &pair.1), (&pair.1, &pair.0)].into_iter();
+        let mut dialled = both.flat_map(|(domain, other)| {
+            let sessions = self.connected(domain).filter_map(|(_, state)| Some((state.session?, state)));
+            let ours = sessions.flat_map(|(session, state)| state.up.values().map(move |up| (session, up)));
+            ours.filter(move |(_, up)| up.dialled.is_some() && up.peer.domain == *other)
+        });
+        dialled.find(|(_, up)| !self.links.contains_key(&up.link)).map(|(session, up)| (session, up.clone()))
     }
 
     /// The nodes that are to hold a pair's link, without those that are to be avoided.
@@ -294,7 +309,7 @@ impl Controller {
             self.link_down(now, session, link, "not told any longer");
         }
         for up in up {
-            if before.get(&up.link) != Some(&up.peer) {
+            if before.get(&up.link) != Some(&up) {
                 self.link_up(now, session, up);
             }
         }
@@ -313,9 +328,9 @@ impl Controller {
             self.acts.push_back(Act::Report(Report::Foreign { node, link: up.link }));
             return;
         }
-        let before = self.nodes.get_mut(&node).and_then(|state| state.up.insert(up.link.clone(), up.peer.clone()));
-        if let Some(before) = before.filter(|before| *before != up.peer) {
-            self.let_go(now, &node, &up.link, &before);
+        let before = self.nodes.get_mut(&node).and_then(|state| state.up.insert(up.link.clone(), up.clone()));
+        if let Some(before) = before.filter(|before| before.peer != up.peer) {
+            self.let_go(now, &node, &up.link, &before.peer);
         }
         if paired {
             self.count_on(&node, &up);
@@ -415,8 +430,8 @@ impl Controller {
                 self.at(now.after(EDGE_GRACE), Timer::Link(id.clone()));
             }
         }
-        if let Some(peer) = peer {
-            self.let_go(now, &node, id, &peer);
+        if let Some(up) = peer {
+            self.let_go(now, &node, id, &up.peer);
         }
     }
 

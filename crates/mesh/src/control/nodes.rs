@@ -31,8 +31,8 @@ pub(super) struct NodeState {
     pub(super) endpoints: Endpoints,
     /// Whether it is told routes.
     pub(super) routes: bool,
-    /// Unique by link: what it told to be up, and who is at the other end.
-    pub(super) up: BTreeMap<LinkId, NodeId>,
+    /// Unique by link: what it told to be up.
+    pub(super) up: BTreeMap<LinkId, Standing>,
     /// Connected nodes that told of a link to it, each with the link.
     pub(super) held_by: BTreeSet<(NodeId, LinkId)>,
     /// The links to other domains that it is an end of.
@@ -117,8 +117,8 @@ impl Controller {
         state.session = None;
         let up = core::mem::take(&mut state.up);
         let held = !state.held_by.is_empty();
-        for (link, peer) in up {
-            self.let_go(now, &node, &link, &peer);
+        for up in up.into_values() {
+            self.let_go(now, &node, &up.link, &up.peer);
         }
         if said || !held {
             self.drop_node(now, &node, said);
@@ -175,8 +175,8 @@ impl Controller {
         if let Some(session) = state.session {
             self.sessions.remove(&session);
         }
-        for (link, peer) in state.up {
-            self.let_go(now, node, &link, &peer);
+        for up in state.up.into_values() {
+            self.let_go(now, node, &up.link, &up.peer);
         }
         self.acts.push_back(Act::Report(Report::Left { node: node.clone(), said }));
         if self.routes.drop_node(node) {

@@ -85,7 +85,8 @@ fn a_change_is_proven_with_a_witness_for_each_pair() {
     let after = document(&[("left", "a: m; m: b")]);
     let all = "a b m";
     let changes = diff(&reach(&before, all), &reach(&after, all));
-    let shown: Vec<_> = changes.iter().map(|each| format!("{} {} {} {}", each.from, each.to, each.gained, each.witness)).collect();
+    let shown: Vec<_> =
+        changes.iter().map(|each| format!("{} {} {} {}", each.from, each.to, each.gained, each.witness)).collect();
     assert_eq!(shown, ["a b true a → m → b in 'left'"]);
     let changes = diff(&reach(&after, all), &reach(&before, all));
     assert_eq!(changes.len(), 1);
@@ -141,7 +142,10 @@ fn why_a_domain_reaches_another_or_not_is_explained() {
     let reach = reach(&document(&[("one", "a: b; b: c"), ("two", "a: c; c: q"), ("three", "x: y")]), "a b c q x y z");
     let check = |from: &str, to: &str| explain(&reach, &name(from), &name(to)).to_string();
     assert_eq!(check("a", "c"), "it does: a → c in 'two'; also a → b → c in 'one'");
-    assert_eq!(check("b", "q"), "they share no segment: one is in one, the other in two; a, c is in both, and messages do not change their segment there");
+    assert_eq!(
+        check("b", "q"),
+        "they share no segment: one is in one, the other in two; a, c is in both, and messages do not change their segment there"
+    );
     assert_eq!(check("a", "z"), "'z' is in no segment");
     assert_eq!(check("a", "nobody"), "the domain 'nobody' is not known");
     assert_eq!(check("a", "a"), "it is the same domain");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use event::{Moment, Pattern};
 use mesh::control::{
-    Act, Controller, Declared, DomainRule, Endpoints, Event, LinkState, LinkView, Rejected, Report, RouteRule, Standing,
-    Status,
+    Act, Controller, Declared, DomainRule, Endpoints, Event, LinkState, LinkView, Rejected, Report, RouteRule,
+    Standing, Status,
 };
 use mesh::envelope::Envelope;
 use mesh::names::{LinkId, Name, NodeId};
@@ -223,17 +223,6 @@ impl World {
         self.cut_all(&node);
     }
 
-    /// A node says that it leaves, and does.
-    pub fn leave(&mut self, node: &str) {
-        let node = id(node);
-        let Some(body) = self.bodies.get_mut(&node) else { return };
-        body.awake = false;
-        if let Some(session) = body.session.take() {
-            self.tell(Event::Deregistered { session });
-        }
-        self.cut_all(&node);
-    }
-
     /// Ends a node's control channel alone.
     pub fn lose_channel(&mut self, node: &str) {
         let node = id(node);
@@ -244,7 +233,8 @@ impl World {
     }
 
     fn cut_all(&mut self, node: &NodeId) {
-        let wires: Vec<u64> = self.wires.iter().filter(|(_, wire)| wire.ends.contains(node)).map(|(at, _)| *at).collect();
+        let wires: Vec<u64> =
+            self.wires.iter().filter(|(_, wire)| wire.ends.contains(node)).map(|(at, _)| *at).collect();
         for wire in wires {
             self.cut(wire);
         }
@@ -468,7 +458,7 @@ impl World {
             let wrong = [&node, &peer].into_iter().any(|end| self.bodies.get(end).is_some_and(|body| body.wrong_key));
             let (one, two) = (node.domain.clone(), peer.domain.clone());
             let jammed = self.jams.contains(&(one.clone(), two.clone())) || self.jams.contains(&(two, one));
-            if !same || wrong || jammed {
+            if !same || wrong || jammed || peer == node {
                 self.fail(&node, &plan.id, "the other end does not hold the key of this link");
                 continue;
             }
@@ -487,7 +477,8 @@ impl World {
 
     /// A node tells that it could not bring a link about: once for each reason.
     fn fail(&mut self, node: &NodeId, link: &LinkId, why: &str) {
-        let known = self.controller.status().links.into_iter().find(|view| view.id == *link && view.kind == LinkKind::Remote);
+        let known =
+            self.controller.status().links.into_iter().find(|view| view.id == *link && view.kind == LinkKind::Remote);
         if known.is_some_and(|view| view.state == LinkState::Failed(why.into())) {
             return;
         }
@@ -569,7 +560,11 @@ impl World {
     pub fn held(&self, one: &str, two: &str) -> Option<String> {
         let view = self.link(one, two).filter(|view| view.state == LinkState::Applied)?;
         let to = view.to?;
-        Some(if view.from.domain.as_str() == one { format!("{} {to}", view.from) } else { format!("{to} {}", view.from) })
+        Some(if view.from.domain.as_str() == one {
+            format!("{} {to}", view.from)
+        } else {
+            format!("{to} {}", view.from)
+        })
     }
 
     pub fn generation(&self, node: &str) -> Generation {
