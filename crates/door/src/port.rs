@@ -39,7 +39,7 @@ use crate::subscription::Subscription;
 pub const RESOURCES_PREFIX: &str = "tidings.resources.";
 
 /// What begins the subjects that only the node writes at: resources, and what became of facts.
-const OWN_PREFIXES: [&str; 3] = [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic."];
+const OWN_PREFIXES: [&str; 4] = [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh."];
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]

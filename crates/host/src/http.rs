@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use door::Port;
-use door_http::{Metrics as Gathered, MetricsText, NoHub, Options, router, serve};
+use door_http::{Metrics as Gathered, MetricsText, NoHub, NoMesh, Options, router, serve};
 use journal::Journal;
+use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -15,10 +16,12 @@ use tracing::error;
 use crate::catalogue::{CatalogueCounts, Services};
 use crate::config::EVENTS_STREAM;
 use crate::federation::Federation;
-use crate::hub::Hub;
+use crate::hub::{Hub, HubCounts};
+use crate::mesh::Asker;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
+use crate::slim::{Slim, SlimCounts};
 use crate::views::DeclaredViews;
 
 /// What the door is made of.
@@ -31,6 +34,9 @@ pub(crate) struct HttpParts {
     pub(crate) federation: Arc<Federation>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) services: Option<Arc<Services>>,
+    pub(crate) slim: Option<Arc<Slim>>,
+    /// Who answers for the mesh, where this node is in one.
+    pub(crate) asker: Option<Arc<Asker>>,
     pub(crate) views: Arc<DeclaredViews>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether the door listens on loopback alone.
@@ -46,18 +52,42 @@ pub(crate) struct HttpDoor {
 impl HttpDoor {
     /// Serves from now on.
     pub(crate) fn open(runtime: &Runtime, listener: TcpListener, parts: HttpParts) -> Self {
-        let HttpParts { port, journal, metrics, schemas, resources, federation, hub, services, views, tls, local } =
-            parts;
+        let HttpParts {
+            port,
+            journal,
+            metrics,
+            schemas,
+            resources,
+            federation,
+            hub,
+            services,
+            slim,
+            asker,
+            views,
+            tls,
+            local,
+        } = parts;
         let shutdown = CancellationToken::new();
         let options = Options {
             event_stream: String::from(EVENTS_STREAM.0),
-            metrics: Arc::new(Gatherer { journal, metrics, hub: hub.clone(), services }),
+            metrics: Arc::new(Gatherer {
+                journal,
+                metrics,
+                hub: hub.clone(),
+                services,
+                slim,
+                views: Arc::clone(&views),
+            }),
             schemas,
             resources,
             federation,
             hub: match hub {
                 Some(hub) => hub,
                 None => Arc::new(NoHub),
+            },
+            mesh: match asker {
+                Some(asker) => asker,
+                None => Arc::new(NoMesh),
             },
             views: views.views(),
             shutdown: shutdown.clone(),
@@ -82,12 +112,22 @@ struct Gatherer {
     metrics: Metrics,
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
+    slim: Option<Arc<Slim>>,
+    views: Arc<DeclaredViews>,
 }
 
 impl Gathered for Gatherer {
     fn text(&self) -> MetricsText<'_> {
-        let hub = self.hub.as_ref().map(|hub| hub.counts());
-        let catalogue = self.services.as_ref().map(|services| CatalogueCounts(services.counts()));
-        Box::pin(self.metrics.render(&*self.journal, hub, catalogue))
+        let mut doors: Vec<Box<dyn Collector>> = vec![Box::new(self.views.counts())];
+        if let Some(hub) = &self.hub {
+            doors.push(Box::new(HubCounts(hub.counts())));
+        }
+        if let Some(services) = &self.services {
+            doors.push(Box::new(CatalogueCounts(services.counts())));
+        }
+        if let Some(slim) = &self.slim {
+            doors.push(Box::new(SlimCounts(slim.counts())));
+        }
+        Box::pin(self.metrics.render(&*self.journal, doors))
     }
 }

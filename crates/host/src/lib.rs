@@ -38,4 +38,5 @@ mod watch;
 pub use config::Config;
 pub use error::{FileFault, StartError};
 pub use node::{Ended, Node, STOP_DEADLINE};
+pub use slim::inbox_of;
 pub use tokens::read_tokens;

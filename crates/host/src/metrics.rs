@@ -18,9 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::catalogue::CatalogueCounts;
 use crate::federation::Meters;
-use crate::hub::HubCounts;
 use crate::live::Live;
 
 /// Most streams that are shown one by one: about 1 KiB of text each.
@@ -118,13 +116,8 @@ impl Metrics {
         Arc::clone(&self.federation)
     }
 
-    /// The text of a scrape.
-    pub(crate) async fn render(
-        &self,
-        journal: &dyn Journal,
-        hub: Option<door_hub::Counts>,
-        catalogue: Option<CatalogueCounts>,
-    ) -> String {
+    /// The text of a scrape, with what doors have counted.
+    pub(crate) async fn render(&self, journal: &dyn Journal, doors: Vec<Box<dyn Collector>>) -> String {
         let mut streams = journal.streams().await;
         let mut left_out = streams.len().saturating_sub(STREAMS_SHOWN_MAX) as u64;
         streams.truncate(STREAMS_SHOWN_MAX);
@@ -149,12 +142,7 @@ impl Metrics {
         };
         let mut now = Registry::default();
         now.register_collector(Box::new(facts));
-        if let Some(counts) = hub {
-            now.register_collector(Box::new(HubCounts(counts)));
-        }
-        if let Some(counts) = catalogue {
-            now.register_collector(Box::new(counts));
-        }
+        doors.into_iter().for_each(|door| now.register_collector(door));
         let mut text = String::new();
         // Writing to a text cannot fail.
         let _infallible = encode_registry(&mut text, &self.registry).and_then(|()| encode_registry(&mut text, &now));

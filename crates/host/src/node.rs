@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use door::{Access, Limits, Port};
+use ::mesh::names::{Name, NodeId};
+use door::{Access, Fabric, Limits, Port};
 use door_http::limits::CONNECTIONS_MAX;
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
@@ -34,6 +35,7 @@ use crate::federation::{Federation, Ground};
 use crate::http::{HttpDoor, HttpParts};
 use crate::hub::{self, Hub};
 use crate::live::Live;
+use crate::mesh::{JoinParts, Joined, Mesh, MeshParts, join};
 use crate::metered::Metered;
 use crate::metrics::Metrics;
 use crate::nats::{NatsDoor, NatsParts, bind};
@@ -43,6 +45,7 @@ use crate::reload::{Reloadable, Reloader};
 use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::signals::{Signal, Signals};
+use crate::slim::{self, Slim};
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
 use crate::views::DeclaredViews;
@@ -75,6 +78,8 @@ pub struct Node {
     nats: Option<NatsDoor>,
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
+    slim: Option<Arc<Slim>>,
+    mesh: Option<Arc<Mesh>>,
     views: Arc<DeclaredViews>,
     federation: Arc<Federation>,
     reloader: Reloader,
@@ -141,22 +146,49 @@ impl Node {
         let journal: Arc<dyn Journal> = Arc::new(Metered::new(journal, metrics.appends()));
         remove_stale(&config.data);
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
-        let port = Port::new(Arc::clone(&journal), live, access, limits);
-        let rooms = match Rooms::open(&runtime, &config, &port, &metrics, certificate, nats) {
+        let port = Port::new(Arc::clone(&journal), Arc::clone(&live) as Arc<dyn Fabric>, access, limits);
+        let rooms = match Rooms::open(&runtime, &config, (&port, live), &metrics, certificate, nats) {
             Ok(rooms) => rooms,
             Err(error) => {
                 runtime.block_on(close(&*journal));
                 return Err(error);
             }
         };
-        let Rooms { listener, reloader, nats, hub, services, views, schemas, resources, federation, mut ports } = rooms;
+        let Rooms {
+            listener,
+            reloader,
+            nats,
+            hub,
+            services,
+            slim,
+            mesh,
+            joined,
+            views,
+            schemas,
+            resources,
+            federation,
+            mut ports,
+        } = rooms;
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
             let local = address.ip().is_loopback();
             let (journal, federation) = (Arc::clone(&journal), Arc::clone(&federation));
-            let (hub, services, views) = (hub.clone(), services.clone(), Arc::clone(&views));
-            let parts =
-                HttpParts { port, journal, metrics, schemas, resources, federation, hub, services, views, tls, local };
+            let (hub, services, slim, views) = (hub.clone(), services.clone(), slim.clone(), Arc::clone(&views));
+            let parts = HttpParts {
+                port,
+                journal,
+                metrics,
+                schemas,
+                resources,
+                federation,
+                hub,
+                services,
+                slim,
+                asker: joined.map(|joined| joined.asker),
+                views,
+                tls,
+                local,
+            };
             HttpDoor::open(&runtime, listener, parts)
         });
         let ports_file = write_ports(&config, &ports);
@@ -168,6 +200,8 @@ impl Node {
             nats,
             hub,
             services,
+            slim,
+            mesh,
             views,
             federation,
             reloader,
@@ -200,7 +234,7 @@ impl Node {
     /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
         let (http, nats, hub) = (self.http.take(), self.nats.take(), self.hub.take());
-        let services = self.services.take();
+        let (services, slim, mesh) = (self.services.take(), self.slim.take(), self.mesh.take());
         let journal = Arc::clone(&self.journal);
         let (federation, views) = (Arc::clone(&self.federation), Arc::clone(&self.views));
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
@@ -225,8 +259,16 @@ impl Node {
                     services.close().await;
                 }
             };
-            if timeout(deadline, async { tokio::join!(http, nats, hub, services) }).await.is_err() {
+            let slim = async {
+                if let Some(slim) = slim {
+                    slim.close().await;
+                }
+            };
+            if timeout(deadline, async { tokio::join!(http, nats, hub, services, slim) }).await.is_err() {
                 warn!("requests in flight did not finish within {deadline:?}; they are cut off");
+            }
+            if let Some(mesh) = mesh {
+                mesh.close();
             }
             federation.close().await;
             views.close().await;
@@ -251,6 +293,9 @@ struct Rooms {
     nats: Option<NatsDoor>,
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
+    slim: Option<Arc<Slim>>,
+    mesh: Option<Arc<Mesh>>,
+    joined: Option<Joined>,
     views: Arc<DeclaredViews>,
     schemas: Arc<Schemas>,
     resources: Arc<Resources>,
@@ -263,28 +308,43 @@ impl Rooms {
     fn open(
         runtime: &Runtime,
         config: &Config,
-        port: &Port,
+        (port, live): (&Port, Arc<Live>),
         metrics: &Metrics,
         certificate: Option<Arc<Certificate>>,
         nats: NatsParts,
     ) -> Result<Rooms, StartError> {
         let journal = port.journal();
         let mut ports = Ports::new(&config.node, &config.engine, certificate.is_some());
-        let (listener, sockets, hub_parts, catalogue_parts) = runtime.block_on(async {
+        let (listener, sockets, hub_parts, catalogue_parts, slim_parts, links) = runtime.block_on(async {
             create_streams(&**journal, config).await?;
             let hub = hub::bind(config, certificate.as_ref())?;
             let catalogue = catalogue::bind(config, certificate.as_ref())?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue))
+            let slim = slim::bind(config, certificate.as_ref())?;
+            let links = listen("mesh", config.mesh.listen)?;
+            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue, slim, links))
         })?;
         let recorder = Recorder::new(&config.node, Arc::clone(journal), port.clone());
         let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
         let schemas = runtime.block_on(schemas)?;
-        let resources = runtime.block_on(Resources::open(config.resources.clone(), recorder))?;
+        let resources = {
+            let domain = config.mesh.controller.then(|| Name::parse(&config.mesh.domain).ok()).flatten();
+            runtime.block_on(Resources::open(config.resources.clone(), recorder, domain))?
+        };
         let federation = runtime.block_on(Federation::open(ground(config, port, metrics, &resources)));
         let (hub, at) = Hub::open(runtime, hub_parts, port, resources.watch())?;
         (ports.hub, ports.repeater) = (at.hub, at.repeater);
         let (services, at) = Services::open(runtime, catalogue_parts, port, &config.node)?;
         (ports.consul, ports.consul_grpc, ports.dns) = (at.consul, at.grpc, at.dns);
+        let (slim, at) = Slim::open(runtime, slim_parts, port)?;
+        ports.slim = at;
+        let mesh = links.map(|(listener, address)| {
+            ports.mesh = Some(address);
+            let mesh = Mesh::open(runtime, MeshParts { id: mesh_id(config)?, listener, live })?;
+            let parts = JoinParts { config, address, port: port.clone(), resources: Arc::clone(&resources) };
+            let joined = join(runtime, &mesh, parts)?;
+            Ok((mesh, joined))
+        });
+        let (mesh, joined) = mesh.transpose()?.unzip();
         let views = {
             let _entered = runtime.enter();
             let views = DeclaredViews::open(port, &config.data, resources.watch());
@@ -310,8 +370,28 @@ impl Rooms {
             NatsDoor::open(runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)
         });
         let nats = nats.transpose()?;
-        Ok(Rooms { listener, reloader, nats, hub, services, views, schemas, resources, federation, ports })
+        Ok(Rooms {
+            listener,
+            reloader,
+            nats,
+            hub,
+            services,
+            slim,
+            mesh,
+            joined,
+            views,
+            schemas,
+            resources,
+            federation,
+            ports,
+        })
     }
+}
+
+/// Who this node is in its mesh.
+fn mesh_id(config: &Config) -> Result<NodeId, StartError> {
+    let name = |field, text: &str| Name::parse(text).map_err(|error| StartError::invalid(field, error.to_string()));
+    Ok(NodeId { domain: name("mesh.domain", &config.mesh.domain)?, node: name("node", &config.node)? })
 }
 
 /// What facts between sites stand on.

@@ -149,6 +149,18 @@ impl Recorder {
         }
     }
 
+    /// The last position of all; 0: nothing was ever recorded.
+    ///
+    /// # Errors
+    /// The journal's refusal.
+    pub(crate) async fn last(&self) -> Result<u64, StreamError> {
+        match self.journal.stream_info(RESOURCES_STREAM).await {
+            Ok(info) => Ok(info.state.last),
+            Err(StreamError::NotFound(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The last event of each subject that the pattern, below [`RESOURCES_PREFIX`], matches.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use door_http::{Faulty, Named, ResourceAnswer, Resources as Shown, ambiguous, fa
 use event::{Moment, encode_token};
 use journal::Stored;
 use journal::limits::BATCH_MESSAGES_MAX;
+use mesh::names::Name;
 use parking_lot::Mutex;
 use plan::{Declared, Document, Fault, Identity, KINDS, check, documents};
 use serde_json::{Value, json};
@@ -81,10 +83,12 @@ impl Sources {
         file.or_else(|| self.events.get(identity).map(|event| &event.document))
     }
 
-    fn check(&self) -> Result<Declared, Vec<Fault>> {
+    fn check(&self, domain: Option<&Name>) -> Result<Declared, Vec<Fault>> {
         let mut documents: Vec<Document> = self.documents().cloned().collect();
         documents.sort_by_cached_key(Document::identity);
-        check(documents)
+        let declared = check(documents)?;
+        let faults = crate::mesh::declared::judge(&declared, domain);
+        if faults.is_empty() { Ok(declared) } else { Err(faults) }
     }
 }
 
@@ -94,8 +98,12 @@ pub(crate) struct Resources {
     me: Weak<Resources>,
     folder: Option<PathBuf>,
     recorder: Recorder,
+    /// The domain of this node, where it may lead a mesh.
+    domain: Option<Name>,
     sources: Mutex<Arc<Sources>>,
     in_force: watch::Sender<Arc<Declared>>,
+    /// The last position that [`Resources::catch_up`] has looked at.
+    caught_up: AtomicU64,
     /// One change at a time: each is recorded before the next is judged.
     changing: tokio::sync::Mutex<()>,
 }
@@ -105,14 +113,22 @@ impl Resources {
     ///
     /// # Errors
     /// [`StartError`] naming the file; what was recorded and cannot be used is reported and left out.
-    pub(crate) async fn open(folder: Option<PathBuf>, recorder: Recorder) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn open(
+        folder: Option<PathBuf>,
+        recorder: Recorder,
+        domain: Option<Name>,
+    ) -> Result<Arc<Self>, StartError> {
         let files = folder.as_deref().map(read_folder).transpose().map_err(StartError::File)?.unwrap_or_default();
         let events = recorded(&recorder).await?;
-        let (sources, declared) = usable(Sources { files, events })?;
+        let (sources, declared) = usable(Sources { files, events }, domain.as_ref())?;
         report_warnings(&declared);
         let (in_force, _) = watch::channel(Arc::new(declared));
         let (sources, changing) = (Mutex::new(Arc::new(sources)), tokio::sync::Mutex::default());
-        let whole = |me: &Weak<Self>| Resources { me: me.clone(), folder, recorder, sources, in_force, changing };
+        let caught_up = AtomicU64::new(0);
+        let whole = |me: &Weak<Self>| {
+            let me = me.clone();
+            Resources { me, folder, recorder, domain, sources, in_force, caught_up, changing }
+        };
         Ok(Arc::new_cyclic(whole))
     }
 
@@ -137,7 +153,7 @@ impl Resources {
             Err(fault) => return error!(%fault, "the resources cannot be reloaded; the old ones stay in force"),
         };
         let next = Sources { files, events: self.sources.lock().events.clone() };
-        match next.check() {
+        match next.check(self.domain.as_ref()) {
             Ok(declared) => {
                 report_warnings(&declared);
                 info!(folder = %folder.display(), resources = declared.documents().len(), "resources reloaded");
@@ -164,11 +180,21 @@ impl Resources {
         });
     }
 
+    /// Takes up what another node recorded on the same engine.
+    pub(crate) async fn catch_up(&self) {
+        let Ok(last) = self.recorder.last().await else { return };
+        let seen = self.sources.lock().events.values().map(|event| event.seq).max().unwrap_or(0);
+        if last > seen.max(self.caught_up.swap(last, Ordering::Relaxed)) {
+            let _one = self.changing.lock().await;
+            self.read_again().await;
+        }
+    }
+
     /// Takes up what was recorded although it was not answered for: by an engine without batches.
     async fn read_again(&self) {
         let Ok(events) = recorded(&self.recorder).await else { return };
         let next = Sources { events, files: self.sources.lock().files.clone() };
-        if let Ok(declared) = next.check() {
+        if let Ok(declared) = next.check(self.domain.as_ref()) {
             self.put_in_force(next, declared);
         }
     }
@@ -222,7 +248,8 @@ impl Resources {
         actions: Vec<Action>,
         dry_run: bool,
     ) -> Result<Value, Problem> {
-        let checked = spawn_blocking(move || (next.check(), next));
+        let domain = self.domain.clone();
+        let checked = spawn_blocking(move || (next.check(domain.as_ref()), next));
         let (declared, checked) = checked.await.map_err(broken)?;
         next = checked;
         let declared = declared.map_err(|faults| refused(&faults))?;
@@ -331,7 +358,7 @@ fn change(action: &Action) -> Change {
 }
 
 /// The documents of a request's body.
-fn read_body(body: &[u8]) -> Result<Vec<Document>, Problem> {
+pub(crate) fn read_body(body: &[u8]) -> Result<Vec<Document>, Problem> {
     if body.trim_ascii().is_empty() {
         return Err(Problem::body("the body is empty; send a resource, or a list of them, as JSON"));
     }
@@ -376,7 +403,7 @@ fn of_file(identity: &Identity, file: &FromFile) -> Problem {
     Problem::from_file(detail).with("resource", identity.to_string())
 }
 
-fn refused(faults: &[Fault]) -> Problem {
+pub(crate) fn refused(faults: &[Fault]) -> Problem {
     let told = |fault: &Fault| Faulty {
         resource: fault.resource.clone(),
         path: fault.path.clone(),
@@ -420,12 +447,12 @@ fn located(sources: &Sources, fault: &Fault) -> Option<FileFault> {
 }
 
 /// What of the sources can be in force: all files, and what was recorded and fits.
-fn usable(mut sources: Sources) -> Result<(Sources, Declared), StartError> {
-    if let Err(faults) = (Sources { files: sources.files.clone(), ..Sources::default() }).check() {
+fn usable(mut sources: Sources, domain: Option<&Name>) -> Result<(Sources, Declared), StartError> {
+    if let Err(faults) = (Sources { files: sources.files.clone(), ..Sources::default() }).check(domain) {
         return Err(start_error(&sources, &faults));
     }
     loop {
-        let faults = match sources.check() {
+        let faults = match sources.check(domain) {
             Ok(declared) => return Ok((sources, declared)),
             Err(faults) => faults,
         };

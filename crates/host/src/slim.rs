@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use door::Port;
+pub use door_slim::inbox_of;
 use door_slim::{Counts, Options, SlimDoor};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

@@ -1,15 +1,23 @@
 //! This node in the mesh: links to other nodes, what goes over them, and the plan that says which there are.
 //!
 //! `body` owns the machine; `dial` and `accept` make links, `data` takes what comes on them, `far` is where messages of
-//! this node's clients enter, `mirror` keeps streams elsewhere.
+//! this node's clients enter, `mirror` keeps streams elsewhere. `join` brings the node into its mesh: `member` follows a
+//! controller, `controller` is one, `lead` says which of several; `ask` answers what people ask.
 
 mod accept;
+mod ask;
 mod body;
+mod controller;
 mod data;
-mod declared;
+pub(crate) mod declared;
 mod dial;
 mod far;
+mod join;
+mod lead;
+mod member;
 mod mirror;
+mod said;
+mod stored;
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,7 +33,9 @@ use crate::error::StartError;
 use crate::live::Live;
 
 pub(crate) use accept::{ControlSlot, Controls};
+pub(crate) use ask::Asker;
 pub(crate) use body::Body;
+pub(crate) use join::{JoinParts, Joined, join};
 
 /// What the mesh stands on.
 pub(crate) struct MeshParts {
@@ -82,3 +92,6 @@ impl Mesh {
         self.body.end.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;
