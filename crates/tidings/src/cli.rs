@@ -20,10 +20,12 @@ mod failure;
 mod federation;
 mod form;
 mod hub;
+mod inbox;
 mod interrupt;
 mod kinds;
 mod kv;
 mod lines;
+mod mesh;
 mod migrate;
 mod output;
 mod plugin;
@@ -31,9 +33,11 @@ mod record;
 mod resource;
 mod room;
 mod schema;
+mod segment;
 mod sse;
 mod stream;
 mod template;
+mod trace;
 mod unit;
 mod units;
 mod verify;
@@ -79,6 +83,18 @@ enum Command {
     /// Who is connected to the hub door, and how its links stand
     #[command(subcommand)]
     Hub(hub::HubCommand),
+    /// Keep what is for a name of the SLIM door while its owner is away
+    #[command(subcommand)]
+    Inbox(inbox::InboxCommand),
+    /// The nodes, links and routes between domains, and the graph of them
+    #[command(subcommand)]
+    Mesh(mesh::MeshCommand),
+    /// The parts of the mesh: declare them, prove a change of them, say who reaches whom and why
+    #[command(subcommand)]
+    Segment(segment::SegmentCommand),
+    /// Show the way of a message through the mesh
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::TraceArgs),
     /// What services there are: list, register, deregister
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -155,6 +171,10 @@ pub fn main() -> ExitCode {
         Command::Consumer(command) => consumer::run(command),
         Command::Room(command) => room::run(command),
         Command::Hub(command) => hub::run(command),
+        Command::Inbox(command) => inbox::run(command),
+        Command::Mesh(command) => mesh::run(command),
+        Command::Segment(command) => segment::run(command),
+        Command::Trace(args) => trace::run(&args),
         Command::Catalog(command) => catalog::run(command),
         Command::Watch(command) => watch::run(command),
         Command::Kv(command) => kv::run(command),
@@ -274,6 +294,16 @@ mod tests {
         check("tidings catalog deregister web1 --node n1", true);
         check("tidings catalog deregister --node n1", true);
         check("tidings catalog services --consul http://x --data d", false);
+        check("tidings inbox keep", false);
+        check("tidings inbox keep org/ns/app --for 7d --bytes-max 1GiB", true);
+        check("tidings segment add s", false);
+        check("tidings segment add s --link a:b --dry-run", true);
+        check("tidings segment check", false);
+        check("tidings segment check --without s", true);
+        check("tidings segment explain a", false);
+        check("tidings mesh graph --as svg", true);
+        check("tidings mesh graph --as png", false);
+        check("tidings trace a.b --from d/n", true);
         check("tidings kv put k v --cas 3 --flags 7", true);
         check("tidings kv rm k --recurse --cas 1", false);
         check("tidings kv watch k --prefix -- cat", true);

@@ -4,7 +4,7 @@
 //! together is the node's to judge, and its faults are brought back to their lines. The node puts all of a
 //! request in force, or nothing of it.
 
-mod files;
+pub(super) mod files;
 mod show;
 
 use std::path::PathBuf;

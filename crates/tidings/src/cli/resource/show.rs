@@ -33,6 +33,10 @@ fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
         "MobilityPool" => &[("PREFIX", "/prefix"), ("GROUP", "/groupRef")],
         "AddressClaim" => &[("ADDRESS", "/address"), ("NODE", "/node"), ("POOL", "/pool")],
         "HubLink" | "RepeaterTarget" => &[("ADDRESS", "/address"), ("ROOMS", "/rooms")],
+        "Domain" => &[("SECRET", "/secretFile"), ("SHAPE", "/shape"), ("HUB", "/hub")],
+        "NameAcl" => &[("SUBJECTS", "/subjects"), ("PUBLISH", "/publish"), ("SUBSCRIBE", "/subscribe")],
+        "Route" => &[("SUBJECTS", "/subjects"), ("TO", "/to")],
+        "Mirror" => &[("STREAM", "/stream"), ("TO", "/to"), ("AS", "/as")],
         "View" => &[("STREAM", "/stream"), ("FILTERS", "/filters")],
         _ => &[],
     }
