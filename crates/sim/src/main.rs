@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use sim::world::{self, Counts, Menu, Report};
-use sim::{federation, hub, seeds, views};
+use sim::{federation, hub, mesh, seeds, views};
 
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory; or, with `federation`, sites
 that exchange facts over links that fail; or, with `hub`, hubs whose links flap; or, with `views`, a catalogue that is
-followed through crashes.
+followed through crashes; or, with `mesh`, domains whose nodes, links and plans come and go.
 
-Usage: sim [federation|hub|views] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
+Usage: sim [federation|hub|views|mesh] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
 
   --seeds N    how many seeds [default: 100]
   --from S     the first seed [default: 1]
@@ -27,6 +27,7 @@ enum World {
     Federation,
     Hub,
     Views,
+    Mesh,
 }
 
 /// What was asked for.
@@ -60,6 +61,7 @@ fn args() -> Result<Option<Args>, String> {
             "federation" => args.world = World::Federation,
             "hub" => args.world = World::Hub,
             "views" => args.world = World::Views,
+            "mesh" => args.world = World::Mesh,
             "--seeds" => args.seeds = number(value()?)?,
             "--from" => args.from = number(value()?)?,
             "--ops" => args.ops = usize::try_from(number(value()?)?).unwrap_or(usize::MAX),
@@ -189,6 +191,10 @@ fn main() -> ExitCode {
         World::Views => {
             let world = Named { word: "views", run: views::run_seed, shrink: views::shrink };
             all(&args, range, &world, views::Counts::add)
+        }
+        World::Mesh => {
+            let world = Named { word: "mesh", run: mesh::run_seed, shrink: mesh::shrink };
+            all(&args, range, &world, mesh::Counts::add)
         }
     };
     println!("{met}\n{} seeds, {failed} failed", args.seeds);
