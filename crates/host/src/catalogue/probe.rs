@@ -69,10 +69,13 @@ impl Means {
     }
 }
 
+/// Gives the addresses of a name with a port. Blocks.
+type Resolve = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
 /// Finds the addresses of names.
 struct Names {
     turns: Arc<Semaphore>,
-    resolve: Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>,
+    resolve: Arc<Resolve>,
 }
 
 impl Names {
