@@ -42,6 +42,7 @@ mod queue;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod replica;
 mod session;
+pub mod sse;
 
 pub use error::{BodyError, ConnectError, SendError};
 pub use event_v2::{DeviceInfo, EventV2, RoomInfo};

@@ -1,9 +1,7 @@
 //! A view as a node tells it: server-sent events, taken apart.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, HeaderName};
@@ -14,12 +12,10 @@ use crate::replica::error::ReplicaError;
 use crate::replica::http::{Server, bearer, refusal, secret};
 use crate::replica::row::Told;
 use crate::replica::spec::ReplicaSpec;
+use crate::sse::{SseEvent, SseParser};
 
 /// Silence after which a node is taken for lost; several of its signs of life.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// Largest event, in bytes: the largest message, in base64.
-const EVENT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -39,8 +35,7 @@ pub(crate) enum Frame {
 /// An open following.
 pub(crate) struct Source {
     body: Incoming,
-    parser: Parser,
-    ready: VecDeque<Frame>,
+    parser: SseParser,
 }
 
 impl Source {
@@ -60,76 +55,45 @@ impl Source {
         }
         let query = if anew { "?snapshot=true" } else { "" };
         let answer = server.get(&format!("/v1/views/{}{query}", escaped(&spec.view)), &headers).await?;
-        Ok(Source { body: answer.into_body(), parser: Parser::default(), ready: VecDeque::new() })
+        Ok(Source { body: answer.into_body(), parser: SseParser::default() })
     }
 
     /// The next frame.
     pub(crate) async fn next(&mut self) -> Result<Frame, ReplicaError> {
         loop {
-            if let Some(frame) = self.ready.pop_front() {
-                return Ok(frame);
+            while let Some(event) = self.parser.next() {
+                if let Some(frame) = frame(event)? {
+                    return Ok(frame);
+                }
             }
             let silent = || ReplicaError::Away(format!("it was silent for {} s", SILENCE.as_secs()));
-            let frame = timeout(SILENCE, self.body.frame()).await.map_err(|_| silent())?;
-            let frame = frame.ok_or_else(|| ReplicaError::Away("it ended the connection".to_owned()))?;
-            let frame = frame.map_err(|error| ReplicaError::Away(error.to_string()))?;
-            if let Ok(data) = frame.into_data() {
-                self.parser.feed(&data, &mut self.ready)?;
+            let piece = timeout(SILENCE, self.body.frame()).await.map_err(|_| silent())?;
+            let piece = piece.ok_or_else(|| ReplicaError::Away("it ended the connection".to_owned()))?;
+            let piece = piece.map_err(|error| ReplicaError::Away(error.to_string()))?;
+            if let Ok(data) = piece.into_data() {
+                self.parser.feed(&data).map_err(|error| strange(&error.to_string()))?;
             }
         }
     }
 }
 
-/// Bytes to frames (WHATWG HTML, section 9.2.6).
-#[derive(Debug, Default)]
-struct Parser {
-    buffer: BytesMut,
+fn strange(what: &str) -> ReplicaError {
+    ReplicaError::Away(format!("what it tells is no view: {what}"))
 }
 
-impl Parser {
-    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<Frame>) -> Result<(), ReplicaError> {
-        // An end may lie across two pieces.
-        let mut from = self.buffer.len().saturating_sub(1);
-        self.buffer.extend_from_slice(bytes);
-        while let Some(end) = self.buffer.get(from..).and_then(|rest| rest.windows(2).position(|pair| pair == b"\n\n"))
-        {
-            let block = self.buffer.split_to(from + end + 2);
-            from = 0;
-            out.extend(frame(&block)?);
-        }
-        if self.buffer.len() > EVENT_BYTES_MAX {
-            return Err(ReplicaError::Away("an event is larger than any message".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// One event; `None`: a comment, or one of a kind that is not known.
-fn frame(block: &[u8]) -> Result<Option<Frame>, ReplicaError> {
-    let strange = |what: &str| ReplicaError::Away(format!("what it tells is no view: {what}"));
-    let text = std::str::from_utf8(block).map_err(|_| strange("no UTF-8"))?;
-    let (mut id, mut kind, mut data) = (None, "", "");
-    for line in text.lines() {
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "id" => id = Some(value.to_owned()),
-            "event" => kind = value,
-            "data" => data = value,
-            _ => {}
-        }
-    }
-    let told = || serde_json::from_str::<Told>(data).map_err(|error| strange(&error.to_string()));
-    Ok(match kind {
+/// One event; `None`: one of a kind that is not known.
+fn frame(SseEvent { id, kind, data }: SseEvent) -> Result<Option<Frame>, ReplicaError> {
+    let told = || serde_json::from_str::<Told>(&data).map_err(|error| strange(&error.to_string()));
+    Ok(match kind.as_str() {
         "put" => Some(Frame::Put(Box::new(told()?), id)),
         "remove" => Some(Frame::Remove(told()?.key, id)),
         "snapshot" => {
-            let head: Value = serde_json::from_str(data).map_err(|error| strange(&error.to_string()))?;
+            let head: Value = serde_json::from_str(&data).map_err(|error| strange(&error.to_string()))?;
             Some(Frame::Snapshot(head["rows"].as_u64().unwrap_or_default()))
         }
         "end" => Some(Frame::End(id.ok_or_else(|| strange("an end without its id"))?)),
         "error" => {
-            let problem: Value = serde_json::from_str(data).unwrap_or_default();
+            let problem: Value = serde_json::from_str(&data).unwrap_or_default();
             let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
             return Err(ReplicaError::Refused { status, text: refusal(data.as_bytes()) });
         }
@@ -152,15 +116,14 @@ mod tests {
         event: put\ndata: {\"key\":\"a\",\"position\":3,\"value\":{\"n\":1}}\n\nid: 3-01\nevent: end\ndata: {}\n\n\
         : heartbeat\n\nid: 4-01\nevent: remove\ndata: {\"key\":\"a\",\"position\":4}\n\n";
 
-    fn told(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<Frame> {
-        let (mut parser, mut out) = (Parser::default(), VecDeque::new());
-        pieces.for_each(|piece| parser.feed(&piece, &mut out).unwrap());
-        out.into()
+    fn told(bytes: &[u8]) -> Result<Vec<Frame>, ReplicaError> {
+        let mut parser = SseParser::default();
+        parser.feed(bytes).map_err(|error| strange(&error.to_string()))?;
+        std::iter::from_fn(|| parser.next()).filter_map(|event| frame(event).transpose()).collect()
     }
 
     #[test]
-    fn frames_are_the_same_however_the_bytes_come() {
-        let whole = told([BODY.as_bytes().to_vec()].into_iter());
+    fn events_of_a_view_are_frames() {
         let value = serde_json::from_str("{\"n\":1}").ok();
         let put = Told { key: "a".into(), position: 3, value, ..Told::default() };
         let expected = [
@@ -169,17 +132,15 @@ mod tests {
             Frame::End("3-01".into()),
             Frame::Remove("a".into(), Some("4-01".into())),
         ];
-        assert_eq!(whole, expected);
-        for size in 1..9 {
-            assert_eq!(told(BODY.as_bytes().chunks(size).map(<[u8]>::to_vec)), expected, "{size}");
-        }
+        assert_eq!(told(BODY.as_bytes()).unwrap(), expected);
     }
 
     #[test]
     fn a_refusal_and_what_is_no_view_end_it() {
-        let error = frame(b"event: error\ndata: {\"status\":403,\"detail\":\"not for you\"}\n\n").unwrap_err();
+        let error = told(b"event: error\ndata: {\"status\":403,\"detail\":\"not for you\"}\n\n").unwrap_err();
         assert_eq!(error, ReplicaError::Refused { status: 403, text: "not for you".into() });
-        assert!(frame(b"event: put\ndata: {\"key\":1}\n\n").is_err() && frame(b"event: end\n\n").is_err());
+        assert!(told(b"event: put\ndata: {\"key\":1}\n\n").is_err() && told(b"event: end\ndata: {}\n\n").is_err());
+        assert!(told(b"event: put\ndata: \xff\n\n").is_err());
         assert_eq!(escaped("a b/c"), "a%20b%2Fc");
     }
 }
