@@ -18,6 +18,9 @@ const PUT_EXAMPLES: &str = "Examples:
   tidings kv put app/limit 200 --cas 17     # only where nobody changed it since index 17; 0: only where it is new
   tidings kv put app/config - < config.json";
 
+/// Largest value that is read, in bytes: a node takes no larger one.
+const VALUE_BYTES_MAX: usize = 512 * 1024;
+
 /// Characters of a value in a listing.
 const VALUE_CHARS: usize = 60;
 
@@ -168,9 +171,14 @@ fn put(args: &PutArgs) -> Result<(), Failure> {
     let mut value = args.value.clone().into_bytes();
     if args.value == "-" {
         value.clear();
-        std::io::stdin().lock().read_to_end(&mut value).map_err(|error| {
+        let limit = VALUE_BYTES_MAX as u64 + 1;
+        std::io::stdin().lock().take(limit).read_to_end(&mut value).map_err(|error| {
             Failure::usage(format!("cannot read standard input: {error}"), "give the value as an argument")
         })?;
+        if value.len() > VALUE_BYTES_MAX {
+            let what = format!("standard input has more than {VALUE_BYTES_MAX} bytes");
+            return Err(Failure::usage(what, "keep what is large elsewhere, and where it is in the key"));
+        }
     }
     let request = Request::new(Method::PUT, &["kv", &args.key]).query_if("cas", args.cas).query_if("flags", args.flags);
     done(&Door::new(&args.at)?.ask(&request.body(value))?, &args.key)
