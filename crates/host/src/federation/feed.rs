@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 const HELD_MAX: usize = 1_024;
 
 /// The deliveries.
-pub(super) struct Feed {
+pub(crate) struct Feed {
     journal: Arc<dyn Journal>,
     receiver: mpsc::Receiver<Delivery>,
     full: bool,
@@ -40,7 +40,7 @@ impl Sink for Hand {
 
 impl Feed {
     /// Begins to pull everything that a consumer gives.
-    pub(super) fn open(journal: &Arc<dyn Journal>, stream: &str, consumer: &str) -> Feed {
+    pub(crate) fn open(journal: &Arc<dyn Journal>, stream: &str, consumer: &str) -> Feed {
         let (sender, receiver) = mpsc::channel(HELD_MAX);
         let fetch = Fetch { batch: u64::MAX, wait: Some(Duration::MAX), ..Fetch::default() };
         journal.fetch(stream, consumer, fetch, Box::new(Hand(sender)));
@@ -48,7 +48,7 @@ impl Feed {
     }
 
     /// The next delivery; `None` where the consumer is gone or the engine failed. Safe to drop while it waits.
-    pub(super) async fn next(&mut self) -> Option<Delivery> {
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
         if self.full && self.receiver.len() <= HELD_MAX / 2 {
             self.full = false;
             self.journal.nudge();
@@ -59,7 +59,7 @@ impl Feed {
     }
 
     /// The next delivery, where one is held.
-    pub(super) fn held(&mut self) -> Option<Delivery> {
+    pub(crate) fn held(&mut self) -> Option<Delivery> {
         self.receiver.try_recv().ok()
     }
 }

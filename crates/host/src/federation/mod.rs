@@ -13,7 +13,7 @@
 mod ask;
 mod doctor;
 mod dynamic;
-mod feed;
+pub(crate) mod feed;
 mod group;
 mod intake;
 mod keys;

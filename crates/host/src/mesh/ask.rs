@@ -324,7 +324,7 @@ impl Shown for Asker {
                 MeshQuestion::Domains => Ok(self.domains().await),
                 MeshQuestion::Segments => Ok(self.segments().await),
                 MeshQuestion::Routes(subject) => Ok(self.routes(subject).await),
-                MeshQuestion::Mirrors => Ok(self.of_node(json!({ "mirrors": [] }))),
+                MeshQuestion::Mirrors => Ok(self.of_node(json!({ "mirrors": self.body.mirrors.rows() }))),
                 MeshQuestion::Graph(segment) => self.graph(segment).await,
                 MeshQuestion::Trace { subject, from } => self.trace(subject, from).await,
                 MeshQuestion::Explain { from, to } => self.explain(from, to).await,

@@ -29,8 +29,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::custody::Custody;
 use super::dial::Dialler;
-use super::mirror::Custody;
+use super::mirror::Mirrors;
 use crate::clock::now;
 use crate::live::Live;
 
@@ -108,6 +109,7 @@ pub(crate) struct Body {
     pub(super) node: RwLock<Node>,
     pub(super) live: Arc<Live>,
     pub(super) custody: Custody,
+    pub(super) mirrors: Arc<Mirrors>,
     told: mpsc::Sender<Told>,
     conns: RwLock<BTreeMap<u64, Arc<Conn>>>,
     planned: RwLock<BTreeMap<LinkId, LinkPlan>>,
@@ -139,6 +141,7 @@ impl Body {
             id,
             live,
             custody,
+            mirrors: Arc::default(),
             told,
             conns: RwLock::default(),
             planned: RwLock::default(),

@@ -304,7 +304,7 @@ async fn come_to(journal: &dyn Journal, source: &str, into: &str) -> Result<u64,
             let position = value.strip_prefix(source).and_then(|rest| rest.strip_prefix('/')?.parse().ok());
             position.ok_or_else(|| format!("the last message of '{into}' is not from {source}"))
         }
-        Err(ReadError::NotFound { .. }) => Ok(0),
+        Err(ReadError::NoMessage) => Ok(0),
         Err(error) => Err(error.to_string()),
     }
 }

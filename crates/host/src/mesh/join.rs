@@ -69,6 +69,7 @@ pub(crate) fn join(runtime: &Runtime, mesh: &Mesh, parts: JoinParts<'_>) -> Resu
     if let Some(governor) = &governor {
         mesh.set_controls(Arc::clone(governor) as Arc<dyn super::Controls>);
     }
+    mesh.mirror(runtime, port.journal(), resources.watch());
     tokio::spawn(rules(Arc::clone(&body), port, end.clone()));
     let own = governor.is_some().then(|| dialled(address).to_string());
     let member = MemberParts {

@@ -8,11 +8,13 @@ mod accept;
 mod ask;
 mod body;
 mod controller;
+mod custody;
 mod data;
 pub(crate) mod declared;
 mod dial;
 mod far;
 mod join;
+mod kept;
 mod lead;
 mod member;
 mod mirror;
@@ -22,11 +24,11 @@ mod stored;
 use std::sync::{Arc, OnceLock};
 
 use ::mesh::names::NodeId;
-use ::mesh::node::Report;
-use ::mesh::plan::Plan;
+use journal::Journal;
+use plan::Declared;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::entropy::seed;
 use crate::error::StartError;
@@ -58,7 +60,7 @@ impl Mesh {
     pub(crate) fn open(runtime: &Runtime, parts: MeshParts) -> Result<Arc<Mesh>, StartError> {
         let MeshParts { id, listener, live } = parts;
         let [seed, _] = seed().map_err(|error| StartError::System { doing: "get random bytes", error })?;
-        let (body, run) = Body::new(id, seed, Arc::clone(&live), mirror::Custody::default());
+        let (body, run) = Body::new(id, seed, Arc::clone(&live), custody::Custody::default());
         live.set_far(Arc::clone(&body) as Arc<dyn door::Far>, run.wished());
         let controls: ControlSlot = Arc::new(OnceLock::new());
         let _entered = runtime.enter();
@@ -72,19 +74,21 @@ impl Mesh {
         let _kept = self.controls.set(controls);
     }
 
-    /// Applies a plan, if it is of a greater generation than the one that stands.
-    pub(crate) async fn plan(&self, plan: Plan) {
-        self.body.plan(plan).await;
-    }
-
-    /// What controllers and operators want to know, from now on.
-    pub(crate) fn reports(&self) -> broadcast::Receiver<Report> {
-        self.body.reports()
-    }
-
     /// The machine's body, to be asked.
     pub(crate) fn body(&self) -> &Arc<Body> {
         &self.body
+    }
+
+    /// Keeps streams of this node elsewhere, as declared, and what other domains bring here, in this journal.
+    pub(crate) fn mirror(
+        &self,
+        runtime: &Runtime,
+        journal: &Arc<dyn Journal>,
+        declared: watch::Receiver<Arc<Declared>>,
+    ) {
+        self.body.custody.record_in(Arc::clone(journal));
+        let (mirrors, body) = (Arc::clone(&self.body.mirrors), Arc::clone(&self.body));
+        runtime.spawn(mirrors.follow(body, Arc::clone(journal), declared));
     }
 
     /// Ends every link.

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::body::Body;
-use super::mirror::Custody;
+use super::custody::Custody;
 use super::{ControlSlot, accept};
 use crate::live::Live;
 
