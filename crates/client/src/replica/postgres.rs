@@ -134,7 +134,7 @@ impl Postgres {
         let columns: Vec<String> = (0..self.plan.columns.len()).map(|place| format!("c{place} TEXT")).collect();
         let text = format!(
             "DROP TABLE IF EXISTS pg_temp.tidings_staging; \
-             CREATE TEMP TABLE tidings_staging (k TEXT NOT NULL, fit BOOLEAN NOT NULL, {})",
+             CREATE TEMP TABLE tidings_staging (k TEXT, fit BOOLEAN NOT NULL, {})",
             columns.join(", ")
         );
         self.client.batch_execute(&text).await.map_err(failed)
@@ -167,7 +167,18 @@ impl Postgres {
         advance(&transaction, plan, &to, expected.as_deref()).await?;
         let mut applied = Applied::default();
         if removes {
-            applied.removed = remove_absent(&transaction, plan, types).await?;
+            let savepoint = transaction.transaction().await.map_err(failed)?;
+            match remove_absent(&savepoint, plan, types).await {
+                Ok(removed) => {
+                    savepoint.commit().await.map_err(failed)?;
+                    applied.removed = removed;
+                }
+                Err(error) if is_refused(&error) => {
+                    savepoint.rollback().await.map_err(failed)?;
+                    applied.add(&remove_absent_each(&mut transaction, plan, types).await?);
+                }
+                Err(error) => return Err(failed(error)),
+            }
         }
         let cells: Vec<String> = types.iter().enumerate().map(|(place, kind)| format!("s.c{place}::{kind}")).collect();
         let source = format!("SELECT {} FROM pg_temp.tidings_staging s WHERE s.fit", cells.join(", "));
@@ -257,8 +268,11 @@ async fn advance(
     Ok(())
 }
 
-/// A row as COPY takes it.
+/// A row as COPY takes it. One whose key no text can hold is in no table either.
 fn copied(out: &mut BytesMut, row: &Mapped, columns: usize) {
+    if row.key.contains('\0') {
+        return;
+    }
     escaped(out, &row.key);
     out.put_slice(if row.cells.is_ok() { b"\tt" } else { b"\tf" });
     match &row.cells {
@@ -325,17 +339,54 @@ fn key_type<'a>(plan: &Plan, types: &'a [String]) -> &'a str {
     types.get(plan.key).map_or("text", String::as_str)
 }
 
+/// The rows that were not staged.
+fn absent(plan: &Plan, types: &[String]) -> String {
+    let (key, kind) = (quoted(plan.key_column()), key_type(plan, types));
+    format!("NOT EXISTS (SELECT 1 FROM pg_temp.tidings_staging s WHERE s.k::{kind} = t.{key})")
+}
+
+/// Their keys.
+async fn absent_keys(
+    transaction: &Transaction<'_>,
+    plan: &Plan,
+    types: &[String],
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let (table, key, absent) = (table(plan), quoted(plan.key_column()), absent(plan, types));
+    let keys = transaction.query(&format!("SELECT t.{key}::text FROM {table} t WHERE {absent}"), &[]).await?;
+    Ok(keys.iter().filter_map(|row| row.get(0)).collect())
+}
+
 /// Takes out what was not staged.
-async fn remove_absent(transaction: &Transaction<'_>, plan: &Plan, types: &[String]) -> Result<u64, ReplicaError> {
-    let (table, key, kind) = (table(plan), quoted(plan.key_column()), key_type(plan, types));
-    let absent = format!("NOT EXISTS (SELECT 1 FROM pg_temp.tidings_staging s WHERE s.k::{kind} = t.{key})");
+async fn remove_absent(
+    transaction: &Transaction<'_>,
+    plan: &Plan,
+    types: &[String],
+) -> Result<u64, tokio_postgres::Error> {
     if !plan.on_delete.is_empty() {
-        let text = format!("SELECT t.{key}::text FROM {table} t WHERE {absent}");
-        let keys = transaction.query(&text, &[]).await.map_err(failed)?;
-        let keys: Vec<String> = keys.iter().filter_map(|row| row.get(0)).collect();
-        before_delete(transaction, plan, types, &keys).await.map_err(failed)?;
+        let keys = absent_keys(transaction, plan, types).await?;
+        before_delete(transaction, plan, types, &keys).await?;
     }
-    transaction.execute(&format!("DELETE FROM {table} t WHERE {absent}"), &[]).await.map_err(failed)
+    let (table, absent) = (table(plan), absent(plan, types));
+    transaction.execute(&format!("DELETE FROM {table} t WHERE {absent}"), &[]).await
+}
+
+/// Likewise, where a key is none of the table's type, or a row is held by another table: the key is passed over, since
+/// no row has it, and the row stays, and is counted.
+async fn remove_absent_each(
+    transaction: &mut Transaction<'_>,
+    plan: &Plan,
+    types: &[String],
+) -> Result<Applied, ReplicaError> {
+    let kind = key_type(plan, types);
+    let text = format!(
+        "CREATE OR REPLACE FUNCTION pg_temp.tidings_is_key(k text) RETURNS boolean LANGUAGE plpgsql AS $f$ \
+         BEGIN PERFORM k::{kind}; RETURN true; \
+         EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN RETURN false; END $f$; \
+         UPDATE pg_temp.tidings_staging SET k = NULL WHERE NOT pg_temp.tidings_is_key(k)"
+    );
+    transaction.batch_execute(&text).await.map_err(failed)?;
+    let keys = absent_keys(transaction, plan, types).await.map_err(failed)?;
+    each(transaction, plan, types, keys.into_iter().map(Task::Remove).collect(), true).await
 }
 
 /// Executes the statements that go before deletions.
@@ -380,7 +431,8 @@ async fn at_once_or_each(
     let tasks: Vec<Task> = changes
         .into_iter()
         .filter_map(|change| match change {
-            Change::Remove(key) => Some(Task::Remove(key)),
+            // A key that no text can hold is in no table.
+            Change::Remove(key) => Some(key).filter(|key| !key.contains('\0')).map(Task::Remove),
             Change::Put(Mapped { cells, .. }) => cells.ok().map(Task::Put),
         })
         .collect();

@@ -273,8 +273,10 @@ impl Runner {
         if let (Some(endpoint), Some(keys)) = (self.spec.startup.clone(), keys) {
             match self.fetch(&endpoint).await {
                 Ok(listed) => {
-                    let more: Vec<Mapped> = listed.into_iter().filter(|row| !keys.contains(&row.key)).collect();
-                    store.stage(more).await?;
+                    // Of one key the last holds: a table has it once.
+                    let more = listed.into_iter().filter(|row| !keys.contains(&row.key));
+                    let more: BTreeMap<String, Mapped> = more.map(|row| (row.key.clone(), row)).collect();
+                    store.stage(more.into_values().collect()).await?;
                 }
                 // Which rows are only in the list is not known: none goes.
                 Err(reason) => {

@@ -262,18 +262,20 @@ fn merge(
     let (table, key) = (table(plan), quoted(plan.key_column()));
     if removes {
         let absent = format!("{key} NOT IN (SELECT k FROM temp.tidings_staging)");
-        if plan.on_delete.is_empty() {
-            let gone = transaction.execute(&format!("DELETE FROM {table} WHERE {absent}"), []).map_err(failed)?;
-            applied.removed += gone as u64;
-        } else {
-            let keys: Vec<Value> = {
-                let text = format!("SELECT {key} FROM {table} WHERE {absent}");
-                let mut statement = transaction.prepare(&text).map_err(failed)?;
-                let keys = statement.query_map([], |row| row.get(0)).map_err(failed)?;
-                keys.collect::<rusqlite::Result<_>>().map_err(failed)?
-            };
-            for key in &keys {
-                applied.removed += remove(&transaction, plan, key).map_err(failed)?;
+        let at_once = || transaction.execute(&format!("DELETE FROM {table} WHERE {absent}"), []);
+        match plan.on_delete.is_empty().then(at_once) {
+            Some(Ok(gone)) => applied.removed += gone as u64,
+            Some(Err(error)) if !is_refused(&error) => return Err(failed(error)),
+            // What another table holds stays, and is counted.
+            Some(Err(_)) | None => {
+                let tasks = {
+                    let text = format!("SELECT {key} FROM {table} WHERE {absent}");
+                    let mut statement = transaction.prepare(&text).map_err(failed)?;
+                    let keys = statement.query_map([], |row| row.get(0).map(Task::Remove)).map_err(failed)?;
+                    keys.collect::<rusqlite::Result<_>>().map_err(failed)?
+                };
+                let savepoint = transaction.savepoint().map_err(failed)?;
+                applied.add(&each_values(savepoint, plan, tasks, Otherwise::Update)?);
             }
         }
     }

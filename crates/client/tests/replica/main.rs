@@ -146,6 +146,33 @@ async fn a_row_that_lacks_something_is_told_and_the_one_before_it_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_another_table_holds_stays_is_told_and_stalls_nothing() {
+    let mut world = World::new().await;
+    world.put(1, "ann");
+    world.put(2, "bob");
+    let replica = Replica::start(world.spec()).unwrap();
+    replica.caught_up().await;
+    replica.close().await;
+    world.execute("CREATE TABLE posts (author TEXT REFERENCES users (id))");
+    world.execute("INSERT INTO posts VALUES ('1')");
+    // Gone by a snapshot, and by a change.
+    world.anew().await;
+    world.put(3, "carl");
+    let replica = Replica::start(world.spec()).unwrap();
+    replica.caught_up().await;
+    assert_eq!(world.table().into_keys().collect::<Vec<_>>(), ["1", "3"]);
+    world.put(1, "ann");
+    world.remove(1);
+    world.put(4, "dora");
+    while !world.table().contains_key("4") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let counts = replica.close().await;
+    assert_eq!((counts.removed, counts.refused), (1, 2));
+    assert!(counts.reason.unwrap().contains("FOREIGN KEY"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_outlives_its_node_and_catches_up_when_it_returns() {
     let mut world = World::new().await;
     world.put(1, "ann");
