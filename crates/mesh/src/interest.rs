@@ -390,3 +390,120 @@ impl Interests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Name;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    fn source(number: u8) -> Source {
+        Source::Node(Name::parse(&format!("n{number}")).unwrap())
+    }
+
+    fn wish(text: &str, queued: bool) -> Wish {
+        Wish { pattern: Pattern::parse(text).unwrap(), queue: queued.then(|| "q".into()) }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Add(u8, String, bool),
+        Remove(u8, String, bool),
+        Drop(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let text = "[ab*](\\.[ab*]){0,2}(\\.>)?";
+        prop_oneof![
+            6 => (0_u8..4, text, any::<bool>()).prop_map(|(source, text, queued)| Op::Add(source, text, queued)),
+            3 => (0_u8..4, text, any::<bool>()).prop_map(|(source, text, queued)| Op::Remove(source, text, queued)),
+            1 => (0_u8..4).prop_map(Op::Drop),
+        ]
+    }
+
+    /// What is held, as a set: the model.
+    type Model = BTreeSet<(u8, Wish)>;
+
+    fn apply(interests: &mut Interests, model: &mut Model, op: &Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::Add(number, text, queued) => {
+                let known = interests.number(&source(*number));
+                let known = known.unwrap_or_else(|| interests.begin(source(*number), Some(1)));
+                let wish = wish(text, *queued);
+                prop_assert_eq!(interests.add(known, &wish), model.insert((*number, wish)));
+            }
+            Op::Remove(number, text, queued) => {
+                let wish = wish(text, *queued);
+                let known = interests.number(&source(*number));
+                let removed = known.is_some_and(|known| interests.remove(known, &wish));
+                prop_assert_eq!(removed, model.remove(&(*number, wish)));
+            }
+            Op::Drop(number) => {
+                let known: Vec<SourceNumber> = interests.number(&source(*number)).into_iter().collect();
+                let mut told = BTreeSet::new();
+                interests.drop_sources(&known, &mut |_, wish| drop(told.insert(wish)));
+                let gone: BTreeSet<Wish> =
+                    model.iter().filter(|(each, _)| each == number).map(|(_, wish)| wish.clone()).collect();
+                prop_assert_eq!(told, gone);
+                model.retain(|(each, _)| each != number);
+            }
+        }
+        Ok(())
+    }
+
+    fn agree(interests: &Interests, model: &Model, subject: &str) -> Result<(), TestCaseError> {
+        let ask = |subject: &str| {
+            let mut found = Vec::new();
+            let alike = interests.each(subject, &mut |number, queue| {
+                found.push((interests.known(number).unwrap().source.clone(), queue.cloned()));
+            });
+            found.sort();
+            (found, alike)
+        };
+        let matching = model.iter().filter(|(_, wish)| wish.pattern.matches(subject));
+        let mut expected: Vec<_> = matching.map(|(number, wish)| (source(*number), wish.queue.clone())).collect();
+        expected.sort();
+        let (found, alike) = ask(subject);
+        prop_assert_eq!(&found, &expected);
+        if let Some((before, _)) = subject.rsplit_once('.').filter(|_| alike) {
+            for last in ["a", "b", "c"] {
+                prop_assert_eq!(&ask(&format!("{before}.{last}")).0, &found);
+            }
+        }
+        let mut walked = BTreeSet::new();
+        let mut at = Some(0);
+        while let Some(row) = at {
+            at = interests.walk(row, |number, pattern, queue| {
+                let number = (0..4).find(|each| interests.number(&source(*each)) == Some(number)).unwrap();
+                walked.insert((number, Wish { pattern: pattern.clone(), queue: queue.cloned() }));
+                true
+            });
+        }
+        prop_assert_eq!(&walked, model);
+        for number in 0..4 {
+            let count = model.iter().filter(|(each, _)| *each == number).count() as u64;
+            let known = interests.number(&source(number)).and_then(|known| interests.known(known));
+            prop_assert_eq!(known.map_or(0, |known| known.wishes), count);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(ops in proptest::collection::vec(op(), 0..60), subject in "[ab](\\.[ab]){0,3}") {
+            let (mut interests, mut model) = (Interests::new(1), Model::new());
+            for op in &ops {
+                apply(&mut interests, &mut model, op)?;
+                agree(&interests, &model, &subject)?;
+            }
+            for number in 0..4 {
+                apply(&mut interests, &mut model, &Op::Drop(number))?;
+            }
+            prop_assert_eq!((interests.len(), interests.wild.len(), interests.names.len()), (0, 0, 0));
+            prop_assert!(interests.numbers.is_empty() && interests.shapes.iter().all(|count| *count == 0));
+        }
+    }
+}
