@@ -7,11 +7,12 @@
 //!
 //! Invariants:
 //! - two domains reach each other if some segment holds a path between them: never through two segments.
-//! - a witness is a path of neighbours inside one segment: of those there are, the shortest by hops, in the segment
-//!   of the smallest name among equals, which is the one that messages take.
+//! - a witness is a path of neighbours inside one segment: in a difference the lightest of the first segment that has
+//!   one; asked for one pair, the one that messages take: of all segments the one with the fewest hops, and of
+//!   equals that of the smallest name.
 //!
-//! Costs: a reach of S segments over D domains takes O(S × (D + edges)) at most and S × D² / 64 words' work; a witness
-//! takes a tree for each segment that both domains share.
+//! Costs: a reach of S segments over D domains takes O(S × (D + edges)) at most and S × D² / 64 words' work; a
+//! difference a tree for each domain that gains or loses others, in each segment that witnesses it.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,12 @@ pub struct Reach {
     domains: Vec<Name>,
     /// By domain, one bit for each other.
     rows: Vec<Vec<u64>>,
+    /// By segment and domain: the smallest domain that it hangs together with there.
+    groups: Vec<Vec<u32>>,
 }
+
+/// The group of a domain that is not in a segment.
+const NOWHERE: u32 = u32::MAX;
 
 /// A way from one domain to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,16 +151,20 @@ pub fn prove(before: (&Reach, &[AclRule]), after: (&Reach, &[AclRule]), invarian
 pub fn diff(before: &Reach, after: &Reach) -> Vec<Change> {
     let mut changes = Vec::new();
     for (reach, other, gained) in [(after, before, true), (before, after, false)] {
+        let mut graphs = BTreeMap::new();
         for (place, from) in reach.domains.iter().enumerate() {
             let there = other.row(from);
             let mut trees = BTreeMap::new();
-            for to in reach.above(place) {
+            for (at, to) in reach.above(place) {
                 if there.is_some_and(|row| other.bit(row, to)) {
                     continue;
                 }
-                if let Some(witness) = reach.shortest(from, to, &mut trees) {
-                    changes.push(Change { from: from.clone(), to: to.clone(), gained, witness });
-                }
+                let Some((number, segment)) = reach.joined(place, at) else { continue };
+                let graph = graphs.entry(number).or_insert_with(|| Graph::new(&segment.domains, &segment.edges));
+                let Some(tree) = trees.entry(number).or_insert_with(|| graph.tree(from)) else { continue };
+                let domains = tree.path(to).into_iter().cloned().collect();
+                let witness = Path { segment: segment.name.clone(), domains };
+                changes.push(Change { from: from.clone(), to: to.clone(), gained, witness });
             }
         }
     }
@@ -168,8 +178,16 @@ impl Reach {
         let domains: Vec<Name> = domains.iter().cloned().collect();
         let words = domains.len().div_ceil(64);
         let mut rows = vec![vec![0_u64; words]; domains.len()];
+        let mut all = Vec::with_capacity(segments.all().len());
         for segment in segments.all() {
+            let mut hangs = vec![NOWHERE; domains.len()];
             for group in groups(segment, &domains) {
+                let first = group.first().and_then(|first| u32::try_from(*first).ok()).unwrap_or(NOWHERE);
+                for place in &group {
+                    if let Some(slot) = hangs.get_mut(*place) {
+                        *slot = first;
+                    }
+                }
                 let mut bits = vec![0_u64; words];
                 group.iter().for_each(|place| set(&mut bits, *place));
                 for place in group {
@@ -177,11 +195,12 @@ impl Reach {
                     row.iter_mut().zip(&bits).for_each(|(row, bits)| *row |= bits);
                 }
             }
+            all.push(hangs);
         }
         for (place, row) in rows.iter_mut().enumerate() {
             set(row, place);
         }
-        Reach { segments: segments.clone(), domains, rows }
+        Reach { segments: segments.clone(), domains, rows, groups: all }
     }
 
     /// The domains, sorted.
@@ -257,10 +276,19 @@ impl Reach {
         self.domains.binary_search(domain).is_ok_and(|place| has(row, place))
     }
 
-    /// The domains of greater name that one reaches.
-    fn above(&self, place: usize) -> impl Iterator<Item = &Name> {
+    /// The domains of greater name that one reaches, with their places.
+    fn above(&self, place: usize) -> impl Iterator<Item = (usize, &Name)> {
         let row = self.rows.get(place).map(Vec::as_slice).unwrap_or_default();
-        self.domains.iter().enumerate().skip(place + 1).filter(move |(other, _)| has(row, *other)).map(|(_, name)| name)
+        self.domains.iter().enumerate().skip(place + 1).filter(move |(other, _)| has(row, *other))
+    }
+
+    /// The first segment in which a path leads from one domain to another, with its number.
+    fn joined(&self, one: usize, two: usize) -> Option<(usize, &Arc<SegmentPlan>)> {
+        let number = self.groups.iter().position(|groups| {
+            let of = |place: usize| groups.get(place).filter(|group| **group != NOWHERE);
+            of(one).is_some() && of(one) == of(two)
+        })?;
+        Some((number, self.segments.all().get(number)?))
     }
 }
 
