@@ -4,11 +4,12 @@
 //! `http` drives the optimised binary from outside, as its users do, and reads its start, its memory
 //! and its disk use from the operating system. `nats` compares the NATS door and JetStream with
 //! nats-server. `federation` runs several nodes that push facts to one another. `hub` crowds the hub door.
-//! `views` watches the catalogue of services, and asks for names.
+//! `views` watches the catalogue of services, and asks for names. `mesh` joins nodes, and serves SLIM's clients.
 
 mod federation;
 mod hub;
 mod load;
+mod mesh;
 mod nats;
 mod process;
 mod rows;
@@ -42,8 +43,14 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     if kind == "hub" {
         return hub::run(flags);
     }
+    if kind == "mesh" {
+        return mesh::run(flags);
+    }
     if kind == "views" {
         return views::run(flags);
+    }
+    if kind == "mesh" {
+        return mesh::run(flags);
     }
     let quick = flags.has("quick");
     flags.nothing_left()?;
@@ -55,9 +62,9 @@ pub fn run(flags: &mut Flags) -> Result<bool, String> {
     let done = match kind.as_str() {
         "journal" => journal(quick),
         "http" => load::run(&folder, quick).and_then(|()| process::run(&folder, quick)),
-        other => {
-            Err(format!("there is no benchmark '{other}'; there are journal, http, nats, federation, hub and views"))
-        }
+        other => Err(format!(
+            "there is no benchmark '{other}'; there are journal, http, nats, federation, hub, views and mesh"
+        )),
     };
     let _left_behind = fs::remove_dir_all(&folder);
     done?;

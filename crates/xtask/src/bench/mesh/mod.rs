@@ -1,0 +1,26 @@
+//! `cargo xtask bench mesh`: links between nodes, and what moves over them.
+//!
+//! Every node is the optimised binary on an empty folder, each in a domain of its own unless a row says otherwise; the
+//! first of them is the controller. The load is this program, over NATS connections, on the same cores. A row that finds
+//! a message missing, doubled or out of order where none may be fails and shows no figure.
+
+mod custody;
+mod failover;
+mod hops;
+mod site;
+mod throughput;
+
+use super::rows::{self, Bench, Row};
+use crate::flags::Flags;
+
+const ROWS: &[Row] = &[
+    ("hops", "one message of 128 B at a time, over no link, one, two and three", hops::run),
+    ("throughput", "128 B from a node to a node over one link, both ends NATS", throughput::run),
+    ("custody", "a mirrored stream whose far node is killed and comes back", custody::run),
+    ("failover", "a domain of two gateways, one killed or stopped while messages pass", failover::run),
+];
+
+/// Runs the rows that are wanted; `false` where one of them failed. A figure that is missed is no failure.
+pub fn run(flags: &mut Flags) -> Result<bool, String> {
+    rows::run(flags, "bench-mesh", ROWS, &[])
+}
