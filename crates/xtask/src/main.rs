@@ -43,6 +43,8 @@ cargo xtask COMMAND
                            messengers at hubs: rates, memory, those that stall, a triangle
   bench views [--only ROW,…] [--rounds 3] [--quick]
                            watchers of services, a storm of them, a large catalogue, DNS
+  bench mesh [--only ROW,…] [--rounds 3] [--quick]
+                           links between nodes and domains, the controller, the SLIM door
   conformance --nats-py DIR --nats-rs DIR [--suite NAME]… [--only TEST]…
       [--server PATH [--label NAME]] [--python PATH] [--jobs N] [--release]
                            the suites of the NATS clients, from checkouts of them

@@ -44,6 +44,10 @@ pub struct Launch {
     pub data: PathBuf,
     /// Where its output goes; appended to.
     pub log: PathBuf,
+    /// Where its NATS door listens, or `off`.
+    pub nats: String,
+    /// What stands behind the usual arguments.
+    pub arguments: Vec<String>,
     /// What stands before the binary: a program and its arguments that end in running what follows.
     pub wrapper: Vec<String>,
     /// The data directory as seen from here, where that is another path.
@@ -57,6 +61,8 @@ impl Launch {
             binary: binary.to_path_buf(),
             data: folder.join("data"),
             log: folder.join("node.log"),
+            nats: "off".to_string(),
+            arguments: Vec::new(),
             wrapper: Vec::new(),
             seen: None,
         }
@@ -72,9 +78,14 @@ impl Launch {
                 command
             }
         };
-        command.args(["serve", "--http", "127.0.0.1:0", "--nats", "off", "--data"]).arg(&self.data);
+        command.args(["serve", "--http", "127.0.0.1:0", "--nats", &self.nats, "--data"]).arg(&self.data);
+        command.args(&self.arguments);
         // By the environment, so that a wrapper can say otherwise.
-        command.env("TIDINGS_HUB", "off").env("TIDINGS_CONSUL", "off").env("TIDINGS_DNS", "off").env("TIDINGS_SLIM", "off");
+        command
+            .env("TIDINGS_HUB", "off")
+            .env("TIDINGS_CONSUL", "off")
+            .env("TIDINGS_DNS", "off")
+            .env("TIDINGS_SLIM", "off");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }

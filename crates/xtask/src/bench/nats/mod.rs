@@ -12,7 +12,7 @@ mod read;
 mod report;
 mod server;
 mod size;
-mod wire;
+pub(super) mod wire;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
