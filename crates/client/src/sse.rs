@@ -70,7 +70,7 @@ impl SseParser {
     }
 
     /// The next event that is whole.
-    pub fn next(&mut self) -> Option<SseEvent> {
+    pub fn next_event(&mut self) -> Option<SseEvent> {
         self.ready.pop_front()
     }
 
@@ -112,7 +112,7 @@ mod tests {
             let (mut parser, mut found) = (SseParser::default(), Vec::new());
             for piece in body.as_bytes().chunks(size) {
                 parser.feed(piece).unwrap();
-                while let Some(SseEvent { id, kind, data }) = parser.next() {
+                while let Some(SseEvent { id, kind, data }) = parser.next_event() {
                     found.push((id.unwrap_or_default(), kind, data));
                 }
             }
@@ -136,7 +136,7 @@ mod tests {
     fn what_is_no_event_is_told() {
         let mut parser = SseParser::default();
         assert_eq!(parser.feed(b"data: a\n\ndata: \xff\n\n"), Err(SseError::NotText));
-        assert_eq!(parser.next().map(|event| event.data).as_deref(), Some("a"));
+        assert_eq!(parser.next_event().map(|event| event.data).as_deref(), Some("a"));
         let (mut parser, piece) = (SseParser::default(), vec![b'x'; 1024 * 1024]);
         let fed = (0..=EVENT_BYTES_MAX / piece.len()).try_for_each(|_| parser.feed(&piece));
         assert_eq!(fed, Err(SseError::TooLarge));

@@ -21,7 +21,7 @@ fn spelt(input: &[u8]) -> Vec<u8> {
 fn told<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<SseEvent>, Option<SseError>) {
     let mut parser = SseParser::default();
     let error = pieces.map(|piece| parser.feed(piece)).find_map(Result::err);
-    (std::iter::from_fn(|| parser.next()).collect(), error)
+    (std::iter::from_fn(|| parser.next_event()).collect(), error)
 }
 
 #[test]

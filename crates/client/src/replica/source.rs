@@ -61,7 +61,7 @@ impl Source {
     /// The next frame.
     pub(crate) async fn next(&mut self) -> Result<Frame, ReplicaError> {
         loop {
-            while let Some(event) = self.parser.next() {
+            while let Some(event) = self.parser.next_event() {
                 if let Some(frame) = frame(event)? {
                     return Ok(frame);
                 }
@@ -119,7 +119,7 @@ mod tests {
     fn told(bytes: &[u8]) -> Result<Vec<Frame>, ReplicaError> {
         let mut parser = SseParser::default();
         parser.feed(bytes).map_err(|error| strange(&error.to_string()))?;
-        std::iter::from_fn(|| parser.next()).filter_map(|event| frame(event).transpose()).collect()
+        std::iter::from_fn(|| parser.next_event()).filter_map(|event| frame(event).transpose()).collect()
     }
 
     #[test]

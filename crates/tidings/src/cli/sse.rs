@@ -23,7 +23,7 @@ impl<R: Read> SseReader<R> {
     /// Waits for the next event. `None`: the body ended.
     pub fn next(&mut self) -> std::io::Result<Option<SseEvent>> {
         loop {
-            if let Some(event) = self.parser.next() {
+            if let Some(event) = self.parser.next_event() {
                 return Ok(Some(event));
             }
             let count = self.from.read(&mut self.piece)?;
