@@ -3,10 +3,11 @@
 import hashlib
 import json
 import signal
+import subprocess
 
 import pytest
 import requests
-from catalogue import PATIENCE, Catalogue
+from catalogue import PATIENCE, Catalogue, needed
 from conftest import wait_for
 
 WEB = ["catalog.dc1.web.>", "catalog.dc1.%kv.web", "catalog.dc1.%node.>", "catalog.dc1.%session.>"]
@@ -22,10 +23,10 @@ def token(name, patterns, admin=False):
 class Closed(Catalogue):
     """A node with tokens, whose own questions are those of its operator."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *arguments):
         self.tokens = folder / "tokens.yaml"
         self.allow(token("operator", [">"], True), token("web", WEB))
-        super().__init__(folder, "--tokens", str(self.tokens))
+        super().__init__(folder, "--tokens", str(self.tokens), *arguments)
 
     def allow(self, *tokens):
         # JSON is YAML, too.
@@ -83,3 +84,36 @@ def test_a_token_that_goes_ends_its_streams(closed):
     except requests.RequestException:
         rest = []
     assert not any('"Port":2' in line for line in rest)
+
+
+def test_dns_asks_in_the_name_of_its_token_and_answers_are_kept_as_a_file_says(tmp_path):
+    program = needed("dig", "dnsutils")
+    secret, config = tmp_path / "dns.token", tmp_path / "tidings.yaml"
+    secret.write_text("web\nthe token of the resolvers\n")
+    # Beside the file that names it.
+    told = {"token_file": "dns.token", "node_ttl": "3s", "service_ttl": {"web": "10s", "w*": "5s", "*": "1s"}}
+    config.write_text(json.dumps({"dns": told}))
+    running = Closed(tmp_path, "--config", str(config))
+
+    def answers(name):
+        command = [program, "@127.0.0.1", "-p", str(running.port("dns")), name, "A", "+noall", "+answer", "+time=5"]
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+        return [(line.split()[1], line.split()[4]) for line in lines]
+
+    try:
+        for service in ("web", "db"):
+            running.register(service, Address="10.0.0.1", Port=1)
+        wait_for(lambda: answers("web.service.consul") == [("10", "10.0.0.1")], PATIENCE, lambda: answers("web.service.consul"))
+        assert answers("db.service.consul") == [], "the token may not read it"
+        assert [ttl for ttl, _ in answers(f"{running.name}.node.consul")] == ["3"]
+        running.stop()
+        told["service_ttl"] = {"we*": "5s", "*": "1s"}
+        config.write_text(json.dumps({"dns": told}))
+        running.start()
+        assert answers("web.service.consul") == [("5", "10.0.0.1")]
+        running.stop()
+        secret.write_text("\nweb\n")
+        with pytest.raises(AssertionError, match="dns.token_file"):
+            running.start()
+    finally:
+        running.kill()
