@@ -70,18 +70,18 @@ pub trait Board: Send + Sync {
     /// What the controller shows of itself.
     fn view(&self) -> Answer<'_, Result<View, Fault>>;
 
-    /// Whether whoever presented this (the whole `authorization` header) may see, and may change, what there is.
+    /// Who presented this (the whole `authorization` header), where it may see, or may change, what there is.
     ///
     /// # Errors
     /// [`Fault::Denied`].
-    fn admit(&self, presented: Option<&str>, change: bool) -> Result<(), Fault>;
+    fn admit(&self, presented: Option<&str>, change: bool) -> Result<Arc<str>, Fault>;
 
-    /// Changes the segments; what is to be known of it.
-    fn edit(&self, edit: Edit) -> Answer<'_, Result<Vec<String>, Fault>>;
+    /// Changes the segments for somebody; what is to be known of it.
+    fn edit(&self, who: Arc<str>, edit: Edit) -> Answer<'_, Result<Vec<String>, Fault>>;
 
-    /// Declares a domain and its secret.
-    fn add_domain(&self, name: Name, secret: String) -> Answer<'_, Result<(), Fault>>;
+    /// Declares a domain and its secret for somebody.
+    fn add_domain(&self, who: Arc<str>, name: Name, secret: String) -> Answer<'_, Result<(), Fault>>;
 
-    /// Takes a domain away, and its nodes with it.
-    fn remove_domain(&self, name: Name) -> Answer<'_, Result<(), Fault>>;
+    /// Takes a domain away for somebody, and its nodes with it.
+    fn remove_domain(&self, who: Arc<str>, name: Name) -> Answer<'_, Result<(), Fault>>;
 }

@@ -16,6 +16,8 @@ pub const ASK_DEADLINE: Duration = Duration::from_secs(15);
 pub const REGISTER_DEADLINE: Duration = Duration::from_secs(15);
 /// How long the controller may take to say whether a node is taken: less than a node waits for it (10 s).
 pub const DECIDE_DEADLINE: Duration = Duration::from_secs(8);
+/// After how long a node that cannot be taken now tries again: it does not wait by itself.
+pub const LATER: Duration = Duration::from_secs(2);
 /// How often a silent connection is pinged, and how long the answer may take: a node that hangs is noticed in both.
 pub const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// See [`PING_INTERVAL`].

@@ -456,6 +456,8 @@ impl Config {
             ("consul-grpc", self.consul.grpc, tokens),
             ("dns", self.dns.listen, tokens),
             ("slim", self.slim.listen, tokens),
+            ("slim-south", self.slim.south, tokens),
+            ("slim-north", self.slim.north, tokens),
             ("mesh", self.mesh.listen, self.mesh.secret_file.is_some()),
         ];
         let exposed = listeners.into_iter().find_map(|(door, listen, asks)| match listen {

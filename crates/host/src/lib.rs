@@ -28,6 +28,7 @@ pub mod schemas;
 mod scrape;
 mod signals;
 mod slim;
+mod slimctl;
 mod tls;
 mod tokens;
 pub mod units;

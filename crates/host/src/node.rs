@@ -19,6 +19,7 @@ use std::time::Duration;
 use ::mesh::names::{Name, NodeId};
 use door::{Access, Fabric, Limits, Port};
 use door_http::limits::CONNECTIONS_MAX;
+use door_slimctl::SlimControl;
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -46,6 +47,7 @@ use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::signals::{Signal, Signals};
 use crate::slim::{self, Slim};
+use crate::slimctl;
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
 use crate::views::DeclaredViews;
@@ -79,6 +81,7 @@ pub struct Node {
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
     slim: Option<Arc<Slim>>,
+    control: Option<Arc<SlimControl>>,
     mesh: Option<Arc<Mesh>>,
     views: Arc<DeclaredViews>,
     federation: Arc<Federation>,
@@ -161,6 +164,7 @@ impl Node {
             hub,
             services,
             slim,
+            control,
             mesh,
             joined,
             views,
@@ -201,6 +205,7 @@ impl Node {
             hub,
             services,
             slim,
+            control,
             mesh,
             views,
             federation,
@@ -235,6 +240,7 @@ impl Node {
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
         let (http, nats, hub) = (self.http.take(), self.nats.take(), self.hub.take());
         let (services, slim, mesh) = (self.services.take(), self.slim.take(), self.mesh.take());
+        let control = self.control.take();
         let journal = Arc::clone(&self.journal);
         let (federation, views) = (Arc::clone(&self.federation), Arc::clone(&self.views));
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
@@ -262,6 +268,9 @@ impl Node {
             let slim = async {
                 if let Some(slim) = slim {
                     slim.close().await;
+                }
+                if let Some(control) = control {
+                    control.close().await;
                 }
             };
             if timeout(deadline, async { tokio::join!(http, nats, hub, services, slim) }).await.is_err() {
@@ -294,6 +303,7 @@ struct Rooms {
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
     slim: Option<Arc<Slim>>,
+    control: Option<Arc<SlimControl>>,
     mesh: Option<Arc<Mesh>>,
     joined: Option<Joined>,
     views: Arc<DeclaredViews>,
@@ -315,11 +325,11 @@ impl Rooms {
     ) -> Result<Rooms, StartError> {
         let journal = port.journal();
         let mut ports = Ports::new(&config.node, &config.engine, certificate.is_some());
-        let (listener, sockets, hub_parts, catalogue_parts, slim_parts, links) = runtime.block_on(async {
+        let (listener, sockets, hub_parts, catalogue_parts, (slim_parts, control), links) = runtime.block_on(async {
             create_streams(&**journal, config).await?;
             let hub = hub::bind(config, certificate.as_ref())?;
             let catalogue = catalogue::bind(config, certificate.as_ref())?;
-            let slim = slim::bind(config, certificate.as_ref())?;
+            let slim = (slim::bind(config, certificate.as_ref())?, slimctl::bind(config, certificate.as_ref())?);
             let links = listen("mesh", config.mesh.listen)?;
             Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue, slim, links))
         })?;
@@ -345,6 +355,7 @@ impl Rooms {
             Ok((mesh, joined))
         });
         let (mesh, joined) = mesh.transpose()?.unzip();
+        let control = govern(runtime, config, control, (port, &resources, joined.as_ref()), &mut ports)?;
         let views = {
             let _entered = runtime.enter();
             let views = DeclaredViews::open(port, &config.data, resources.watch());
@@ -377,6 +388,7 @@ impl Rooms {
             hub,
             services,
             slim,
+            control,
             mesh,
             joined,
             views,
@@ -386,6 +398,24 @@ impl Rooms {
             ports,
         })
     }
+}
+
+/// Opens SLIM's control protocols, where this node may lead.
+fn govern(
+    runtime: &Runtime,
+    config: &Config,
+    parts: slimctl::SlimControlParts,
+    (port, resources, joined): (&Port, &Arc<Resources>, Option<&Joined>),
+    ports: &mut Ports,
+) -> Result<Option<Arc<SlimControl>>, StartError> {
+    let Some(governor) = joined.and_then(|joined| joined.governor.clone()) else {
+        return Ok(None);
+    };
+    let (id, resources, data) = (mesh_id(config)?, Arc::clone(resources), config.data.clone());
+    let board = slimctl::BoardParts { id, governor, resources, port: port.clone(), data };
+    let (control, [south, north]) = slimctl::open(runtime, parts, board)?;
+    (ports.slim_south, ports.slim_north) = (south, north);
+    Ok(control)
 }
 
 /// Who this node is in its mesh.

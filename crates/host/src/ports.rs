@@ -60,6 +60,12 @@ pub struct Ports {
     /// The SLIM door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slim: Option<SocketAddr>,
+    /// Where original SLIM nodes register.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slim_south: Option<SocketAddr>,
+    /// Where the original's command line asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slim_north: Option<SocketAddr>,
     /// Where other nodes of the mesh connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<SocketAddr>,
@@ -70,6 +76,7 @@ impl Ports {
         let (node, engine, pid) = (node.to_owned(), engine.to_string(), std::process::id());
         let (http, nats, websocket, monitor, hub, repeater) = (None, None, None, None, None, None);
         let (consul, consul_grpc, dns, slim, mesh) = (None, None, None, None, None);
+        let (slim_south, slim_north) = (None, None);
         Ports {
             node,
             pid,
@@ -85,6 +92,8 @@ impl Ports {
             consul_grpc,
             dns,
             slim,
+            slim_south,
+            slim_north,
             mesh,
         }
     }

@@ -84,6 +84,12 @@ pub struct ServeArgs {
     /// The SLIM door, over gRPC and WebSocket [default: 127.0.0.1:46357]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM", help_heading = "Doors")]
     slim: Option<Listen>,
+    /// Where original SLIM nodes register with this controller, as 127.0.0.1:50052 [default: off]
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM_SOUTH", help_heading = "Mesh")]
+    slim_south: Option<Listen>,
+    /// Where slimctl asks this controller and changes its segments, as 127.0.0.1:50051 [default: off]
+    #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM_NORTH", help_heading = "Mesh")]
+    slim_north: Option<Listen>,
     /// Where other nodes of the mesh connect [default: 127.0.0.1:7200 in a mesh; off otherwise]
     #[arg(long, value_name = "ADDR", env = "TIDINGS_MESH", help_heading = "Mesh")]
     mesh: Option<Listen>,
@@ -154,7 +160,7 @@ impl ServeArgs {
             hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
             consul: ConsulLayer::listening(self.consul, self.consul_grpc, self.datacenter),
             dns: DnsLayer::listening(self.dns),
-            slim: SlimLayer::listening(self.slim),
+            slim: SlimLayer::listening(self.slim, self.slim_south, self.slim_north),
             mesh: MeshLayer::from(MeshFields {
                 listen: self.mesh,
                 domain: self.domain,

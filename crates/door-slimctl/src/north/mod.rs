@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hyper::Response;
 use mesh::names::{Name, NodeId};
 use mesh::segment::Edit;
+use mesh::topology::SegmentText;
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -59,7 +60,7 @@ impl Desk {
         let method = path.strip_prefix(SERVICE).ok_or_else(unknown)?;
         let change = method.starts_with("Add") || method.starts_with("Remove");
         let fault = |fault: Fault| status(&fault);
-        self.nodes.board.admit(presented.as_deref(), change).map_err(fault)?;
+        let who = self.nodes.board.admit(presented.as_deref(), change).map_err(fault)?;
         let reply = match method {
             "ListNodes" => Reply::all(&lists::nodes(&self.nodes, &self.view().await?)),
             "ListRoutes" => {
@@ -80,7 +81,7 @@ impl Desk {
                 let entries = node_connections(&self.nodes, &self.node(&mut body).await?).await.map_err(fault)?;
                 Reply::all(&[Connections { original_message_id: String::new(), entries, done: true }])
             }
-            _ if change => self.change(method, &mut body).await.map_err(fault)?,
+            _ if change => self.change(who, method, &mut body).await.map_err(fault)?,
             _ => return Err(unknown()),
         };
         Ok(reply)
@@ -100,37 +101,38 @@ impl Desk {
         self.nodes.board.view().await.map_err(|fault| status(&fault))
     }
 
-    async fn change(&self, method: &str, body: &mut Incoming) -> Result<Response<Reply>, Fault> {
+    async fn change(&self, who: Arc<str>, method: &str, body: &mut Incoming) -> Result<Response<Reply>, Fault> {
         let board = &self.nodes.board;
         let done = || Ok(Reply::all(&[Empty {}]));
         match method {
             "AddSegment" => {
                 let name = named(asked(body).await?)?;
-                board.edit(Edit::AddSegment(mesh::topology::SegmentText { name, links: Vec::new() })).await?;
+                let segment = SegmentText { name, links: Vec::new() };
+                board.edit(who, Edit::AddSegment(segment)).await?;
                 done()
             }
             "RemoveSegment" => {
-                board.edit(Edit::RemoveSegment(named(asked(body).await?)?)).await?;
+                board.edit(who, Edit::RemoveSegment(named(asked(body).await?)?)).await?;
                 done()
             }
             "AddTopologyLink" => {
                 let (segment, domain, neighbor) = link(asked(body).await?)?;
-                let warnings = board.edit(Edit::AddLink { segment, domain, neighbor, weight: 1 }).await?;
+                let warnings = board.edit(who, Edit::AddLink { segment, domain, neighbor, weight: 1 }).await?;
                 Ok(Reply::all(&[Warnings { warnings }]))
             }
             "RemoveTopologyLink" => {
                 let (segment, domain, neighbor) = link(asked(body).await?)?;
-                board.edit(Edit::RemoveLink { segment, domain, neighbor }).await?;
+                board.edit(who, Edit::RemoveLink { segment, domain, neighbor }).await?;
                 done()
             }
             "AddDomain" => {
                 let AddDomain { domain_name, secret } = asked(body).await?;
-                board.add_domain(domain(&domain_name)?, secret).await?;
+                board.add_domain(who, domain(&domain_name)?, secret).await?;
                 done()
             }
             "RemoveDomain" => {
                 let name = domain(&asked::<Named>(body).await?.name)?;
-                board.remove_domain(name).await?;
+                board.remove_domain(who, name).await?;
                 done()
             }
             _ => Err(Fault::Invalid(format!("there is no method {method}"))),

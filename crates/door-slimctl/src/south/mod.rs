@@ -18,14 +18,14 @@ use mesh::names::NodeId;
 use mesh::plan::{Generation, LinkPlan};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::board::{Board, Channel};
 use crate::grpc::{Call, Calls, Code, Incoming, Part, Reply, Status, frame};
-use crate::limits::{DECIDE_DEADLINE, REGISTER_DEADLINE, SWEEP, WAITING_MAX};
+use crate::limits::{DECIDE_DEADLINE, LATER, REGISTER_DEADLINE, SWEEP, WAITING_MAX};
 use crate::names::Seen;
 use crate::proof;
 use crate::proto::control::{ControlMessage, Details, OPEN_CONTROL_CHANNEL, Payload, Register, Registered};
@@ -136,10 +136,11 @@ async fn open(nodes: Arc<Nodes>, call: Call, out: mpsc::Sender<Part>) {
             return reject(&out, id);
         }
     };
-    let Some(channel) = nodes.board.open().await else {
-        return end(&out, Status::new(Code::Unavailable, "this node is no controller, or stops"));
-    };
-    Control { nodes, out, body, id, from }.run(node, details, channel).await;
+    let control = Control { out, body, id, from, nodes };
+    match control.nodes.board.open().await {
+        Some(channel) => control.run(node, details, channel).await,
+        None => control.later("this node is no controller, or stops").await,
+    }
 }
 
 /// Who a node is, where it proved it.
@@ -188,23 +189,23 @@ impl Control {
         let first = match timeout(DECIDE_DEADLINE, channel.acts.recv()).await {
             Ok(Some(Act::Reject { why, .. })) => {
                 warn!(%node, %why, "a SLIM node is turned away");
-                if why.is_final() {
-                    reject(&self.out, self.id);
-                } else {
-                    // It tries again after the end of a channel that was not rejected.
-                    self.registered();
-                    end(&self.out, Status::new(Code::Unavailable, why.to_string()));
-                }
-                return;
+                return if why.is_final() { reject(&self.out, self.id) } else { self.later(&why.to_string()).await };
             }
             Ok(Some(act)) => act,
-            Ok(None) | Err(_) => return end(&self.out, Status::new(Code::Unavailable, "no controller leads")),
+            Ok(None) | Err(_) => return self.later("no controller leads").await,
         };
         info!(%node, from = %self.from, "a SLIM node registered");
         if self.registered() {
             self.talk(Session::new(session, node.clone()), first, channel.acts, asked).await;
         }
         info!(%node, "the control channel of a SLIM node ended");
+    }
+
+    /// Has the node try again after a while. One that was not told that it was taken does not come again.
+    async fn later(&self, why: &str) {
+        self.registered();
+        sleep(LATER).await;
+        end(&self.out, Status::new(Code::Unavailable, why));
     }
 
     /// Says that the node is taken.

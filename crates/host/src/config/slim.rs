@@ -20,6 +20,10 @@ pub const SLIM_PORT: u16 = 46357;
 pub struct SlimConfig {
     /// Where clients and nodes connect, by gRPC and over WebSocket.
     pub listen: Listen,
+    /// Where original nodes connect that this node is the controller of.
+    pub south: Listen,
+    /// Where the original's command line asks the controller, and changes it.
+    pub north: Listen,
     /// Whether what bears no header MAC is dropped, as by an original node with its defaults.
     pub strict: bool,
     /// Whether links without a post-quantum key are refused.
@@ -38,6 +42,8 @@ impl Default for SlimConfig {
     fn default() -> Self {
         SlimConfig {
             listen: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), SLIM_PORT)),
+            south: Listen::Off,
+            north: Listen::Off,
             strict: true,
             enforce_pqc: false,
             message_bytes_max: None,
@@ -64,6 +70,8 @@ pub struct SlimLayer(Fields);
 #[serde(deny_unknown_fields, default)]
 struct Fields {
     listen: Option<Listen>,
+    south: Option<Listen>,
+    north: Option<Listen>,
     require_header_mac: Option<bool>,
     enforce_pqc: Option<bool>,
     max_message: Option<Size>,
@@ -85,10 +93,10 @@ impl<'de> Deserialize<'de> for SlimLayer {
 }
 
 impl SlimLayer {
-    /// A layer that says where the door listens.
+    /// A layer that says where the door listens: for messages, for nodes that are led, and for operators.
     #[must_use]
-    pub fn listening(listen: Option<Listen>) -> Self {
-        SlimLayer(Fields { listen, ..Fields::default() })
+    pub fn listening(listen: Option<Listen>, south: Option<Listen>, north: Option<Listen>) -> Self {
+        SlimLayer(Fields { listen, south, north, ..Fields::default() })
     }
 
     /// This layer over a weaker one, field by field.
@@ -97,6 +105,8 @@ impl SlimLayer {
         let (ours, theirs) = (self.0, weaker.0);
         SlimLayer(Fields {
             listen: ours.listen.or(theirs.listen),
+            south: ours.south.or(theirs.south),
+            north: ours.north.or(theirs.north),
             require_header_mac: ours.require_header_mac.or(theirs.require_header_mac),
             enforce_pqc: ours.enforce_pqc.or(theirs.enforce_pqc),
             max_message: ours.max_message.or(theirs.max_message),
@@ -108,7 +118,7 @@ impl SlimLayer {
 
     /// Every default filled, checked.
     pub(super) fn complete(self) -> Result<SlimConfig, StartError> {
-        let Fields { listen, require_header_mac, enforce_pqc, .. } = self.0;
+        let Fields { listen, south, north, require_header_mac, enforce_pqc, .. } = self.0;
         let Fields { max_message, max_connections, max_names, max_pending_bytes, .. } = self.0;
         let bytes = |size: Option<Size>| size.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
         let (message, pending) = (bytes(max_message), bytes(max_pending_bytes));
@@ -128,6 +138,8 @@ impl SlimLayer {
         let standard = SlimConfig::default();
         Ok(SlimConfig {
             listen: listen.unwrap_or(standard.listen),
+            south: south.unwrap_or(standard.south),
+            north: north.unwrap_or(standard.north),
             strict: require_header_mac.unwrap_or(standard.strict),
             enforce_pqc: enforce_pqc.unwrap_or(standard.enforce_pqc),
             message_bytes_max: message,

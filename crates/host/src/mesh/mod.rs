@@ -19,7 +19,7 @@ mod lead;
 mod member;
 mod mirror;
 mod said;
-mod stored;
+pub(crate) mod stored;
 
 use std::sync::{Arc, OnceLock};
 
@@ -37,6 +37,7 @@ use crate::live::Live;
 pub(crate) use accept::{ControlSlot, Controls};
 pub(crate) use ask::Asker;
 pub(crate) use body::Body;
+pub(crate) use controller::{Governor, SECRET_BYTES_MIN};
 pub(crate) use join::{JoinParts, Joined, join};
 
 /// What the mesh stands on.

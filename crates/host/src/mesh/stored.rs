@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use mesh::names::NodeId;
+use mesh::names::{Name, NodeId};
 use mesh::plan::Plan;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::warn;
@@ -94,6 +94,21 @@ pub(crate) fn secret(data: &Path) -> io::Result<String> {
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     write(data, "secret", format!("{text}\n").as_bytes())?;
     Ok(text)
+}
+
+/// Keeps the secret of a domain that was declared here; the file. Blocks.
+pub(crate) fn keep_domain(data: &Path, domain: &Name, secret: &str) -> io::Result<PathBuf> {
+    let name = format!("domain-{domain}");
+    write(data, &name, format!("{secret}\n").as_bytes())?;
+    std::path::absolute(path(data, &name))
+}
+
+/// Forgets the secret of a domain. Blocks.
+pub(crate) fn forget_domain(data: &Path, domain: &Name) -> io::Result<()> {
+    match fs::remove_file(path(data, &format!("domain-{domain}"))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn write(data: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
