@@ -65,6 +65,26 @@ impl Key {
     }
 }
 
+/// The last tag that was made, and of what: messages of one flow have the same header, and so the same tag.
+#[derive(Default)]
+pub(crate) struct Signer {
+    scratch: Vec<u8>,
+    header: Vec<u8>,
+    tag: [u8; TAG_BYTES],
+}
+
+impl Signer {
+    /// The tag of a header that came as `bytes`.
+    pub(super) fn sign(&mut self, key: &Key, header: &Header<'_>, bytes: &[u8]) -> [u8; TAG_BYTES] {
+        if self.header != bytes || bytes.is_empty() {
+            self.tag = key.sign(header, &mut self.scratch);
+            self.header.clear();
+            self.header.extend_from_slice(bytes);
+        }
+        self.tag
+    }
+}
+
 /// Writes the bytes that are tagged.
 fn cover(out: &mut Vec<u8>, link: &str, header: &Header<'_>) {
     out.clear();

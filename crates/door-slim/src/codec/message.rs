@@ -383,6 +383,12 @@ fn opened(begin: &[u8], number: u32) -> Option<&[u8]> {
 }
 
 impl<'a> Publish<'a> {
+    /// The header's bytes as they came, its tag with them. Where they are those of another message, so is every tag
+    /// that follows from them.
+    pub(crate) fn header_bytes(&self) -> &'a [u8] {
+        self.raw.get(self.layout.header_inner.clone()).unwrap_or_default()
+    }
+
     /// The bytes of the header up to the first field that differs from link to link: mostly source, destination and
     /// identity. Messages of which they are the same come from and go to the same names.
     pub(crate) fn who(&self) -> &'a [u8] {

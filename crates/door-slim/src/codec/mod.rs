@@ -22,7 +22,7 @@ mod wire;
 mod write;
 
 pub(crate) use frame::{Frames, Piece};
-pub(crate) use mac::Key;
+pub(crate) use mac::{Key, Signer};
 pub(crate) use message::partial;
 pub use message::{Bad, Change, Header, Kind, Message, Negotiation, Publish, Session, read};
 pub use name::{Encoded, Name, component, pattern, subject};
@@ -39,7 +39,7 @@ mod tests {
         let (Ok(Message::Publish(publish)), key) = (read(bytes), Key::new(&[7; 32], "link")) else { return };
         for key in [None, Some(&key)] {
             let (mut out, mut scratch) = (BytesMut::new(), Vec::new());
-            forward(&mut out, &publish, key, &mut scratch);
+            forward(&mut out, &publish, key, &mut Signer::default());
             let length = u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize;
             let raw = &out[5..];
             assert_eq!(raw.len(), length);

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frame::HEAD_BYTES;
-use super::mac::{Key, TAG_BYTES};
+use super::mac::{Key, Signer, TAG_BYTES};
 use super::message::{Header, Kind, Publish, Session};
 use super::name::{Encoded, Name};
 
@@ -85,8 +85,8 @@ pub(crate) fn forwarded_bytes(publish: &Publish<'_>) -> usize {
 }
 
 /// Writes a message with its frame for another link: one node further, without what was the first link's own, and
-/// with the other's tag. `scratch` is overwritten.
-pub(crate) fn forward(out: &mut BytesMut, publish: &Publish<'_>, key: Option<&Key>, scratch: &mut Vec<u8>) {
+/// with the other's tag. A `signer` is of one key.
+pub(crate) fn forward(out: &mut BytesMut, publish: &Publish<'_>, key: Option<&Key>, signer: &mut Signer) {
     let (raw, layout) = (publish.raw, &publish.layout);
     let ttl = publish.header.ttl.saturating_sub(1);
     let lengths = lengths(publish, ttl, key.is_some());
@@ -109,7 +109,7 @@ pub(crate) fn forward(out: &mut BytesMut, publish: &Publish<'_>, key: Option<&Ke
     number(out, 6, u64::from(ttl));
     if let Some(key) = key {
         let header = Header { ttl, recv_from: None, forward_to: None, mac: None, ..publish.header };
-        message(out, 11, &key.sign(&header, scratch));
+        message(out, 11, &signer.sign(key, &header, publish.header_bytes()));
     }
     copy(out, layout.header.end, layout.publish_inner.end);
     copy(out, layout.publish.end, raw.len());

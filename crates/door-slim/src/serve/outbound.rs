@@ -18,7 +18,7 @@ use door::Took;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::codec::framed;
+use crate::codec::{Signer, framed};
 use crate::limits::{CHUNK_BYTES, PRESSED_BYTES, PROGRESS, SAID_BYTES_MAX};
 
 /// How a stream ended: a status of gRPC, and words.
@@ -27,6 +27,7 @@ pub(crate) type Over = (u16, String);
 #[derive(Default)]
 struct State {
     bytes: BytesMut,
+    signer: Signer,
     /// Who takes them is asleep.
     waker: Option<Waker>,
     /// Somebody was told to see to it.
@@ -64,7 +65,7 @@ impl Outbound {
 
     /// Puts a message of about `size` bytes, which `write` writes with its frame. [`Took::No`] where there is no room,
     /// or the link is gone.
-    pub(crate) fn put(&self, size: usize, write: impl FnOnce(&mut BytesMut)) -> Took {
+    pub(crate) fn put(&self, size: usize, write: impl FnOnce(&mut BytesMut, &mut Signer)) -> Took {
         let mut state = self.state.lock();
         if state.over.is_some() || state.bytes.len().saturating_add(size) > self.bytes_max {
             return Took::No;
@@ -73,12 +74,12 @@ impl Outbound {
         self.write(&mut state, write)
     }
 
-    fn write(&self, state: &mut State, write: impl FnOnce(&mut BytesMut)) -> Took {
+    fn write(&self, state: &mut State, write: impl FnOnce(&mut BytesMut, &mut Signer)) -> Took {
         if state.bytes.is_empty() {
             // Nothing waited until now: the time to take it begins.
             self.moved();
         }
-        write(&mut state.bytes);
+        write(&mut state.bytes, &mut state.signer);
         self.waiting.store(state.bytes.len(), Ordering::Relaxed);
         match std::mem::replace(&mut state.told, true) {
             true => Took::Yes,
@@ -96,7 +97,7 @@ impl Outbound {
             drop(state);
             return self.end((8, String::from("the link does not read what it is told")));
         }
-        let took = self.write(&mut state, |out| framed(out, message));
+        let took = self.write(&mut state, |out, _| framed(out, message));
         drop(state);
         if took == Took::First {
             self.wake();
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     fn put(out: &Outbound, text: &str) -> Took {
-        out.put(text.len(), |bytes| bytes.extend_from_slice(text.as_bytes()))
+        out.put(text.len(), |bytes, _| bytes.extend_from_slice(text.as_bytes()))
     }
 
     fn take(out: &Outbound) -> Poll<Option<Bytes>> {

@@ -1,6 +1,5 @@
 //! The end of a link that the fabric holds.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,11 +9,6 @@ use super::shared::Connection;
 use crate::codec::{Message, forward, forwarded_bytes, read};
 use crate::counts::{Totals, add};
 use crate::session::Dropped;
-
-thread_local! {
-    /// Where the bytes that are tagged are put together.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// See the module.
 pub(crate) struct Receiver {
@@ -37,9 +31,8 @@ impl Taker for Receiver {
             return Took::No;
         }
         let size = forwarded_bytes(&publish);
-        let took = SCRATCH.with_borrow_mut(|scratch| {
-            self.connection.out.put(size, |out| forward(out, &publish, terms.key.as_ref(), scratch))
-        });
+        let write = |out: &mut _, signer: &mut _| forward(out, &publish, terms.key.as_ref(), signer);
+        let took = self.connection.out.put(size, write);
         if took == Took::No {
             self.connection.dropped.fetch_add(1, Ordering::Relaxed);
             self.totals.dropped(Dropped::Slow);
