@@ -8,9 +8,10 @@ use sim::{federation, hub, mesh, seeds, views};
 const USAGE: &str = "\
 Runs the embedded engine on a simulated disk, beside the engine in memory; or, with `federation`, sites
 that exchange facts over links that fail; or, with `hub`, hubs whose links flap; or, with `views`, a catalogue that is
-followed through crashes; or, with `mesh`, domains whose nodes, links and plans come and go.
+followed through crashes; or, with `mesh`, domains whose nodes, links and plans come and go; or, with `controller`,
+the controllers that make these plans.
 
-Usage: sim [federation|hub|views|mesh] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
+Usage: sim [federation|hub|views|mesh|controller] [--seeds N] [--from S] [--ops K] [--faults all|crash|flip|none] [--twice] [--log] [--whole]
 
   --seeds N    how many seeds [default: 100]
   --from S     the first seed [default: 1]
@@ -28,6 +29,7 @@ enum World {
     Hub,
     Views,
     Mesh,
+    Controller,
 }
 
 /// What was asked for.
@@ -62,6 +64,7 @@ fn args() -> Result<Option<Args>, String> {
             "hub" => args.world = World::Hub,
             "views" => args.world = World::Views,
             "mesh" => args.world = World::Mesh,
+            "controller" => args.world = World::Controller,
             "--seeds" => args.seeds = number(value()?)?,
             "--from" => args.from = number(value()?)?,
             "--ops" => args.ops = usize::try_from(number(value()?)?).unwrap_or(usize::MAX),
@@ -195,6 +198,10 @@ fn main() -> ExitCode {
         World::Mesh => {
             let world = Named { word: "mesh", run: mesh::run_seed, shrink: mesh::shrink };
             all(&args, range, &world, mesh::Counts::add)
+        }
+        World::Controller => {
+            let world = Named { word: "controller", run: mesh::control::run_seed, shrink: mesh::control::shrink };
+            all(&args, range, &world, mesh::control::Counts::add)
         }
     };
     println!("{met}\n{} seeds, {failed} failed", args.seeds);

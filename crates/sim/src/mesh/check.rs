@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh::acl::{Acl, AclRule, Asker};
 use mesh::names::Name;
 use mesh::plan::SegmentPlan;
-use mesh::wire::Wish;
+use mesh::wire::{Source, Wish};
 
 use super::body::{Body, Got};
 use super::story::World;
@@ -85,6 +85,42 @@ impl Model<'_> {
             }
         }
         if left.is_empty() { Ok(()) } else { Err(format!("nobody was to get {left:?}")) }
+    }
+
+    /// Compares what each node knows of others' wishes with what they are: no more, no less; `Err` says what is wrong.
+    pub fn check_known(&self) -> Result<(), String> {
+        for body in self.bodies {
+            let Some(node) = &body.node else { continue };
+            let own = &self.world.nodes[body.number];
+            let mut expected = BTreeMap::new();
+            for domain in &self.world.domains {
+                if domain.name == own.domain {
+                    for other in domain.nodes.iter().filter(|other| **other != body.number) {
+                        let source = Source::Node(self.world.nodes[*other].node.clone());
+                        expected.insert(source, self.bodies[*other].wishes.clone());
+                    }
+                    continue;
+                }
+                let acl = Acl::new(Arc::clone(self.rules));
+                let asker = Asker { domain: &domain.name, principal: None };
+                let wishes = domain.nodes.iter().flat_map(|node| &self.bodies[*node].wishes);
+                let told: BTreeSet<Wish> =
+                    wishes.filter(|wish| acl.may_subscribe(&asker, &wish.pattern).is_ok()).cloned().collect();
+                for segment in self.segments.iter().filter(|each| flood(each, &own.domain).contains(&domain.name)) {
+                    let source = Source::Domain { domain: domain.name.clone(), segment: segment.name.clone() };
+                    expected.insert(source, told.clone());
+                }
+            }
+            let known = node.sources().into_iter().filter(|view| view.conn.is_some() && view.wishes > 0);
+            let known: BTreeMap<Source, BTreeSet<Wish>> = known
+                .map(|view| (view.source.clone(), node.wishes(&view.source, 1_000).0.into_iter().collect()))
+                .collect();
+            expected.retain(|_, wishes| !wishes.is_empty());
+            if known != expected {
+                return Err(format!("node {} knows {known:?}, not {expected:?}", body.number));
+            }
+        }
+        Ok(())
     }
 
     /// Whether anybody in a domain is to get messages of a subject from a node, directly and by group.

@@ -9,13 +9,15 @@
 //! Checked all the time: nobody gets a message twice, and of a queue group one member; no message is at a domain that
 //! shares no segment with the one where it entered, whatever a rogue sends; no copy is on a link that does not carry
 //! its segment; copies of a message end. Checked at the end, when all is mended and the last plan has come: each
-//! planned link is up by one connection, the same at both ends; and of a last round of messages, from every node and
+//! planned link is up by one connection, the same at both ends; each node knows of the others' wishes exactly what they
+//! are; and of a last round of messages, from every node and
 //! of every subject, exactly those get it who are to, once.
 //!
 //! It knows no clock and no thread: the same seed does the same.
 
 mod body;
 mod check;
+pub mod control;
 mod planner;
 mod rogue;
 mod run;

@@ -533,6 +533,11 @@ impl Run {
         self.plan();
         self.rest();
         self.check_links();
+        let model =
+            Model { world: &self.world, segments: self.segments(), rules: self.rule_list(), bodies: &self.bodies };
+        if let Err(why) = model.check_known() {
+            self.fail(why);
+        }
         for node in 0..self.bodies.len() {
             for (number, subject) in SUBJECTS.iter().enumerate() {
                 self.last_round(node, subject, (node + number) % 2 == 0);

@@ -115,11 +115,11 @@ pub fn world(seed: u64) -> World {
     for letter in ["a", "b", "c", "d", "e", "f"].iter().take(chance.between(1, 6) as usize) {
         let domain = name(letter);
         let first = nodes.len();
-        for number in 0..chance.between(1, 3) {
+        for number in 0..chance.between(1, 4) {
             nodes.push(NodeId::new(domain.clone(), name(&format!("n{number}"))));
         }
         let numbers: Vec<usize> = (first..nodes.len()).collect();
-        let hub = if chance.happens(1, 3) { chance.pick(&numbers).copied() } else { None };
+        let hub = if chance.happens(1, 2) { chance.pick(&numbers).copied() } else { None };
         domains.push(Domain { name: domain, nodes: numbers, hub });
     }
     let count = chance.between(1, 3);
