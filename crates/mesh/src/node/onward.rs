@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Beyond, Conn, FarGroup, Leg, Node, Onward, Refusal};
+use super::{Beyond, Conn, FarGroup, Leg, Node, Onward, Refusal, STANDING};
 use crate::acl::Asker;
 use crate::envelope::{DESTINATIONS_MAX, Deliver, ENVELOPE_BYTES_MAX, Envelope, HOPS_MAX};
 use crate::interest::SourceNumber;
@@ -155,6 +155,13 @@ impl Node {
         }
         let groups = queues.iter().map(|queue| self.far_group(queue, &wanting)).collect();
         Beyond { direct: direct.finish(), groups, alike: wanting.alike }
+    }
+
+    /// Whether anybody wants a subject, here or beyond this node.
+    pub fn wants(&self, subject: &str) -> bool {
+        let mut any = false;
+        self.interests.each(subject, &mut |number, _| any |= number != STANDING);
+        any
     }
 
     fn own_legs(&self, every: bool) -> Legs<'_> {
