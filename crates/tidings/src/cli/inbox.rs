@@ -17,6 +17,7 @@ use super::units::{Limit, Size, Span};
 pub const EXAMPLES: &str = "Examples:
   tidings inbox keep org/ns/app --for 7d
   tidings inbox ls
+  tidings inbox subject org/ns/app      # as NameAcls and streams name it
   tidings inbox forget org/ns/app --yes";
 
 /// Says in a stream's metadata whose inbox it is.
@@ -35,6 +36,8 @@ pub enum InboxCommand {
     Ls(LsArgs),
     /// Keep an inbox no longer: what was kept in it goes
     Forget(ForgetArgs),
+    /// Say the subjects that a name stands for, for NameAcls, streams and traces
+    Subject(SubjectArgs),
 }
 
 /// Flags of `tidings inbox keep`.
@@ -73,6 +76,13 @@ pub struct ForgetArgs {
     reach: Reach,
 }
 
+/// Flags of `tidings inbox subject`.
+#[derive(Debug, clap::Args)]
+pub struct SubjectArgs {
+    /// The name, org/namespace/application
+    name: String,
+}
+
 #[derive(Deserialize)]
 struct Streams {
     streams: Vec<Info>,
@@ -108,6 +118,7 @@ pub fn run(command: InboxCommand) -> Result<(), Failure> {
         InboxCommand::Keep(args) => keep(&args),
         InboxCommand::Ls(args) => ls(&args),
         InboxCommand::Forget(args) => forget(&args),
+        InboxCommand::Subject(args) => subject(&args),
     }
 }
 
@@ -183,6 +194,15 @@ fn forget(args: &ForgetArgs) -> Result<(), Failure> {
     client.ask(&Request::new(Method::DELETE, &["streams", &stream]))?;
     let mut out = Out::new();
     out.line(format!("nothing is kept for {} any more", safe(&args.name)))?;
+    out.flush()
+}
+
+fn subject(args: &SubjectArgs) -> Result<(), Failure> {
+    let (_, pattern) = place(&args.name)?;
+    let each = pattern.trim_start_matches("slim-inbox.");
+    let mut out = Out::new();
+    out.line(format!("slim.{}", each.trim_end_matches(".*")))?;
+    out.line(format!("slim.{each}"))?;
     out.flush()
 }
 
