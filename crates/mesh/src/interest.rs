@@ -444,7 +444,9 @@ mod tests {
             Op::Drop(number) => {
                 let known: Vec<SourceNumber> = interests.number(&source(*number)).into_iter().collect();
                 let mut told = BTreeSet::new();
-                interests.drop_sources(&known, &mut |_, wish| drop(told.insert(wish)));
+                interests.drop_sources(&known, &mut |_, wish| {
+                    told.insert(wish);
+                });
                 let gone: BTreeSet<Wish> =
                     model.iter().filter(|(each, _)| each == number).map(|(_, wish)| wish.clone()).collect();
                 prop_assert_eq!(told, gone);

@@ -144,7 +144,7 @@ impl Net {
     }
 
     fn other(&self, conn: u64, id: &NodeId) -> NodeId {
-        let (one, two) = &self.wires[conn as usize];
+        let (one, two) = &self.wires[usize::try_from(conn).unwrap()];
         if one == id { two.clone() } else { one.clone() }
     }
 

@@ -130,7 +130,7 @@ impl Model<'_> {
         let asker = |domain| Asker { domain, principal: None };
         let inner = origin == domain;
         let may = acl.may_publish(&asker(origin), subject).is_ok() && acl.may_hear(&asker(domain), subject).is_ok();
-        if !inner && !(may && joined(self.segments, origin, domain)) {
+        if !(inner || (may && joined(self.segments, origin, domain))) {
             return BTreeSet::new();
         }
         let told = |wish: &&Wish| {

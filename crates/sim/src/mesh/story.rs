@@ -112,7 +112,9 @@ pub fn wish(pattern: &str, queue: Option<&str>) -> Wish {
 pub fn world(seed: u64) -> World {
     let mut chance = Chance::new(seed).branch(1);
     let (mut domains, mut nodes) = (Vec::new(), Vec::new());
-    for letter in ["a", "b", "c", "d", "e", "f"].iter().take(chance.between(1, 6) as usize) {
+    let letters = ["a", "b", "c", "d", "e", "f"];
+    let count = chance.index(letters.len()) + 1;
+    for letter in letters.iter().take(count) {
         let domain = name(letter);
         let first = nodes.len();
         for number in 0..chance.between(1, 4) {
