@@ -19,8 +19,9 @@ use super::body::Body;
 use super::data::carry;
 use crate::entropy::seed;
 
-/// How long after the first attempt that failed the next is made: a peer that was restarted is back by then.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// How long after the first attempt that failed the next is made, and half as long at the least: a peer that hears of
+/// the plan a little later knows it by then.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// How long two attempts are apart, at most: a peer that comes back is found soon.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -70,20 +71,21 @@ async fn keep_up(body: Arc<Body>, plan: LinkPlan, end: CancellationToken) {
     let mut pause = PAUSE_MIN;
     while !end.is_cancelled() {
         let began = Instant::now();
-        let why = tokio::select! {
-            () = end.cancelled() => return,
-            why = attempt(&body, &plan, &end) => why,
-        };
+        // A link that is up is never dropped: it tells of its end.
+        let why = attempt(&body, &plan, &end).await;
         if end.is_cancelled() {
             return;
         }
         debug!(link = %plan.id, why, "a link is not up");
         body.trouble(&plan.id, why);
-        pause = if began.elapsed() >= LASTED { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
+        if began.elapsed() >= LASTED {
+            pause = PAUSE_MIN;
+        }
         tokio::select! {
             () = end.cancelled() => return,
             () = sleep(pause / 2 + part(pause / 2)) => {}
         }
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -102,7 +104,12 @@ async fn attempt(body: &Arc<Body>, plan: &LinkPlan, end: &CancellationToken) -> 
     };
     let from = body.id.to_string();
     let hello = Hello { purpose: Purpose::Link, link: plan.id.to_string(), from: from.clone(), to };
-    let opened = match dial(address, hello, &LinkKey::new(plan.key), from.as_bytes()).await {
+    let key = LinkKey::new(plan.key);
+    let dialled = tokio::select! {
+        () = end.cancelled() => return "it is not to be dialled".to_owned(),
+        dialled = dial(address, hello, &key, from.as_bytes()) => dialled,
+    };
+    let opened = match dialled {
         Ok(opened) => opened,
         Err(error) => return format!("{address} {error}"),
     };

@@ -220,7 +220,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use journal::Memory;
+    use journal::local::Local;
 
     fn candidate(journal: &Arc<dyn Journal>, node: &str) -> (watch::Receiver<Leading>, CancellationToken) {
         let address: Arc<str> = format!("{node}:7200").into();
@@ -239,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_leads_and_when_it_is_gone_another_does_with_a_greater_epoch() {
-        let journal: Arc<dyn Journal> = Arc::new(Memory::new());
+        let journal: Arc<dyn Journal> = Arc::new(Local::new(Arc::new(crate::clock::now)));
         let (mut one, end_one) = candidate(&journal, "a/1");
         let first = epoch(&until(&mut one, |leading| *leading != Leading::Nobody).await).unwrap();
         let (mut two, _end_two) = candidate(&journal, "a/2");

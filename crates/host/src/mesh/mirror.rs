@@ -111,7 +111,7 @@ impl Mirrors {
         }
     }
 
-    fn want(&self, body: &Arc<Body>, journal: &Arc<dyn Journal>, declared: &BTreeMap<String, MirrorSpec>) {
+    pub(super) fn want(&self, body: &Arc<Body>, journal: &Arc<dyn Journal>, declared: &BTreeMap<String, MirrorSpec>) {
         let mut wanted = BTreeMap::new();
         for (name, spec) in declared {
             for to in spec.to.iter().filter_map(|to| Name::parse(to).ok()).filter(|to| *to != body.id.domain) {

@@ -47,8 +47,8 @@ pub const PRESSED_BYTES: usize = 512 << 10;
 /// How often each end says that it is there.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// How long a link may be silent. A peer that hangs is noticed within this and one [`HEARTBEAT`].
-pub const SILENCE_MAX: Duration = Duration::from_millis(2_250);
+/// How long a link may be silent. It is looked at every [`HEARTBEAT`], and found silent twice before it ends.
+pub const SILENCE_MAX: Duration = Duration::from_millis(1_900);
 
 /// How long a connection and its handshake may take.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(4);
@@ -71,8 +71,8 @@ pub const COMPRESS_BYTES_MIN: usize = 1_024;
 /// Records that are sent as they are after one did not shrink.
 pub const COMPRESS_REST_RECORDS: u32 = 32;
 
-const _: () = assert!(HEARTBEAT.as_millis() * 4 < SILENCE_MAX.as_millis());
-const _: () = assert!(SILENCE_MAX.as_millis() + HEARTBEAT.as_millis() < 3_000);
+const _: () = assert!(HEARTBEAT.as_millis() * 3 < SILENCE_MAX.as_millis());
+const _: () = assert!(SILENCE_MAX.as_millis() + 2 * HEARTBEAT.as_millis() < 3_000);
 const _: () = assert!(CUSTODY_BYTES_MAX <= WAITING_BYTES_MAX && PRESSED_BYTES < CUSTODY_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize && CONTROL_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(HELLO_BYTES_MAX <= u16::MAX as usize && FRAME_BYTES_MAX <= u32::MAX as usize);
