@@ -9,10 +9,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -190,6 +190,9 @@ impl Desk {
         let Some(key) = ws::key(request.headers()) else {
             return refused(StatusCode::UPGRADE_REQUIRED);
         };
+        if shared.port.is_open() && is_foreign(request.headers()) {
+            return refused(StatusCode::FORBIDDEN);
+        }
         let token = token(&request);
         match shared.port.authenticate(token.as_deref()) {
             Ok(who) => {
@@ -203,6 +206,15 @@ impl Desk {
             }
         }
     }
+}
+
+/// Whether a page of another host asks. A door without tokens is open to whoever reaches it, but not to whatever page
+/// somebody looks at who does.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text(ORIGIN).and_then(|origin| origin.parse::<Uri>().ok());
+    let same = origin.as_ref().and_then(Uri::authority).map(|own| own.as_str()) == text(HOST);
+    headers.contains_key(ORIGIN) && !same
 }
 
 /// What is presented: a bearer token, the password of a user, or `?token=`, since pages cannot set heads.

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use journal::StreamConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::*;
 
@@ -46,6 +47,17 @@ async fn a_websocket_carries_the_same_messages() {
     socket.send(Message::Text("text".into())).await.unwrap();
     let closed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert!(matches!(closed, Message::Close(Some(frame)) if u16::from(frame.code) == 1003));
+}
+
+#[tokio::test]
+async fn a_page_of_another_host_may_not_use_an_open_door() {
+    let served = serve(Options::default()).await;
+    for (origin, taken) in [(format!("http://{}", served.address), true), (String::from("http://elsewhere"), false)] {
+        let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        let mut request = format!("ws://{}/", served.address).into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        assert_eq!(tokio_tungstenite::client_async(request, stream).await.is_ok(), taken, "{origin}");
+    }
 }
 
 #[tokio::test]
