@@ -162,6 +162,9 @@ impl Controller {
             Event::Announced { session, name, wanted } => self.announced(now, session, name, wanted),
             Event::Tick => {}
         }
+        if self.edges || !self.dirty.is_empty() {
+            self.gather(now);
+        }
         self.tick(now);
     }
 
@@ -336,6 +339,13 @@ impl Controller {
 
     /// Computes everything anew, and compares it with what was told.
     fn sweep(&mut self, now: Moment) {
+        self.at(now.after(SWEEP), Timer::Sweep);
+        if self.settles.is_some_and(|until| until > now) {
+            return;
+        }
+        // What was gathered until now is told first: it is not amiss.
+        self.plans_at = None;
+        self.plan(now);
         self.all_dirty();
         self.edges = true;
         let told = self.number;
@@ -344,7 +354,6 @@ impl Controller {
         if mended > 0 {
             self.acts.push_back(Act::Report(Report::Mended(mended)));
         }
-        self.at(now.after(SWEEP), Timer::Sweep);
     }
 }
 

@@ -374,6 +374,7 @@ impl Controller {
         if let Some(known) = self.pairs.get_mut(&pair) {
             known.serving = Some(up.link.clone());
         }
+        self.edges = true;
         true
     }
 
