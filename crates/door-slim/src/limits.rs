@@ -46,6 +46,8 @@ pub const PING_DEADLINE_DEFAULT: Duration = Duration::from_secs(20);
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Names whose ways one link keeps.
 pub const WAYS_KEPT_MAX: usize = 1024;
+/// Messages of one instance's inbox that are told apart; those beyond may be kept twice.
+pub const INBOX_IDS_MAX: usize = 16_384;
 /// Messages of an inbox read at a time.
 pub const INBOX_PAGE_MESSAGES: usize = 64;
 /// Bytes of them.

@@ -13,7 +13,7 @@
 //! One append for each message, and one look-up for each name that a link publishes to. Names without an inbox pay
 //! for nothing more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use super::shared::Shared;
 use crate::codec::{Encoded, Publish, component};
 use crate::counts::add;
-use crate::limits::{INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES, INBOX_SWEEP};
+use crate::limits::{INBOX_IDS_MAX, INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES, INBOX_SWEEP};
 use crate::session::Dropped;
 
 /// What begins the subjects that inboxes record at.
@@ -73,7 +73,13 @@ struct Backlog {
     pending: usize,
     /// Appends that were, to tell whether any was since one looked.
     recorded: u64,
+    /// What is kept: a session sends again what is not acknowledged. Forgotten with the last that is kept, since what
+    /// was delivered may be needed again.
+    ids: HashSet<Id>,
 }
+
+/// Tells a session's messages apart: who sends it, the session, its kind and its number.
+type Id = (Encoded, u32, u32, u32);
 
 #[derive(Default)]
 struct State {
@@ -136,18 +142,28 @@ impl Inbox {
         let Ok(headers) = Headers::from_pairs(every.then_some((EVERY, "true"))) else { return false };
         let payload = Bytes::copy_from_slice(publish.raw);
         let message = Message { subject: self.at.clone(), reply: None, headers, payload };
-        // A session sends again what was not acknowledged: it is kept once.
-        let source = publish.header.source.encoded.map(|name| name.to_string()).unwrap_or_default();
-        let id = format!("{source}/{}/{}/{}", said.session, said.message_type, said.message);
-        let append = Append { id: Some(id.into()), ..Append::new(message) };
-        self.state.backlogs.lock().entry(Arc::clone(&self.key)).or_default().pending += 1;
+        let source = publish.header.source.encoded.unwrap_or(publish.header.to);
+        let id: Id = (source, said.session, said.message_type, said.message);
+        let mut backlogs = self.state.backlogs.lock();
+        let backlog = backlogs.entry(Arc::clone(&self.key)).or_default();
+        if backlog.ids.contains(&id) {
+            return true;
+        }
+        if backlog.ids.len() < INBOX_IDS_MAX {
+            backlog.ids.insert(id);
+        }
+        backlog.pending += 1;
+        drop(backlogs);
         let (state, key, totals) = (Arc::clone(&self.state), Arc::clone(&self.key), Arc::clone(&shared.totals));
         shared.port.journal().append(
-            append,
+            Append::new(message),
             Box::new(move |answer| {
                 if let Some(backlog) = state.backlogs.lock().get_mut(&key) {
                     backlog.pending = backlog.pending.saturating_sub(1);
                     backlog.recorded += 1;
+                    if answer.is_err() {
+                        backlog.ids.remove(&id);
+                    }
                 }
                 match answer {
                     Ok(_) => add(&totals.kept, 1),

@@ -75,8 +75,7 @@ async fn what_is_for_one_who_is_away_is_kept_and_comes_in_order() {
     let mut components = pattern.split('.').skip(1).map(|part| u64::from_str_radix(part, 16));
     let mut part = || components.next().unwrap().unwrap();
     let owner = To([part(), part(), part()], Some(5));
-    let mut config = StreamConfig::new(&stream, vec![Pattern::parse(&pattern).unwrap()]);
-    config.duplicate_window = std::time::Duration::from_secs(60);
+    let config = StreamConfig::new(&stream, vec![Pattern::parse(&pattern).unwrap()]);
     served.port.journal().stream_create(config).await.unwrap();
     served.port.catalogue_changed();
     let mut sender = Client::open_as(served.address, "sender", 2, None).await;
@@ -85,6 +84,9 @@ async fn what_is_for_one_who_is_away_is_kept_and_comes_in_order() {
             (Proto::default().number(3, 1).number(4, place.into()).number(2, 1), content(&place.to_be_bytes()).1);
         sender.publish_with(&Head::to(owner), session, content).await;
     }
+    // What a session sends again is kept once.
+    let again = Proto::default().number(3, 1).number(4, 7).number(2, 1);
+    sender.publish_with(&Head::to(owner), again, content(&7u32.to_be_bytes()).1).await;
     sender.hears_nothing().await;
     let mut client = Client::open_as(served.address, "owner", 2, None).await;
     client.subscribe(owner).await;

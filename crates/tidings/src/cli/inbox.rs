@@ -22,8 +22,6 @@ pub const EXAMPLES: &str = "Examples:
 
 /// Says in a stream's metadata whose inbox it is.
 const NAME: &str = "slim-name";
-/// How long it is remembered what was kept, at most, so that what a session sends again is kept once.
-const DUPLICATE_WINDOW_SECONDS: u64 = 24 * 60 * 60;
 
 /// What can be done with inboxes.
 #[derive(Debug, clap::Subcommand)]
@@ -139,12 +137,10 @@ fn keep(args: &KeepArgs) -> Result<(), Failure> {
         Err(failure) => return Err(failure),
     }
     let age = args.keep.unwrap_or(Limit("7d".parse().ok()));
-    let window = age.0.map_or(DUPLICATE_WINDOW_SECONDS, |span| span.0.as_secs().clamp(1, DUPLICATE_WINDOW_SECONDS));
     let mut config = json!({
         "subjects": [pattern],
         "description": format!("What is for {} while its owner is away", args.name),
         "age_max": age.0.map(|span| span.to_string()),
-        "duplicate_window": format!("{window}s"),
         "metadata": {NAME: args.name},
     });
     if let Some(bytes) = args.bytes_max {
