@@ -27,5 +27,5 @@ mod serve;
 mod session;
 
 pub use counts::Counts;
-pub use options::{Options, Tls};
+pub use options::{Options, Replica, Tls};
 pub use serve::{INBOX_PREFIX, SlimDoor, inbox_of};

@@ -11,6 +11,15 @@ use crate::limits;
 /// certificate can be replaced.
 pub type Tls = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
+/// Another node of the same names, as a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// What it calls itself. Of two, the one with the smaller name dials.
+    pub node: String,
+    /// Where it listens, `host:port`.
+    pub address: String,
+}
+
 /// What the door is told.
 #[derive(Clone)]
 pub struct Options {
@@ -27,6 +36,8 @@ pub struct Options {
     pub enforce_pqc: bool,
     /// Whether links that say they come from a replica are taken; such links have no tags.
     pub peers: bool,
+    /// The replicas that there are, this node left out or not.
+    pub replicas: Vec<Replica>,
     /// Largest message, in bytes; beyond, its sender is told.
     pub message_bytes_max: usize,
     /// Most connections.
@@ -58,6 +69,7 @@ impl Default for Options {
             require_header_mac: true,
             enforce_pqc: false,
             peers: false,
+            replicas: Vec::new(),
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             connections_max: limits::CONNECTIONS_DEFAULT,
             subscriptions_max: limits::SUBSCRIPTIONS_DEFAULT,

@@ -26,7 +26,9 @@ pub(crate) use mac::{Key, Signer};
 pub(crate) use message::partial;
 pub use message::{Bad, Change, Header, Kind, Message, Negotiation, Publish, Session, read};
 pub use name::{Encoded, Name, component, pattern, subject};
-pub(crate) use write::{Answer, Reply, ack, answer, forward, forwarded_bytes, framed, reply};
+pub(crate) use write::{
+    Answer, Reply, ack, answer, forward, forwarded_bytes, framed, negotiation, reply, subscription,
+};
 
 #[cfg(test)]
 mod tests {

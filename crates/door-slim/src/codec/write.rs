@@ -126,6 +126,28 @@ pub(crate) fn ack(subscription: u64, outcome: Result<(), &str>) -> Vec<u8> {
     out
 }
 
+/// Nodes that what a replica is told may pass: the replica alone.
+const REPLICA_TTL: u64 = 2;
+
+/// Subscribes a name at a replica, or takes that back.
+pub(crate) fn subscription(name: &Encoded, id: u64, wanted: bool) -> Vec<u8> {
+    // The texts are not known here. A reader that shows them shows the hashes.
+    let texts = name.components.map(|component| format!("{component:016x}"));
+    let [first, second, third] = &texts;
+    let whole = self::name(&Name { encoded: Some(*name), texts: Some([first, second, third]) });
+    let mut header = Vec::new();
+    message(&mut header, 1, &whole);
+    message(&mut header, 2, &whole);
+    number(&mut header, 4, 1);
+    number(&mut header, 6, REPLICA_TTL);
+    let mut inner = Vec::new();
+    message(&mut inner, 1, &header);
+    number(&mut inner, 2, id);
+    let mut out = Vec::new();
+    message(&mut out, if wanted { 1 } else { 2 }, &inner);
+    out
+}
+
 /// What is answered to a negotiation.
 pub(crate) struct Reply<'a> {
     pub(crate) link: &'a str,

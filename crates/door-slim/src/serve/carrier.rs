@@ -61,10 +61,15 @@ pub(crate) struct Carrier {
 
 impl Carrier {
     pub(crate) fn new(shared: &Arc<Shared>, connection: &Arc<Connection>) -> Self {
+        Carrier::of(shared, connection, Session::new(shared.rules()))
+    }
+
+    /// One of a session that has begun.
+    pub(crate) fn of(shared: &Arc<Shared>, connection: &Arc<Connection>, session: Session) -> Self {
         Carrier {
             shared: Arc::clone(shared),
             connection: Arc::clone(connection),
-            session: Session::new(shared.rules()),
+            session,
             subscriptions: Subscriptions::new(shared, connection),
             ways: HashMap::new(),
             access: shared.port.access_version(),
@@ -100,6 +105,7 @@ impl Carrier {
                 self.acknowledge(id, outcome);
             }
             Step::Publish(publish) => self.publish(&publish),
+            Step::Heard => {}
             Step::Dropped(why) => self.dropped(why),
         }
     }
@@ -149,7 +155,7 @@ impl Carrier {
     /// Whether the token that was presented still stands for somebody. Costs one load.
     fn is_welcome(&mut self) -> bool {
         let version = self.shared.port.access_version();
-        if version == self.access {
+        if version == self.access || self.connection.trusted {
             return true;
         }
         match self.shared.port.authenticate(self.connection.token.as_deref()) {
@@ -175,7 +181,12 @@ impl Carrier {
         // It is set once: a session opens once.
         let _first = self.connection.terms.set(Terms { key, link, kind, node });
         add(&self.shared.totals.negotiated, 1);
-        self.connection.out.say(&reply);
+        if !reply.is_empty() {
+            self.connection.out.say(&reply);
+        }
+        if kind == Kind::Peer {
+            self.shared.own.replica(&self.connection);
+        }
     }
 
     fn acknowledge(&self, id: u64, outcome: Result<(), String>) {

@@ -103,7 +103,7 @@ pub(crate) fn open(shared: &Arc<Shared>, connection: Arc<Connection>, body: Inco
 }
 
 /// Reads a link's messages until it ends.
-async fn read(mut body: Incoming, mut carrier: Carrier) {
+pub(crate) async fn read(mut body: Incoming, mut carrier: Carrier) {
     let (shared, connection) = (Arc::clone(&carrier.shared), Arc::clone(&carrier.connection));
     let mut frames = Frames::new(shared.options.message_bytes_max);
     let late = Instant::now() + shared.options.negotiation_deadline;

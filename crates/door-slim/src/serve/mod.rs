@@ -5,9 +5,11 @@
 
 mod accept;
 mod carrier;
+mod dial;
 mod grpc;
 mod inbox;
 mod outbound;
+mod own;
 mod receiver;
 mod shared;
 mod socket;
@@ -52,6 +54,7 @@ impl SlimDoor {
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared::new(port, options, tasks.clone(), stopping));
         tasks.spawn(accept::listen(listener, Arc::clone(&shared)));
+        dial::replicas(&shared);
         tasks.spawn(watch(Arc::clone(&shared)));
         tasks.spawn(inbox::deliver(Arc::clone(&shared)));
         Ok(SlimDoor { shared, address })

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use door::{ConnectionId, Port, Principal};
 use parking_lot::Mutex;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::inbox::Inboxes;
 use super::outbound::Outbound;
+use super::own::Own;
 use crate::codec::{Key, Kind};
 use crate::counts::{Totals, add, less};
 use crate::options::Options;
@@ -22,6 +24,13 @@ use crate::session::Rules;
 
 /// Sets the connections of this door apart from those of others: `slim` in its upper half.
 const CONNECTIONS_FROM: u64 = 0x736c_696d << 32;
+
+/// A number that is not that of another node; 0 where the system gives none, which is as good while there is one.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _filled = SystemRandom::new().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
 
 /// What a link has agreed upon.
 #[derive(Debug)]
@@ -40,6 +49,8 @@ pub(crate) struct Connection {
     /// What was presented, to be looked at again when other tokens are put in force.
     pub(crate) token: Option<Box<str>>,
     pub(crate) transport: &'static str,
+    /// Whether this node opened the link, to whom it was told to.
+    pub(crate) trusted: bool,
     pub(crate) out: Outbound,
     pub(crate) terms: OnceLock<Terms>,
     pub(crate) published: AtomicU64,
@@ -58,6 +69,10 @@ pub(crate) struct Shared {
     /// Somebody subscribed: who keeps something may get rid of it.
     pub(crate) joined: Arc<Notify>,
     pub(crate) connected: AtomicUsize,
+    /// What replicas are told.
+    pub(crate) own: Own,
+    /// Where the ids of what they are told begin.
+    pub(crate) ids: u64,
     links: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     next: AtomicU64,
 }
@@ -73,6 +88,8 @@ impl Shared {
             inboxes: Inboxes::default(),
             joined: Arc::default(),
             connected: AtomicUsize::new(0),
+            own: Own::default(),
+            ids: random(),
             links: Mutex::default(),
             next: AtomicU64::new(1),
         }
@@ -86,7 +103,7 @@ impl Shared {
             version: self.options.version.clone(),
             strict: self.options.require_header_mac,
             enforce_pqc: self.options.enforce_pqc,
-            peers: self.options.peers,
+            peers: self.options.peers || !self.options.replicas.is_empty(),
         }
     }
 
@@ -98,6 +115,21 @@ impl Shared {
         token: Option<&str>,
         transport: &'static str,
     ) -> Arc<Connection> {
+        self.add(address, who, (token, transport), false)
+    }
+
+    /// A new link that this node opens.
+    pub(crate) fn enter_trusted(&self, address: SocketAddr) -> Arc<Connection> {
+        self.add(address, Principal::anyone(), (None, "grpc"), true)
+    }
+
+    fn add(
+        &self,
+        address: SocketAddr,
+        who: Principal,
+        (token, transport): (Option<&str>, &'static str),
+        trusted: bool,
+    ) -> Arc<Connection> {
         let id = CONNECTIONS_FROM + self.next.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
             id,
@@ -105,6 +137,7 @@ impl Shared {
             who: Mutex::new(who),
             token: token.map(Into::into),
             transport,
+            trusted,
             out: Outbound::new(self.options.pending_bytes_max),
             terms: OnceLock::new(),
             published: AtomicU64::new(0),
@@ -118,6 +151,7 @@ impl Shared {
 
     /// A link is gone.
     pub(crate) fn leave(&self, id: ConnectionId) {
+        self.own.gone(id);
         if self.links.lock().remove(&id).is_some() {
             less(&self.totals.links, 1);
         }

@@ -79,10 +79,18 @@ impl Subscriptions {
         }
         self.held.insert(name, Held { ids: BTreeSet::from([id]), listener });
         self.count += 1;
+        if self.is_own() {
+            self.shared.own.enter(name, self.shared.ids);
+        }
         add(&self.shared.totals.subscriptions, 1);
         self.connection.subscriptions.store(self.held.len(), Ordering::Relaxed);
         self.shared.joined.notify_one();
         Ok(())
+    }
+
+    /// Whether replicas are told of what is subscribed here.
+    fn is_own(&self) -> bool {
+        self.connection.terms.get().is_none_or(|terms| terms.kind != Kind::Peer)
     }
 
     fn too_many(&self) -> String {
@@ -124,6 +132,9 @@ impl Subscriptions {
     fn leave(&mut self, name: &Encoded) {
         let fabric = self.shared.port.fabric();
         let Some(held) = self.held.remove(name) else { return };
+        if self.is_own() {
+            self.shared.own.leave(name);
+        }
         held.listener.into_iter().for_each(|id| fabric.leave(id));
         if let Some((count, id)) = self.names.get_mut(&name.components) {
             *count -= 1;

@@ -8,12 +8,51 @@ use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephe
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{Agreed, Fault, Rules};
-use crate::codec::{Key, Kind, Negotiation, Reply, reply};
+use crate::codec::{Key, Kind, Negotiation, Reply, negotiation, reply};
 
 /// Bytes of a key of X25519.
 const KEY_BYTES: usize = 32;
 /// Bytes of a key of ML-KEM-768.
 const KEM_BYTES: usize = 1184;
+
+/// An offer of this node to be a replica, until it is answered.
+#[derive(Debug)]
+pub(super) struct Offer {
+    link: String,
+    domain: String,
+}
+
+/// An offer, and how it is said. Links of replicas have no tags, so that the key which is shown is of no use to
+/// anybody; it is shown because a link without any is refused.
+pub(super) fn offer(rules: &Rules, link: String) -> Option<(Offer, Vec<u8>)> {
+    let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).ok()?;
+    let public = private.compute_public_key().ok()?;
+    let said = Reply {
+        link: &link,
+        version: &rules.version,
+        key: public.as_ref(),
+        kind: Kind::Peer,
+        node: &rules.node,
+        deployment: &rules.domain,
+        kem: None,
+    };
+    let bytes = negotiation(&said, false);
+    Some((Offer { link, domain: rules.domain.clone() }, bytes))
+}
+
+impl Offer {
+    /// What its answer leads to.
+    pub(super) fn answered(self, answer: &Negotiation<'_>) -> Result<Agreed, Fault> {
+        if !answer.is_reply || answer.link != self.link {
+            return Err(Fault::Link);
+        }
+        let same = answer.deployment.is_empty() || self.domain.is_empty() || answer.deployment == self.domain;
+        if answer.kind != Kind::Peer || !same {
+            return Err(Fault::Peer);
+        }
+        Ok(Agreed { reply: Vec::new(), key: None, link: self.link, kind: Kind::Peer, node: answer.node.to_owned() })
+    }
+}
 
 /// Answers an offer that is in order.
 pub(super) fn agree(rules: &Rules, offer: &Negotiation<'_>) -> Result<Agreed, Fault> {

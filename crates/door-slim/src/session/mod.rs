@@ -141,13 +141,19 @@ pub(crate) enum Step<'a> {
     Unsubscribe(Encoded, u64),
     /// Something is to be handed on.
     Publish(Publish<'a>),
+    /// It is as it should be.
+    Heard,
     /// Nothing.
     Dropped(Dropped),
 }
 
 enum State {
     Waiting,
-    Open { key: Option<Key> },
+    /// This node offered, and waits for the answer.
+    Offering(Box<agree::Offer>),
+    Open {
+        key: Option<Key>,
+    },
 }
 
 /// See the module.
@@ -164,6 +170,14 @@ impl Session {
         Session { rules, state: State::Waiting, scratch: Vec::new(), right: Vec::new() }
     }
 
+    /// One in which this node offers to be a replica, by a link of this name; and the offer. `None`: the system gives no
+    /// random bytes.
+    pub(crate) fn offering(rules: Rules, link: String) -> Option<(Self, Vec<u8>)> {
+        let (offer, said) = agree::offer(&rules, link)?;
+        let state = State::Offering(Box::new(offer));
+        Some((Session { rules, state, scratch: Vec::new(), right: Vec::new() }, said))
+    }
+
     /// Whether it is negotiated.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
@@ -177,7 +191,10 @@ impl Session {
         let message = read(raw);
         let State::Open { key } = &self.state else {
             let agreed = match message {
-                Ok(Message::Negotiate(offer)) => self.negotiate(&offer)?,
+                Ok(Message::Negotiate(offer)) => match std::mem::replace(&mut self.state, State::Waiting) {
+                    State::Offering(offered) => offered.answered(&offer)?,
+                    State::Waiting | State::Open { .. } => self.negotiate(&offer)?,
+                },
                 Ok(_) => return Err(Fault::First),
                 Err(bad) => return Err(Fault::Unreadable(bad)),
             };
@@ -188,6 +205,8 @@ impl Session {
         let (scratch, right) = (&mut self.scratch, &mut self.right);
         Ok(match message {
             Err(_) => Step::Dropped(Dropped::Malformed),
+            // Replicas are told names, and acknowledge them.
+            Ok(Message::Ack) if self.rules.peers => Step::Heard,
             Ok(Message::Negotiate(_) | Message::Ack | Message::Other) => Step::Dropped(Dropped::Unexpected),
             Ok(Message::Subscribe(Change { header, .. }) | Message::Unsubscribe(Change { header, .. }))
                 if !is_right(key.as_ref(), &header, scratch, !strict) =>

@@ -6,5 +6,6 @@
 mod links;
 mod matching;
 mod misuse;
+mod replicas;
 mod sockets;
 mod support;

@@ -44,9 +44,13 @@ pub async fn serve(options: Options) -> Served {
 }
 
 pub async fn serve_with(options: Options, access: Access) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at(listener, options, access)
+}
+
+pub fn serve_at(listener: TcpListener, options: Options, access: Access) -> Served {
     let journal = Arc::new(Local::new(Arc::new(clock)));
     let port = Port::new(journal, Arc::new(Plain::default()), access, Limits::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = SlimDoor::open(listener, port.clone(), options).unwrap();
     let address = door.address();
     Served { door, port, address }
