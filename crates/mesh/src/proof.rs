@@ -336,7 +336,7 @@ pub fn explain(reach: &Reach, from: &Name, to: &Name) -> Why {
     if shared.is_empty() {
         let near: BTreeSet<_> = here.iter().flat_map(|segment| &segment.domains).collect();
         let far: BTreeSet<_> = there.iter().flat_map(|segment| &segment.domains).collect();
-        let between = near.intersection(&far).map(|name| Name::clone(name)).collect();
+        let between = near.intersection(&far).copied().cloned().collect();
         return Why::Apart { from: names(&here), to: names(&there), between };
     }
     let mut ways: Vec<Path> = shared

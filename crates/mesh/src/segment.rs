@@ -101,10 +101,9 @@ impl Segments {
                 return Arc::clone(segment);
             }
             let edges: Vec<_> = segment.edges.iter().filter(|(one, two, _)| !gone(one, two)).cloned().collect();
-            if let Some(known) = before.get(segment.name.as_str()) {
-                if known.edges == edges && known.domains == segment.domains {
-                    return Arc::clone(known);
-                }
+            let same = |known: &&Arc<SegmentPlan>| known.edges == edges && known.domains == segment.domains;
+            if let Some(known) = before.get(segment.name.as_str()).filter(same) {
+                return Arc::clone(known);
             }
             // Who is in a segment stays so while a link is down: what it may carry does not change.
             Arc::new(SegmentPlan { name: segment.name.clone(), domains: segment.domains.clone(), edges })

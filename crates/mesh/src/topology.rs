@@ -201,8 +201,11 @@ pub struct Topology {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     name: End,
-    links: Vec<(End, End, u32)>,
+    links: Vec<Line>,
 }
+
+/// Two places that are linked, and what a hop between them costs.
+type Line = (End, End, u32);
 
 /// A place where a domain or a name is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -337,7 +340,7 @@ impl Rule {
     }
 
     /// What a template comes to for one domain.
-    fn for_domain(&self, domain: &Name) -> Result<(Name, Vec<(End, End, u32)>), Warning> {
+    fn for_domain(&self, domain: &Name) -> Result<(Name, Vec<Line>), Warning> {
         let End::One(name) = self.name.of(domain)? else {
             return Err(Warning::Name { text: self.name.to_string(), domain: domain.clone() });
         };
@@ -346,7 +349,7 @@ impl Rule {
     }
 
     /// Makes one segment.
-    fn instance(&self, name: &Name, links: &[(End, End, u32)], work: &mut Expansion<'_>) {
+    fn instance(&self, name: &Name, links: &[Line], work: &mut Expansion<'_>) {
         let count = work.domains.len();
         let mut edges: Vec<(usize, usize, u8, u32)> = Vec::new();
         for (one, two, weight) in links {
@@ -411,7 +414,7 @@ impl Expansion<'_> {
     }
 
     /// Tells of the domains that a segment names and that are not there.
-    fn tell_unknown(&mut self, segment: &Name, links: &[(End, End, u32)]) {
+    fn tell_unknown(&mut self, segment: &Name, links: &[Line]) {
         let unknown: BTreeSet<&Name> = links
             .iter()
             .flat_map(|(one, two, _)| [one, two])

@@ -64,7 +64,7 @@ impl Controller {
             }
             return;
         }
-        let first = !self.members.get(&node.domain).is_some_and(|members| !members.is_empty());
+        let first = self.members.get(&node.domain).is_none_or(BTreeSet::is_empty);
         self.members.entry(node.domain.clone()).or_default().insert(node.clone());
         let state = self.nodes.entry(node.clone()).or_default();
         let moved = state.endpoints != endpoints;

@@ -58,7 +58,9 @@ impl Routes {
     /// Forgets what a node announced; says whether that changes anything.
     pub(super) fn drop_node(&mut self, node: &NodeId) -> bool {
         let names = self.by_node.remove(node).unwrap_or_default();
-        names.iter().fold(false, |changed, name| self.unset(node, name) || changed)
+        // Each is taken back, whatever the others change.
+        let changed = names.iter().filter(|name| self.unset(node, name)).count();
+        changed > 0
     }
 }
 

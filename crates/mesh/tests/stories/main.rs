@@ -4,6 +4,8 @@
 //! They tell what the original's own tests of its control plane tell (links, routes, failover, segments, the two ways
 //! to change a topology, proofs of links), and what it does not promise.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod failover;
 mod joining;
 mod proofs;
