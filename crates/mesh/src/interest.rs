@@ -19,7 +19,7 @@
 //! walk over all rows.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -159,6 +159,11 @@ impl Interests {
         self.sources.get(number as usize)?.as_ref()
     }
 
+    /// How much all sources want that a connection tells.
+    pub(crate) fn told_by(&self, conn: u64) -> u64 {
+        self.sources().filter(|(_, known)| known.conn == Some(conn)).map(|(_, known)| known.wishes).sum()
+    }
+
     /// Every source, in order.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (SourceNumber, &Known)> {
         self.by_source.values().filter_map(|number| Some((*number, self.known(*number)?)))
@@ -227,7 +232,8 @@ impl Interests {
 
     /// Drops sources with all that they want. `gone` is told each wish of theirs.
     pub(crate) fn drop_sources(&mut self, numbers: &[SourceNumber], gone: &mut impl FnMut(SourceNumber, Wish)) {
-        self.drop_wishes(|source, _| numbers.contains(&source), gone);
+        let dropped: BTreeSet<SourceNumber> = numbers.iter().copied().collect();
+        self.drop_wishes(|source, _| dropped.contains(&source), gone);
         for number in numbers {
             if let Some(known) = self.sources.get_mut(*number as usize).and_then(Option::take) {
                 self.by_source.remove(&known.source);
@@ -395,7 +401,6 @@ impl Interests {
 mod tests {
     use super::*;
     use crate::names::Name;
-    use alloc::collections::BTreeSet;
     use alloc::format;
     use alloc::string::String;
     use proptest::prelude::*;

@@ -57,6 +57,9 @@ pub use words::{Beyond, Ending, FarGroup, Input, Leg, LinkView, Onward, Output, 
 /// neighbours tell beyond is refused.
 pub const PATTERNS_MAX: usize = 4_000_000;
 
+/// Most wishes that one connection may tell: whoever makes them up leaves half the room to others.
+pub const WISHES_OF_LINK_MAX: u64 = PATTERNS_MAX as u64 / 2;
+
 /// First tokens that are told apart when ways change; of more, all ways are made anew.
 const TOUCHED_MAX: usize = 256;
 

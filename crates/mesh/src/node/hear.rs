@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::{Node, Output, PATTERNS_MAX, Refusal, Report, touch};
+use super::{Node, Output, PATTERNS_MAX, Refusal, Report, WISHES_OF_LINK_MAX, touch};
 use crate::acl::Asker;
 use crate::interest::SourceNumber;
 use crate::names::Name;
@@ -74,8 +74,13 @@ impl Node {
         for wish in &remove {
             self.wished(known, wish, false);
         }
-        for wish in &add {
-            match self.admits(&source, wish) {
+        if add.is_empty() {
+            return;
+        }
+        let room = WISHES_OF_LINK_MAX.saturating_sub(self.interests.told_by(number));
+        for (place, wish) in (0..).zip(&add) {
+            let admitted = if place < room { self.admits(&source, wish) } else { Err(Refusal::TooMany) };
+            match admitted {
                 Ok(()) => self.wished(known, wish, true),
                 Err(why) => {
                     *refused.entry(why).or_default() += 1;

@@ -69,9 +69,9 @@ impl Out {
 
     /// From now on the peer is not told of a source.
     pub(super) fn end(&mut self, source: &Source) {
+        // What changed of it is left where it waits: it is passed over, or told as it is if the source comes back.
         self.gone.insert(source.clone());
         self.next.remove(source);
-        self.changes.retain(|(each, _)| each != source);
         if let Some(pass) = &mut self.pass {
             pass.sources.remove(source);
             pass.begin.retain(|each| each != source);
@@ -173,7 +173,7 @@ impl Node {
             return Some(Note::Ask(some(&mut out.asks)));
         }
         let conn = self.conns.get(&number)?;
-        if let Some(note) = self.pass_note(conn, out).or_else(|| self.change_note(out)) {
+        if let Some(note) = self.pass_note(conn, out).or_else(|| self.change_note(conn, out)) {
             return Some(note);
         }
         (!core::mem::replace(&mut out.full, true)).then_some(Note::Full)
@@ -225,10 +225,13 @@ impl Node {
         })
     }
 
-    fn change_note(&self, out: &mut Out) -> Option<Note> {
+    fn change_note(&self, conn: &Conn, out: &mut Out) -> Option<Note> {
         let mut batch = Batch::default();
         while !batch.is_full() {
             let Some((source, wish)) = out.changes.pop_first() else { break };
+            if !conn.tells.contains(&source) {
+                continue;
+            }
             let present = match &source {
                 Source::Domain { domain, .. } if *domain == self.id.domain => {
                     self.interests.any_holds(&wish, |each| self.is_own(each))

@@ -8,6 +8,7 @@ use mesh::envelope::Envelope;
 use mesh::names::{LinkId, Name, NodeId};
 use mesh::node::Input;
 use mesh::plan::{LinkKind, SegmentPlan};
+use mesh::tree::Graph;
 use mesh::wire::Note;
 
 use super::body::{Body, Done, Frame, Got, Message};
@@ -364,6 +365,25 @@ impl Run {
         }
     }
 
+    /// Who gets a message is told truly where it entered; a rogue may name its own domain, and those behind it.
+    fn check_claim(&mut self, node: usize, head: &Envelope, message: Message) {
+        let (sent, claimed) = (&self.sent[message.number], &head.origin.domain);
+        let to = &self.world.nodes[node].domain;
+        let behind = |held: &usize| {
+            let mut segments = self.world.topologies[*held].iter();
+            let segment = segments.find(|segment| Some(&segment.name) == head.segment.as_ref());
+            let tree = segment.and_then(|segment| Graph::new(&segment.domains, &segment.edges).tree(to));
+            tree.is_some_and(|tree| tree.path(claimed).contains(&&sent.domain))
+        };
+        let right = *claimed == sent.domain || (sent.lie && self.held.iter().any(behind));
+        if !right {
+            self.fail(format!(
+                "node {node} is told that message {} of {} entered in {claimed}",
+                message.number, sent.domain
+            ));
+        }
+    }
+
     fn check_copy(&mut self, wire: usize, end: usize, head: &[u8], message: Message) {
         self.counts.copies += 1;
         let nodes = self.world.nodes.len() as u64;
@@ -503,6 +523,9 @@ impl Run {
                 let Ok(head) = Envelope::decode(&bytes) else { return };
                 let mut done = Done::default();
                 self.bodies[node].came(wire as u64, &head, message, &mut self.chance, &mut done);
+                if !done.got.is_empty() {
+                    self.check_claim(node, &head, message);
+                }
                 self.did(node, done);
             }
         }
