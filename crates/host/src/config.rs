@@ -36,7 +36,7 @@ pub use nats::{
     HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
     NatsSubjects, NatsTls, NatsUserConfig,
 };
-pub use slim::{SLIM_PORT, SlimConfig, SlimLayer};
+pub use slim::{SLIM_PORT, SlimConfig, SlimLayer, SlimPeer};
 
 /// Port of the HTTP door where none is said.
 pub const HTTP_PORT: u16 = 7070;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use door::Port;
 pub use door_slim::inbox_of;
-use door_slim::{Counts, Options, SlimDoor};
+use door_slim::{Counts, Options, Replica, SlimDoor};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::Value;
@@ -51,6 +51,12 @@ fn options(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Op
     };
     Ok(Options {
         node: config.node.clone(),
+        domain: slim.domain.clone(),
+        replicas: slim
+            .peers
+            .iter()
+            .map(|peer| Replica { node: peer.node.clone(), address: peer.address.clone() })
+            .collect(),
         require_header_mac: slim.strict,
         enforce_pqc: slim.enforce_pqc,
         message_bytes_max: slim

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::builder::BoolishValueParser;
 use host::config::{
     ConsulLayer, DnsLayer, Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, MeshFields, MeshLayer, NatsLayer,
-    SlimLayer, Sync, TlsLayer,
+    SlimLayer, SlimPeer, Sync, TlsLayer,
 };
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
@@ -84,6 +84,9 @@ pub struct ServeArgs {
     /// The SLIM door, over gRPC and WebSocket [default: 127.0.0.1:46357]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM", help_heading = "Doors")]
     slim: Option<Listen>,
+    /// A replica of this node in a SLIM domain, of this make or the original's; can be given several times
+    #[arg(long, value_name = "NODE=HOST:PORT", env = "TIDINGS_SLIM_PEER", value_delimiter = ',', help_heading = "Doors")]
+    slim_peer: Vec<SlimPeer>,
     /// Where original SLIM nodes register with this controller, as 127.0.0.1:50052 [default: off]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM_SOUTH", help_heading = "Mesh")]
     slim_south: Option<Listen>,
@@ -160,7 +163,7 @@ impl ServeArgs {
             hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
             consul: ConsulLayer::listening(self.consul, self.consul_grpc, self.datacenter),
             dns: DnsLayer::listening(self.dns),
-            slim: SlimLayer::listening(self.slim, self.slim_south, self.slim_north),
+            slim: SlimLayer::listening(self.slim, self.slim_south, self.slim_north).with_peers(self.slim_peer),
             mesh: MeshLayer::from(MeshFields {
                 listen: self.mesh,
                 domain: self.domain,

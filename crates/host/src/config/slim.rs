@@ -3,6 +3,7 @@
 //! In a file the section is a mapping, or one word where only the address is meant: `slim: off`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -15,6 +16,32 @@ use crate::units::Size;
 /// Port of the SLIM door where none is said: the original's habit.
 pub const SLIM_PORT: u16 = 46357;
 
+/// Most replicas of a node: each is told every name.
+const PEERS_MAX: usize = 64;
+
+/// A replica.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlimPeer {
+    /// What it calls itself.
+    pub node: String,
+    /// Where it listens, `host:port`.
+    pub address: String,
+}
+
+impl FromStr for SlimPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node, address) = text.split_once('=').unwrap_or_default();
+        let good = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        match good && !node.is_empty() {
+            true => Ok(SlimPeer { node: node.to_owned(), address: address.to_owned() }),
+            false => Err(format!("must be NODE=HOST:PORT, and is '{text}'")),
+        }
+    }
+}
+
 /// Everything the door is told. `None` is the door's own default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlimConfig {
@@ -24,6 +51,10 @@ pub struct SlimConfig {
     pub south: Listen,
     /// Where the original's command line asks the controller, and changes it.
     pub north: Listen,
+    /// Replicas: nodes of the same domain, of this make or the original's, that tell each other their names.
+    pub peers: Vec<SlimPeer>,
+    /// The domain that replicas are to be of; empty: any.
+    pub domain: String,
     /// Whether what bears no header MAC is dropped, as by an original node with its defaults.
     pub strict: bool,
     /// Whether links without a post-quantum key are refused.
@@ -44,6 +75,8 @@ impl Default for SlimConfig {
             listen: Listen::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), SLIM_PORT)),
             south: Listen::Off,
             north: Listen::Off,
+            peers: Vec::new(),
+            domain: String::new(),
             strict: true,
             enforce_pqc: false,
             message_bytes_max: None,
@@ -72,6 +105,8 @@ struct Fields {
     listen: Option<Listen>,
     south: Option<Listen>,
     north: Option<Listen>,
+    peers: Option<Vec<SlimPeer>>,
+    domain: Option<String>,
     require_header_mac: Option<bool>,
     enforce_pqc: Option<bool>,
     max_message: Option<Size>,
@@ -99,6 +134,12 @@ impl SlimLayer {
         SlimLayer(Fields { listen, south, north, ..Fields::default() })
     }
 
+    /// The same with replicas, where any are told.
+    #[must_use]
+    pub fn with_peers(self, peers: Vec<SlimPeer>) -> Self {
+        SlimLayer(Fields { peers: Some(peers).filter(|peers| !peers.is_empty()), ..self.0 })
+    }
+
     /// This layer over a weaker one, field by field.
     #[must_use]
     pub(super) fn over(self, weaker: SlimLayer) -> SlimLayer {
@@ -107,6 +148,8 @@ impl SlimLayer {
             listen: ours.listen.or(theirs.listen),
             south: ours.south.or(theirs.south),
             north: ours.north.or(theirs.north),
+            peers: ours.peers.or(theirs.peers),
+            domain: ours.domain.or(theirs.domain),
             require_header_mac: ours.require_header_mac.or(theirs.require_header_mac),
             enforce_pqc: ours.enforce_pqc.or(theirs.enforce_pqc),
             max_message: ours.max_message.or(theirs.max_message),
@@ -118,7 +161,11 @@ impl SlimLayer {
 
     /// Every default filled, checked.
     pub(super) fn complete(self) -> Result<SlimConfig, StartError> {
-        let Fields { listen, south, north, require_header_mac, enforce_pqc, .. } = self.0;
+        let Fields { listen, south, north, peers, domain, require_header_mac, enforce_pqc, .. } = self.0;
+        let peers = peers.unwrap_or_default();
+        if peers.len() > PEERS_MAX {
+            return Err(StartError::invalid("slim.peers", format!("names {} nodes, at most {PEERS_MAX}", peers.len())));
+        }
         let Fields { max_message, max_connections, max_names, max_pending_bytes, .. } = self.0;
         let bytes = |size: Option<Size>| size.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
         let (message, pending) = (bytes(max_message), bytes(max_pending_bytes));
@@ -140,6 +187,8 @@ impl SlimLayer {
             listen: listen.unwrap_or(standard.listen),
             south: south.unwrap_or(standard.south),
             north: north.unwrap_or(standard.north),
+            peers,
+            domain: domain.unwrap_or(standard.domain),
             strict: require_header_mac.unwrap_or(standard.strict),
             enforce_pqc: enforce_pqc.unwrap_or(standard.enforce_pqc),
             message_bytes_max: message,
