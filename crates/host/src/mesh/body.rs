@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 use super::custody::Custody;
 use super::dial::Dialler;
 use super::mirror::Mirrors;
+use super::replies::Replies;
 use crate::clock::now;
 use crate::live::Live;
 
@@ -110,6 +111,7 @@ pub(crate) struct Body {
     pub(super) live: Arc<Live>,
     pub(super) custody: Custody,
     pub(super) mirrors: Arc<Mirrors>,
+    pub(super) replies: Replies,
     told: mpsc::Sender<Told>,
     conns: RwLock<BTreeMap<u64, Arc<Conn>>>,
     planned: RwLock<BTreeMap<LinkId, LinkPlan>>,
@@ -142,6 +144,7 @@ impl Body {
             live,
             custody,
             mirrors: Arc::default(),
+            replies: Replies::default(),
             told,
             conns: RwLock::default(),
             planned: RwLock::default(),

@@ -29,6 +29,7 @@ use tracing::warn;
 
 use super::body::{Body, Conn};
 use super::far::{group, hops};
+use super::replies::Asker;
 
 /// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
 const KEPT_MAX: usize = 8_192;
@@ -89,6 +90,8 @@ struct Kept {
     way: Result<Arc<Way>, Refusal>,
     /// Why destinations of it were lost.
     lost: Vec<Refusal>,
+    /// Who awaits answers to it; `None`: it is not for anybody here.
+    asker: Option<Asker>,
 }
 
 /// What comes on one link.
@@ -157,6 +160,9 @@ impl Intake {
         };
         self.conn.messages.fetch_add(1, Ordering::Relaxed);
         kept.lost.iter().for_each(|why| self.body.counts.refuse(*why, 1));
+        if let Some(asker) = kept.asker.as_ref().filter(|_| !letter.reply.is_empty()) {
+            self.body.replies.awaited(letter.reply, asker);
+        }
         let Letter { head: _, subject, reply, status, headers, payload } = *letter;
         let parcel = Parcel { subject, reply, status, headers, payload };
         let first = &mut self.first;
@@ -203,16 +209,27 @@ impl Intake {
     }
 
     fn judge(&self, letter: &Letter<'_>, epoch: u64) -> Kept {
-        let refused = |why| Kept { epoch, way: Err(why), lost: Vec::new() };
+        let refused = |why| Kept { epoch, way: Err(why), lost: Vec::new(), asker: None };
         let (Ok(envelope), Ok(_)) = (Envelope::decode(letter.head), Subject::parse(letter.subject)) else {
             return refused(Refusal::Shape);
         };
         match self.body.ask(|node| node.judge(self.conn.number, &envelope, letter.subject)) {
             Ok(onward) => {
                 let way = Ok(self.way(letter.subject, &onward));
-                Kept { epoch, way, lost: onward.lost.into_iter().map(|(_, why)| why).collect() }
+                let asker = self.asker(&envelope).filter(|_| !onward.here.is_empty());
+                Kept { epoch, way, lost: onward.lost.into_iter().map(|(_, why)| why).collect(), asker }
             }
             Err(why) => refused(why),
+        }
+    }
+
+    /// Who awaits answers to a message.
+    fn asker(&self, envelope: &Envelope) -> Option<Asker> {
+        match (envelope.origin == self.conn.peer, envelope.origin.domain == self.body.id.domain) {
+            (true, true) => Some(Asker::Peer(self.conn.number)),
+            (_, false) => Some(Asker::Domain(envelope.origin.domain.clone())),
+            // It came by the hub, which hears of interests first.
+            (false, true) => None,
         }
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use door::{Beyond, Far, Group, Hop, Parcel, Taker, Took};
 use link::mesh::{Letter, Outbound, Put};
+use mesh::envelope::{Deliver, Envelope, HOPS_MAX};
 use mesh::node::{FarGroup, Leg};
 
 use super::body::Body;
+use super::replies::Asker;
 
 /// One copy on one link: the link's buffer, and the envelope that says for whom it is.
 pub(super) struct Egress {
@@ -58,13 +60,33 @@ pub(super) fn group(body: &Body, far: &FarGroup) -> Group {
     Group { near: Vec::new(), far: tiers.collect(), everywhere: hops(body, &far.everywhere) }
 }
 
+/// The way to somebody who asked, where he is not on the ways that interests make.
+fn answer(body: &Body, subject: &str, found: &[Leg]) -> Option<Leg> {
+    let node = |leg: &Leg, conn| leg.conn == conn && leg.envelope.here.direct;
+    match body.replies.find(subject)? {
+        Asker::Domain(domain) => {
+            let known =
+                found.iter().any(|leg| leg.envelope.to.iter().any(|(to, deliver)| *to == domain && deliver.direct));
+            if known { None } else { body.ask(|node| node.toward(&domain, subject)).ok() }
+        }
+        Asker::Peer(conn) => {
+            let known = found.iter().any(|leg| node(leg, conn));
+            let (origin, here) = (body.id.clone(), Deliver::direct());
+            let (segment, nodes, to) = (None, Vec::new(), Vec::new());
+            let envelope = Envelope { origin, segment, hops: HOPS_MAX, every: false, here, nodes, to };
+            (!known).then_some(Leg { conn, envelope })
+        }
+    }
+}
+
 impl Far for Body {
     fn is_quiet(&self) -> bool {
-        self.ask(mesh::node::Node::is_quiet)
+        self.replies.is_empty() && self.ask(mesh::node::Node::is_quiet)
     }
 
     fn beyond(&self, subject: &str) -> Beyond {
-        let found = self.ask(|node| node.beyond(subject));
+        let mut found = self.ask(|node| node.beyond(subject));
+        found.direct.extend(answer(self, subject, &found.direct));
         Beyond {
             direct: hops(self, &found.direct),
             groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(self, far))).collect(),

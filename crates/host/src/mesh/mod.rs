@@ -17,7 +17,9 @@ mod join;
 mod kept;
 mod lead;
 mod member;
+mod meters;
 mod mirror;
+mod replies;
 mod said;
 pub(crate) mod stored;
 

@@ -208,3 +208,23 @@ async fn a_stream_is_kept_two_domains_away_once_each_and_in_order_while_links_co
     assert!(rows[1]["why"].as_str().unwrap().contains("is there already"), "{rows}");
     assert_eq!(far.stream_info("TAKEN").await.unwrap().state.messages, 0, "what is for others is not written to");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_in_the_moment_in_which_he_begins_to_listen_is_answered_however_far_away() {
+    let stations = chain(&["a", "b", "c"], 1).await;
+    let listen = |at: usize, pattern: &str| {
+        Subscription::new(Arc::clone(&stations[at].live) as _, &[Pattern::parse(pattern).unwrap()], 10, 1 << 20)
+    };
+    let mut questions = listen(2, "ask");
+    wanted(&stations[0], "ask", true).await;
+    for number in 0..200 {
+        let inbox = format!("_INBOX.n{number}.1");
+        let mut answers = listen(0, &inbox);
+        let reply = Some(Subject::parse(&inbox).unwrap());
+        stations[0].live.deliver(&Message { reply, ..message("ask", number.to_string()) });
+        let asked = next(&mut questions).await;
+        let answer = Message::new(asked.reply.unwrap(), asked.payload);
+        assert_eq!(stations[2].live.deliver(&answer), 1, "one copy, whether the interest has come or not");
+        assert_eq!(&next(&mut answers).await.payload[..], number.to_string().as_bytes());
+    }
+}
