@@ -54,7 +54,7 @@ impl Site {
         let mut launch = Launch::new(binary, &folder);
         let nats = free()?;
         launch.nats = nats.to_string();
-        launch.arguments.extend(["--node", name, "--domain", domain, "--log", "warn"].map(String::from));
+        launch.arguments.extend(["--node", name, "--domain", domain, "--log", "warn", "--monitor", "off"].map(String::from));
         let secret = secret(folder.parent().unwrap_or(&folder), domain)?;
         let listen = mesh.to_string();
         for (flag, value) in [("--mesh", &listen), ("--mesh-external", &listen), ("--domain-secret-file", &secret)] {
@@ -93,7 +93,7 @@ impl Site {
 /// The file of a domain's secret, made where it is not there.
 fn secret(folder: &Path, domain: &str) -> Result<String, String> {
     let file = folder.join(format!("{domain}.secret"));
-    fs::write(&file, format!("the secret of the domain {domain}, which is long enough\n"))
+    fs::write(&file, format!("secret-of-the-domain-{domain}-which-is-long-enough\n"))
         .map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(file.to_string_lossy().into_owned())
 }
