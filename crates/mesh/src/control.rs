@@ -106,6 +106,9 @@ pub struct Controller {
     dirty: BTreeSet<Name>,
     /// Whether edges may have come or gone.
     edges: bool,
+    /// The latest time that was reckoned with, and how far the clock is behind that: it may have jumped back.
+    latest: Moment,
+    behind: Duration,
     timers: BTreeSet<(Moment, Timer)>,
     /// When plans are made of what was gathered.
     plans_at: Option<Moment>,
@@ -137,6 +140,8 @@ impl Controller {
             offered: BTreeMap::new(),
             dirty: BTreeSet::new(),
             edges: false,
+            latest: Moment::EPOCH,
+            behind: Duration::ZERO,
             timers: BTreeSet::new(),
             plans_at: None,
             balance_at: None,
@@ -144,8 +149,9 @@ impl Controller {
         }
     }
 
-    /// Takes what happened.
+    /// Takes what happened. A clock that jumps back stops nothing.
     pub fn handle(&mut self, now: Moment, event: Event) {
+        let now = self.steady(now);
         match event {
             Event::Lead { epoch } => self.lead(now, epoch),
             Event::Follow => self.follow(&Rejected::NotLeading),
@@ -173,10 +179,10 @@ impl Controller {
         self.acts.pop_front()
     }
 
-    /// When it wants to be told the time.
+    /// When it wants to be told the time, by the clock that it was told last.
     pub fn wake(&self) -> Option<Moment> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.plans_at, self.balance_at].into_iter().flatten().min()
+        [timer, self.plans_at, self.balance_at].into_iter().flatten().min().map(|at| at.before(self.behind))
     }
 
     /// Whether it leads.
@@ -209,6 +215,16 @@ impl Controller {
         &self.live
     }
 
+    /// A time that does not go back, and goes on as the clock does.
+    fn steady(&mut self, now: Moment) -> Moment {
+        let reckoned = now.after(self.behind);
+        if reckoned < self.latest {
+            self.behind += self.latest.since(reckoned);
+        }
+        self.latest = self.latest.max(reckoned);
+        self.latest
+    }
+
     fn lead(&mut self, now: Moment, epoch: u64) {
         if self.epoch.is_some_and(|known| known >= epoch) {
             return;
@@ -217,6 +233,7 @@ impl Controller {
         self.number = 0;
         self.settles = None;
         self.at(now.after(SWEEP), Timer::Sweep);
+        self.all_dirty();
         self.expand(now);
         self.pair_up(now);
     }

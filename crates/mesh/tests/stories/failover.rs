@@ -245,3 +245,12 @@ fn a_plan_that_is_not_acknowledged_is_told_again_later_and_later() {
     world.run(Duration::from_secs(60));
     assert!(world.bodies[&id("a/1")].plans.len() <= told.len() + 4);
 }
+
+#[test]
+fn a_clock_that_jumps_back_an_hour_stops_nothing() {
+    let mut world = twins();
+    world.now = world.now.before(Duration::from_secs(3_600));
+    assert_eq!(check(&mut world, "a"), Duration::ZERO);
+    world.start("c/1");
+    assert!(world.held("a", "c").is_some());
+}

@@ -100,7 +100,7 @@ impl World {
     /// A world whose controller leads, and takes any domain.
     pub fn new(document: Document) -> Self {
         let mut world = World {
-            now: Moment::from_nanos(1_000_000_000),
+            now: Moment::from_nanos(1_000_000_000).after(Duration::from_secs(86_400)),
             controller: Controller::new(keys()),
             declared: Declared { open: true, ..Declared::default() },
             segments: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! A **seed** gives a few domains of a few nodes each, some of which share an address or have none; topologies that
 //! take turns; and **steps**: nodes start, die, leave, hang and wake, lose their channel and find it again, links are
-//! cut and domains kept apart, what is declared changes, and another controller takes over while the one before it
+//! cut and domains kept apart, what is declared changes, clocks jump, and another controller takes over while the one before it
 //! goes on for a while. What they tell each other takes its time, in order on a channel and in no order otherwise.
 //!
 //! Checked all the time: no plan moves a node backwards; a plan has each link and gateway in its own domain, carries
@@ -51,6 +51,8 @@ enum Step {
     Declare(usize),
     /// Another controller leads, and the one before does not know yet.
     TakeOver,
+    /// The controllers' clocks jump to so many seconds before or after what they were.
+    Skew(u64),
     /// Milliseconds go by.
     Wait(u64),
 }
@@ -141,7 +143,7 @@ fn steps(seed: u64, count: usize) -> Vec<Step> {
     }
     while steps.len() < count.max(nodes) {
         let (node, domains) = (chance.index(nodes), setting.domains.len());
-        steps.push(match chance.below(24) {
+        steps.push(match chance.below(25) {
             0..=2 => Step::Start(node),
             3..=4 => Step::Kill(node),
             5 => Step::Leave(node),
@@ -154,6 +156,7 @@ fn steps(seed: u64, count: usize) -> Vec<Step> {
             16 => Step::Declare(chance.index(3)),
             17 => Step::TakeOver,
             18 => Step::Wait(chance.between(1_000, 10_000)),
+            19 => Step::Skew(chance.below(7_200)),
             _ => Step::Wait(chance.below(500)),
         });
     }

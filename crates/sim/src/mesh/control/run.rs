@@ -77,6 +77,8 @@ struct Wire {
 pub struct World {
     chance: Chance,
     pub now: Moment,
+    /// How far the controllers' clocks are ahead.
+    skew: Duration,
     pub setting: Setting,
     pub bodies: Vec<Body>,
     pub controllers: Vec<Controller>,
@@ -131,6 +133,7 @@ pub fn run(seed: u64, steps: &[Step]) -> Report<Counts> {
     let mut world = World {
         chance: root.branch(3),
         now: Moment::from_nanos(1),
+        skew: Duration::from_secs(3_600),
         setting,
         bodies,
         controllers: Vec::new(),
@@ -219,6 +222,7 @@ impl World {
             Step::Clear => self.jams.clear(),
             Step::Declare(number) => self.declare(number),
             Step::TakeOver => self.take_over(),
+            Step::Skew(seconds) => self.skew = Duration::from_secs(seconds),
             Step::Wait(millis) => self.wait(Duration::from_millis(millis)),
         }
     }
@@ -332,7 +336,7 @@ impl World {
     /// Another controller leads. The one before hears of it some time later.
     fn take_over(&mut self) {
         let mut controller = Controller::new(keys());
-        controller.handle(self.now, Event::Resources(self.declared.clone()));
+        controller.handle(self.now.after(self.skew), Event::Resources(self.declared.clone()));
         self.controllers.push(controller);
         let at = self.controllers.len() - 1;
         self.tell(at, Event::Lead { epoch: at as u64 + 1 });
@@ -365,7 +369,7 @@ impl World {
         let end = self.now.after(span);
         for _ in 0..REST_MAX {
             let wake = (self.controllers.iter().enumerate())
-                .filter_map(|(at, controller)| Some((controller.wake()?, at)))
+                .filter_map(|(at, controller)| Some((controller.wake()?.before(self.skew), at)))
                 .min()
                 .filter(|(wake, _)| *wake <= end);
             let next = self.coming.first_key_value().map(|(key, _)| *key).filter(|(at, _)| *at <= end);
@@ -412,7 +416,7 @@ impl World {
 
     fn tell(&mut self, at: usize, event: Event) {
         let Some(controller) = self.controllers.get_mut(at) else { return };
-        controller.handle(self.now, event);
+        controller.handle(self.now.after(self.skew), event);
         let acts: Vec<Act> = std::iter::from_fn(|| controller.poll()).collect();
         for act in acts {
             match act {
