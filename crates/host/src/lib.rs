@@ -24,6 +24,7 @@ pub mod ports;
 mod recorded;
 mod reload;
 pub mod resources;
+mod rooms;
 pub mod schemas;
 mod scrape;
 mod signals;

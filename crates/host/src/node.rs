@@ -16,10 +16,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use ::mesh::names::{Name, NodeId};
 use door::{Access, Fabric, Limits, Port};
 use door_http::limits::CONNECTIONS_MAX;
-use door_slimctl::SlimControl;
 use event::Pattern;
 use journal::{Journal, StreamConfig, StreamError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,26 +26,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::catalogue::{self, Services};
 use crate::config::{Config, EVENTS_STREAM, Listen};
 use crate::engine::{self, Opened};
 use crate::error::StartError;
-use crate::federation::{Federation, Ground};
+use crate::federation::Federation;
 use crate::http::{HttpDoor, HttpParts};
-use crate::hub::{self, Hub};
 use crate::live::Live;
-use crate::mesh::{JoinParts, Joined, Mesh, MeshParts, join};
 use crate::metered::Metered;
 use crate::metrics::Metrics;
-use crate::nats::{NatsDoor, NatsParts, bind};
+use crate::nats::NatsParts;
 use crate::ports::{Ports, PortsFile, remove_stale};
-use crate::recorded::Recorder;
-use crate::reload::{Reloadable, Reloader};
-use crate::resources::Resources;
-use crate::schemas::Schemas;
+use crate::reload::Reloader;
+use crate::rooms::{Doors, Rooms};
 use crate::signals::{Signal, Signals};
-use crate::slim::{self, Slim};
-use crate::slimctl;
 use crate::tls::{Certificate, HTTP_PROTOCOLS};
 use crate::tokens::read_tokens;
 use crate::views::DeclaredViews;
@@ -77,12 +68,7 @@ pub struct Node {
     ports: Ports,
     journal: Arc<dyn Journal>,
     http: Option<HttpDoor>,
-    nats: Option<NatsDoor>,
-    hub: Option<Arc<Hub>>,
-    services: Option<Arc<Services>>,
-    slim: Option<Arc<Slim>>,
-    control: Option<Arc<SlimControl>>,
-    mesh: Option<Arc<Mesh>>,
+    doors: Doors,
     views: Arc<DeclaredViews>,
     federation: Arc<Federation>,
     reloader: Reloader,
@@ -157,63 +143,28 @@ impl Node {
                 return Err(error);
             }
         };
-        let Rooms {
-            listener,
-            reloader,
-            nats,
-            hub,
-            services,
-            slim,
-            control,
-            mesh,
-            joined,
-            views,
-            schemas,
-            resources,
-            federation,
-            mut ports,
-        } = rooms;
+        let Rooms { listener, reloader, doors, joined, views, schemas, resources, federation, mut ports } = rooms;
         let http = listener.map(|(listener, address)| {
             ports.http = Some(address);
-            let local = address.ip().is_loopback();
-            let (journal, federation) = (Arc::clone(&journal), Arc::clone(&federation));
-            let (hub, services, slim, views) = (hub.clone(), services.clone(), slim.clone(), Arc::clone(&views));
             let parts = HttpParts {
                 port,
-                journal,
+                journal: Arc::clone(&journal),
                 metrics,
                 schemas,
                 resources,
-                federation,
-                hub,
-                services,
-                slim,
+                federation: Arc::clone(&federation),
+                hub: doors.hub.clone(),
+                services: doors.services.clone(),
+                slim: doors.slim.clone(),
                 asker: joined.map(|joined| joined.asker),
-                views,
+                views: Arc::clone(&views),
                 tls,
-                local,
+                local: address.ip().is_loopback(),
             };
             HttpDoor::open(&runtime, listener, parts)
         });
         let ports_file = write_ports(&config, &ports);
-        Ok(Node {
-            config,
-            ports,
-            journal,
-            http,
-            nats,
-            hub,
-            services,
-            slim,
-            control,
-            mesh,
-            views,
-            federation,
-            reloader,
-            ports_file,
-            runtime,
-            _hold: hold,
-        })
+        Ok(Node { config, ports, journal, http, doors, views, federation, reloader, ports_file, runtime, _hold: hold })
     }
 
     /// What the node was told.
@@ -238,9 +189,7 @@ impl Node {
 
     /// `lame_duck`: clients are given as long as they are promised to leave, whatever the deadline.
     fn stop_unless(mut self, lame_duck: bool, hurry: impl Future<Output = ()>) -> Ended {
-        let (http, nats, hub) = (self.http.take(), self.nats.take(), self.hub.take());
-        let (services, slim, mesh) = (self.services.take(), self.slim.take(), self.mesh.take());
-        let control = self.control.take();
+        let (http, doors) = (self.http.take(), std::mem::take(&mut self.doors));
         let journal = Arc::clone(&self.journal);
         let (federation, views) = (Arc::clone(&self.federation), Arc::clone(&self.views));
         let deadline = STOP_DEADLINE + self.config.nats.lame_duck.filter(|_| lame_duck).unwrap_or_default();
@@ -250,30 +199,8 @@ impl Node {
                     http.close().await;
                 }
             };
-            let nats = async {
-                if let Some(nats) = nats {
-                    nats.close(lame_duck).await;
-                }
-            };
-            let hub = async {
-                if let Some(hub) = hub {
-                    hub.close().await;
-                }
-            };
-            let services = async {
-                if let Some(services) = services {
-                    services.close().await;
-                }
-            };
-            let slim = async {
-                if let Some(slim) = slim {
-                    slim.close().await;
-                }
-                if let Some(control) = control {
-                    control.close().await;
-                }
-            };
-            if timeout(deadline, async { tokio::join!(http, nats, hub, services, slim) }).await.is_err() {
+            let mesh = doors.mesh.clone();
+            if timeout(deadline, async { tokio::join!(http, doors.close(lame_duck)) }).await.is_err() {
                 warn!("requests in flight did not finish within {deadline:?}; they are cut off");
             }
             if let Some(mesh) = mesh {
@@ -292,147 +219,6 @@ impl Node {
         drop(self.ports_file.take());
         self.runtime.shutdown_background();
         ended
-    }
-}
-
-/// What stands on an open journal, but for the HTTP door, which stands on all of this.
-struct Rooms {
-    listener: Option<(TcpListener, SocketAddr)>,
-    reloader: Reloader,
-    nats: Option<NatsDoor>,
-    hub: Option<Arc<Hub>>,
-    services: Option<Arc<Services>>,
-    slim: Option<Arc<Slim>>,
-    control: Option<Arc<SlimControl>>,
-    mesh: Option<Arc<Mesh>>,
-    joined: Option<Joined>,
-    views: Arc<DeclaredViews>,
-    schemas: Arc<Schemas>,
-    resources: Arc<Resources>,
-    federation: Arc<Federation>,
-    ports: Ports,
-}
-
-impl Rooms {
-    /// Makes the streams, binds every address, and only then opens anything.
-    fn open(
-        runtime: &Runtime,
-        config: &Config,
-        (port, live): (&Port, Arc<Live>),
-        metrics: &Metrics,
-        certificate: Option<Arc<Certificate>>,
-        nats: NatsParts,
-    ) -> Result<Rooms, StartError> {
-        let journal = port.journal();
-        let mut ports = Ports::new(&config.node, &config.engine, certificate.is_some());
-        let (listener, sockets, hub_parts, catalogue_parts, (slim_parts, control), links) = runtime.block_on(async {
-            create_streams(&**journal, config).await?;
-            let hub = hub::bind(config, certificate.as_ref())?;
-            let catalogue = catalogue::bind(config, certificate.as_ref())?;
-            let slim = (slim::bind(config, certificate.as_ref())?, slimctl::bind(config, certificate.as_ref())?);
-            let links = listen("mesh", config.mesh.listen)?;
-            Ok((listen("http", config.http)?, bind(&config.nats)?, hub, catalogue, slim, links))
-        })?;
-        let recorder = Recorder::new(&config.node, Arc::clone(journal), port.clone());
-        let schemas = Schemas::open(config.schemas.clone(), recorder.clone(), port.clone());
-        let schemas = runtime.block_on(schemas)?;
-        let resources = {
-            let domain = config.mesh.controller.then(|| Name::parse(&config.mesh.domain).ok()).flatten();
-            runtime.block_on(Resources::open(config.resources.clone(), recorder, domain))?
-        };
-        let federation = runtime.block_on(Federation::open(ground(config, port, metrics, &resources)));
-        let (hub, at) = Hub::open(runtime, hub_parts, port, resources.watch())?;
-        (ports.hub, ports.repeater) = (at.hub, at.repeater);
-        let (services, at) = Services::open(runtime, catalogue_parts, port, &config.node)?;
-        (ports.consul, ports.consul_grpc, ports.dns) = (at.consul, at.grpc, at.dns);
-        let (slim, at) = Slim::open(runtime, slim_parts, port)?;
-        ports.slim = at;
-        let mesh = links.map(|(listener, address)| {
-            ports.mesh = Some(address);
-            let mesh = Mesh::open(runtime, MeshParts { id: mesh_id(config)?, listener, live })?;
-            let parts = JoinParts { config, address, port: port.clone(), resources: Arc::clone(&resources) };
-            let joined = join(runtime, &mesh, parts)?;
-            Ok((mesh, joined))
-        });
-        let (mesh, joined) = mesh.transpose()?.unzip();
-        let control = govern(runtime, config, control, (port, &resources, joined.as_ref()), &mut ports)?;
-        let views = {
-            let _entered = runtime.enter();
-            let views = DeclaredViews::open(port, &config.data, resources.watch());
-            if let Some(hub) = hub.clone() {
-                let told = hub.roster();
-                views.show_presence(move || door_http::Hub::status(&*hub), told);
-            }
-            views
-        };
-        let reloader = Reloader::start(Reloadable {
-            port: port.clone(),
-            tokens: config.tokens.clone(),
-            certificates: certificate.into_iter().chain(nats.certificates).collect(),
-            schemas: Arc::clone(&schemas),
-            resources: Arc::clone(&resources),
-            federation: Arc::clone(&federation),
-            hub: hub.clone(),
-        });
-        let reloader =
-            reloader.map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;
-        let nats = sockets.map(|(sockets, at)| {
-            (ports.nats, ports.websocket, ports.monitor) = (at.clients, at.websocket, at.monitor);
-            NatsDoor::open(runtime, sockets, port.clone(), nats.options, config.nats.lame_duck_on_stop)
-        });
-        let nats = nats.transpose()?;
-        Ok(Rooms {
-            listener,
-            reloader,
-            nats,
-            hub,
-            services,
-            slim,
-            control,
-            mesh,
-            joined,
-            views,
-            schemas,
-            resources,
-            federation,
-            ports,
-        })
-    }
-}
-
-/// Opens SLIM's control protocols, where this node may lead.
-fn govern(
-    runtime: &Runtime,
-    config: &Config,
-    parts: slimctl::SlimControlParts,
-    (port, resources, joined): (&Port, &Arc<Resources>, Option<&Joined>),
-    ports: &mut Ports,
-) -> Result<Option<Arc<SlimControl>>, StartError> {
-    let Some(governor) = joined.and_then(|joined| joined.governor.clone()) else {
-        return Ok(None);
-    };
-    let (id, resources, data) = (mesh_id(config)?, Arc::clone(resources), config.data.clone());
-    let board = slimctl::BoardParts { id, governor, resources, port: port.clone(), data };
-    let (control, [south, north]) = slimctl::open(runtime, parts, board)?;
-    (ports.slim_south, ports.slim_north) = (south, north);
-    Ok(control)
-}
-
-/// Who this node is in its mesh.
-fn mesh_id(config: &Config) -> Result<NodeId, StartError> {
-    let name = |field, text: &str| Name::parse(text).map_err(|error| StartError::invalid(field, error.to_string()));
-    Ok(NodeId { domain: name("mesh.domain", &config.mesh.domain)?, node: name("node", &config.node)? })
-}
-
-/// What facts between sites stand on.
-fn ground(config: &Config, port: &Port, metrics: &Metrics, resources: &Resources) -> Ground {
-    Ground {
-        node: config.node.clone(),
-        journal: Arc::clone(port.journal()),
-        port: port.clone(),
-        meters: metrics.federation(),
-        effective: config.effective.clone(),
-        declared: resources.watch(),
     }
 }
 
@@ -493,7 +279,7 @@ pub(crate) fn listen(door: &'static str, listen: Listen) -> Result<Option<(TcpLi
 
 /// Creates what is missing: the default stream, unless another captures its subjects, and the
 /// configured ones. One that exists is left as it is: it may have been changed since, on purpose.
-async fn create_streams(journal: &dyn Journal, config: &Config) -> Result<(), StartError> {
+pub(crate) async fn create_streams(journal: &dyn Journal, config: &Config) -> Result<(), StartError> {
     let configured = &config.streams;
     for stream in configured {
         create_stream(journal, stream.clone()).await?;

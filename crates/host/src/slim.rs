@@ -8,7 +8,6 @@ pub use door_slim::inbox_of;
 use door_slim::{Counts, Options, Replica, SlimDoor};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -89,11 +88,6 @@ impl Slim {
     /// What the door counted.
     pub(crate) fn counts(&self) -> Counts {
         self.door.counts()
-    }
-
-    /// The door's links, for listings.
-    pub(crate) fn status(&self) -> Value {
-        self.door.status()
     }
 
     /// Ends all links, and waits for what is in flight.

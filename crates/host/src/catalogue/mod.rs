@@ -13,7 +13,7 @@ mod probe;
 mod runs;
 mod turns;
 
-pub(crate) use doors::{Services, bind};
+pub(crate) use doors::{CatalogueParts, Services, bind};
 pub(crate) use meters::CatalogueCounts;
 
 use std::net::{IpAddr, Ipv4Addr};
