@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::body::Body;
+use super::body::{Body, Conn};
 use super::kept::{Head, What, Word};
 use crate::entropy::seed;
 use crate::federation::feed::Feed;
@@ -202,9 +202,8 @@ impl Mirror {
         let answers = self.body.custody.answers(&self.name, &self.to);
         let run = seed().map_err(|error| error.to_string())?[0];
         let feed = Feed::open(&self.journal, stream, &consumer);
-        Sending { mirror: self, run, previous: 0, under_way: VecDeque::new(), bytes: 0, since: Instant::now() }
-            .go(feed, answers)
-            .await
+        let (under_way, since) = (VecDeque::new(), Instant::now());
+        Sending { mirror: self, run, previous: 0, under_way, bytes: 0, since, conn: None }.go(feed, answers).await
     }
 }
 
@@ -218,6 +217,16 @@ struct Sending<'a> {
     bytes: usize,
     /// When the far side last confirmed something, or nothing was under way.
     since: Instant,
+    /// The connection that they went to.
+    conn: Option<Arc<Conn>>,
+}
+
+/// Waits for the end of a connection.
+async fn over(conn: Option<&Arc<Conn>>) {
+    match conn {
+        Some(conn) => conn.out.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Sending<'_> {
@@ -252,6 +261,8 @@ impl Sending<'_> {
                     None => return Err(format!("the stream '{}' is not there any more", self.mirror.spec.stream)),
                 },
                 () = sleep(LOOK_AGAIN), if next.is_some() && room => {}
+                // What is under way is lost with it.
+                () = over(self.conn.as_ref()), if !self.under_way.is_empty() => return Ok(()),
                 () = sleep_until(late), if !self.under_way.is_empty() => {
                     return Err(format!("the domain {} does not answer", self.mirror.to));
                 }
@@ -284,6 +295,9 @@ impl Sending<'_> {
             Put::No => return Ok(false),
             Put::First => conn.out.wake(),
             Put::Yes => {}
+        }
+        if self.conn.as_ref().is_none_or(|before| before.number != conn.number) {
+            self.conn = Some(conn);
         }
         self.previous = position;
         let bytes = stored.message.size();

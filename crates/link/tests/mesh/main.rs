@@ -76,7 +76,8 @@ async fn who_has_another_key_or_is_not_awaited_is_not_let_in() {
 
 #[tokio::test]
 async fn what_does_not_speak_this_protocol_is_told_apart() {
-    let cases: [(&[u8], fn(&AcceptError) -> bool); 5] = [
+    type Expected = fn(&AcceptError) -> bool;
+    let cases: [(&[u8], Expected); 5] = [
         (b"GET / HTTP/1.1\r\n\r\n", |error| matches!(error, AcceptError::Stranger)),
         (b"TDNL\x02\x01\x00\x00", |error| matches!(error, AcceptError::Version(2))),
         (b"TDNL\x01\x09\x00\x00", |error| matches!(error, AcceptError::Stranger)),
