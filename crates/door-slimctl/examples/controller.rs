@@ -3,6 +3,8 @@
 //! `cargo run -p door-slimctl --example controller -- SOUTH NORTH domain=secret…`, such as
 //! `127.0.0.1:50052 127.0.0.1:50051 a=$(openssl rand -hex 32) b=…`.
 
+#![allow(clippy::unwrap_used, reason = "what is tried here is told what is right")]
+
 #[path = "../tests/door/board.rs"]
 mod board;
 

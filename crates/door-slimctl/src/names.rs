@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_name_is_a_pattern_and_back() {
         let check = |id: Option<u128>, expected: &str| {
-            let halves = |id: u128| Id { high: (id >> 64) as u64, low: id as u64 };
+            let half = |id: u128| u64::try_from(id & u128::from(u64::MAX)).unwrap();
+            let halves = |id: u128| Id { high: half(id >> 64), low: half(id) };
             let sent = Name {
                 encoded: Some(Encoded { first: 1, second: 2, third: u64::MAX, id: id.map(halves) }),
                 texts: None,
