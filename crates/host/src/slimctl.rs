@@ -79,15 +79,14 @@ pub(crate) struct BoardParts {
     pub(crate) data: PathBuf,
 }
 
+/// The open door, and where the south and the north of it are.
+type Opened = (Option<Arc<SlimControl>>, [Option<SocketAddr>; 2]);
+
 /// Serves from now on; where: nodes, operators.
 ///
 /// # Errors
 /// [`StartError`].
-pub(crate) fn open(
-    runtime: &Runtime,
-    parts: SlimControlParts,
-    board: BoardParts,
-) -> Result<(Option<Arc<SlimControl>>, [Option<SocketAddr>; 2]), StartError> {
+pub(crate) fn open(runtime: &Runtime, parts: SlimControlParts, board: BoardParts) -> Result<Opened, StartError> {
     let SlimControlParts { south, north, options } = parts;
     if south.is_none() && north.is_none() {
         return Ok((None, [None, None]));
