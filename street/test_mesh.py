@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import wait_for
-from mesh import World, document, links, refused
+from mesh import SETTLE_SECONDS_MAX, World, document, links, refused
 
 pytestmark = pytest.mark.skipif(refused is not None, reason=f"network namespaces: {refused}")
 
@@ -102,12 +102,26 @@ def test_names_are_closed_to_domains_that_a_rule_does_not_name(world):
     rule = document("NameAcl", "secret", subjects=["street.secret.>"], publish=["domain:a"], subscribe=["domain:hub", "domain:a"])
     world.leader.declare(rule)
     world.await_nodes(world.nodes)
-    heard = {name: node.listen("street.secret.*") for name, node in world.nodes.items() if node.domain != "b"}
-    time.sleep(1)
-    assert world.reached(world.a1, "street.secret.x", listeners=heard) == HUB | A
-    world.leader.remove("NameAcl", "secret")
-    for listener in heard.values():
-        listener.close()
+    inside = {name: node for name, node in world.nodes.items() if node.domain != "b"}
+    heard = {name: node.listen("street.secret.*") for name, node in inside.items()}
+    try:
+        told = lambda: f"not closed as declared:\n{world.told()}"
+        secret = lambda name: world.reached(world.nodes[name], "street.secret.x", listeners=heard)
+        wait_for(lambda: secret("a1") == HUB | A, SETTLE_SECONDS_MAX, told)
+        # Who may not publish there is refused at its own node, and who may not listen hears nothing.
+        for name in ("b1", "h2"):
+            assert world.nodes[name].ask("POST", "/v1/publish/street.secret.x", data=b"x").status_code == 403, name
+        outside = world.b1.ask("GET", "/v1/subscribe", params={"subject": "street.secret.x"})
+        assert outside.status_code == 403, outside.text
+    finally:
+        world.leader.remove("NameAcl", "secret")
+        may = lambda node: node.ask("POST", "/v1/publish/street.secret.x", data=b"x").status_code != 403
+        wait_for(lambda: all(map(may, world.nodes.values())), SETTLE_SECONDS_MAX, world.told)
+        for listener in [*heard.values(), *world.hearing.values()]:
+            listener.close()
+        # A client whose rights changed is told to come anew, soon after they have.
+        time.sleep(1)
+        world.listen_everywhere()
 
 
 def test_the_graph_and_the_trace_show_the_way(world):

@@ -76,6 +76,7 @@ impl HttpDoor {
                 hub: hub.clone(),
                 services,
                 slim,
+                mesh: asker.clone(),
                 views: Arc::clone(&views),
             }),
             schemas,
@@ -113,6 +114,7 @@ struct Gatherer {
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
     slim: Option<Arc<Slim>>,
+    mesh: Option<Arc<Asker>>,
     views: Arc<DeclaredViews>,
 }
 
@@ -127,6 +129,9 @@ impl Gathered for Gatherer {
         }
         if let Some(slim) = &self.slim {
             doors.push(Box::new(SlimCounts(slim.counts())));
+        }
+        if let Some(mesh) = &self.mesh {
+            doors.push(Box::new(mesh.counts()));
         }
         Box::pin(self.metrics.render(&*self.journal, doors))
     }

@@ -101,6 +101,7 @@ pub fn no_such_in_mesh(what: &str, name: &str) -> Problem {
     let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
     let detail = format!("there is no {what} '{shown}'");
     Problem::new(StatusCode::NOT_FOUND, "not-in-mesh", "There is no such thing in the mesh", detail)
+        .with("hint", "see what there is: tidings mesh domains; tidings mesh nodes; tidings segment ls")
 }
 
 /// Who could not be asked just now.

@@ -29,6 +29,7 @@ use super::controller::{Governor, View};
 use super::declared::Bounds;
 use super::lead::Leading;
 use super::member::Member;
+use super::meters::MeshCounts;
 use super::said::Asked;
 use crate::resources::{read_body, refused};
 
@@ -52,6 +53,11 @@ impl Asker {
         declared: watch::Receiver<Arc<Declared>>,
     ) -> Self {
         Asker { body, member, governor, declared }
+    }
+
+    /// What this node's links have counted.
+    pub(crate) fn counts(&self) -> MeshCounts {
+        MeshCounts(Arc::clone(&self.body))
     }
 
     /// How the controller stands, where this node leads.
@@ -528,7 +534,8 @@ fn lay(paths: &mut BTreeMap<(String, String), Path>, body: &Body, plan: &Plan, l
         conn.map(|conn| (conn.peer.clone(), conn.link.to_string(), conn.out.counts.messages.load(Ordering::Relaxed)));
     let envelope = &leg.envelope;
     let mut add = |to: String, deliver: &Deliver, domains: Vec<Name>| {
-        let segment = envelope.segment.clone();
+        // What stays in the domain is in no segment, although it shares a copy with what leaves.
+        let segment = envelope.segment.clone().filter(|_| !to.contains('/'));
         let key = (to.clone(), segment.as_ref().map(ToString::to_string).unwrap_or_default());
         let fresh = || Path { to, segment, domains, first: first.clone(), direct: false, queues: BTreeSet::new() };
         let path = paths.entry(key).or_insert_with(fresh);

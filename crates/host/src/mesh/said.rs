@@ -180,7 +180,7 @@ mod tests {
         check(&Word::Moved { to: None });
         let plan = Plan { generation: Generation { epoch: 1, number: 2 }, ..Plan::default() };
         assert_eq!(Said::decode(&plan_bytes(&plan)).unwrap(), Said::Plan(Box::new(plan)));
-        for bad in [&b""[..], b"X", b"P", b"J", b"J{}", b"J{\"say\":\"leave\",\"more\":1}", b"Pxxxxxxxx"] {
+        for bad in [&b""[..], b"X", b"P", b"J", b"J{}", b"J{\"say\":\"moved\",\"to\":null,\"more\":1}", b"Pxxxxxxxx"] {
             assert!(Said::decode(bad).is_err(), "{bad:?}");
         }
     }
