@@ -405,7 +405,7 @@ fn counts(conn: &super::body::Conn) -> Value {
         "received": conn.messages.load(Ordering::Relaxed), "refused": conn.refused.load(Ordering::Relaxed),
         "sent": conn.out.counts.messages.load(Ordering::Relaxed),
         "dropped": conn.out.counts.dropped.load(Ordering::Relaxed),
-        "roundTripMicros": conn.out.round_trip().map(|span| span.as_micros() as u64),
+        "roundTripMicros": conn.out.round_trip().map(|span| u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
     })
 }
 
