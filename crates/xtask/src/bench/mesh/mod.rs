@@ -21,7 +21,7 @@ const ROWS: &[Row] = &[
     ("hops", "one message of 128 B at a time, over no link, one, two and three", hops::run),
     ("throughput", "128 B from a node to a node over one link, both ends NATS", throughput::run),
     ("custody", "a mirrored stream whose far node is killed and comes back", custody::run),
-    ("failover", "a domain of two gateways, one killed or stopped while messages pass", failover::run),
+    ("failover", "a domain of three nodes, whose gateway is killed or stopped while messages pass", failover::run),
     ("names", "interests, their memory and their matching, without nodes", |bench| pure(bench, "names")),
     ("controller", "thousands of nodes at one controller, and proofs, without nodes", |bench| {
         pure(bench, "controller")
