@@ -283,14 +283,20 @@ def test_an_inbox_keeps_what_comes_while_its_owner_is_away(node):
 
 
 def test_clients_come_back_to_a_node_that_was_killed(own_node):
+    """Through a line that refuses meanwhile: who reaches a socket that is just dying gives up for ever."""
+    line = Line(lambda: own_node.slim)
+    url = f"http://{line.address}"
+
     async def story():
-        near, far = await Peer("near", "back/a").connect(own_node.url), await Peer("far", "back/a").connect(own_node.url)
+        near, far = await Peer("near", "back/a").connect(url), await Peer("far", "back/a").connect(url)
         answering = asyncio.create_task(echo(far))
         session = await near.open("far", reliable=True)
         await session.publish_async(b"before", None, None)
         assert await get(session) == b"before"
+        line.take_away()
         own_node.kill()
         own_node.start()
+        line.bring_back()
         deadline = asyncio.get_running_loop().time() + 60
         while own_node.count("tidings_slim_subscriptions") < 2:
             assert asyncio.get_running_loop().time() < deadline

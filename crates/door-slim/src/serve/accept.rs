@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::carrier::UNAUTHENTICATED;
@@ -40,11 +41,11 @@ const WINDOW_BYTES: u32 = 1024 * 1024;
 const FRAME_BYTES: u32 = 256 * 1024;
 
 /// Takes connections until the door closes.
-pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>, ending: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.stopping.cancelled() => return,
+            () = ending.cancelled() => return,
         };
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,

@@ -42,6 +42,10 @@ const NAP: Duration = Duration::from_millis(1);
 pub struct SlimDoor {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// Ends what accepts.
+    accepting: CancellationToken,
+    /// Nothing accepts any more.
+    accepted: CancellationToken,
 }
 
 impl SlimDoor {
@@ -53,11 +57,17 @@ impl SlimDoor {
         let address = listener.local_addr()?;
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared::new(port, options, tasks.clone(), stopping));
-        tasks.spawn(accept::listen(listener, Arc::clone(&shared)));
+        let (accepting, accepted) = (CancellationToken::new(), CancellationToken::new());
+        let taking = accept::listen(listener, Arc::clone(&shared), accepting.clone());
+        let done = accepted.clone();
+        tasks.spawn(async move {
+            taking.await;
+            done.cancel();
+        });
         dial::replicas(&shared);
         tasks.spawn(watch(Arc::clone(&shared)));
         tasks.spawn(inbox::deliver(Arc::clone(&shared)));
-        Ok(SlimDoor { shared, address })
+        Ok(SlimDoor { shared, address, accepting, accepted })
     }
 
     /// Where clients connect.
@@ -78,6 +88,9 @@ impl SlimDoor {
 
     /// Ends all links, and returns when everything has come to rest. What was counted can still be asked.
     pub async fn close(&self) {
+        // A stock client dials again at once, and gives up for ever where somebody accepts and is gone then.
+        self.accepting.cancel();
+        self.accepted.cancelled().await;
         self.shared.stopping.cancel();
         for link in self.shared.all() {
             link.out.end((14, String::from("the node stops")));
