@@ -5,9 +5,13 @@
 //! tokens.
 //!
 //! ```text
-//! names   hash of a pattern ─▶ row          rows    text │ holders ─▶ places ─▶ source, queue group
+//! names   hash of a pattern ─▶ check, row, holder     rows   text │ holders ─▶ places ─▶ source, queue group
 //! wild    tokens ─▶ row, of those with wildcards
 //! ```
+//!
+//! A subject is told from others by its place in the table and 64 bits more of a keyed hash: its text is not looked at,
+//! which would cost as much as all the rest. That one meets another of a million names has a chance of less than one in
+//! 10^20, and comes to a copy that nobody takes. Whoever changes a row compares the text.
 //!
 //! Invariants:
 //! - a row has a holder; a place is held by some row; a source lives until it is dropped.
@@ -15,7 +19,7 @@
 //! - rows are walked in the order of their numbers: hashes decide nothing that can be seen.
 //!
 //! Costs: a subject is found by one hash and a comparison, and by a walk of the patterns with wildcards. A row takes
-//! its text and 32 bytes, up to 10 in the table, and 4 more for each holder beyond the first. To drop sources is a
+//! its text and 32 bytes, up to 34 in the table, and 4 more for each holder beyond the first. To drop sources is a
 //! walk over all rows.
 
 use alloc::boxed::Box;
@@ -26,12 +30,15 @@ use core::hash::Hasher;
 
 use event::{Pattern, Wanted};
 use hashbrown::HashTable;
-use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::wire::{Source, Wish};
 
 /// Into how many parts patterns without wildcards are counted, by number of tokens and first token.
 const SHAPES: usize = 256;
+
+/// Stands in a name's entry for more holders than one: they are in its row.
+const MANY: u32 = u32::MAX;
 
 /// Names a source, while it lives.
 pub(crate) type SourceNumber = u32;
@@ -50,6 +57,15 @@ struct Place {
     source: SourceNumber,
     queue: Option<Arc<str>>,
     rows: u64,
+}
+
+/// Where a pattern is found.
+#[derive(Debug)]
+struct Entry {
+    check: u64,
+    row: u32,
+    /// The holder of the row, or [`MANY`].
+    holder: u32,
 }
 
 #[derive(Debug)]
@@ -71,7 +87,7 @@ pub(crate) struct Interests {
     key: u64,
     rows: Vec<Row>,
     free: Vec<u32>,
-    names: HashTable<u32>,
+    names: HashTable<Entry>,
     wild: Wanted<u32>,
     shapes: Box<[u32]>,
     places: Vec<Option<Place>>,
@@ -110,10 +126,12 @@ impl Holders {
     }
 }
 
-fn hash(key: u64, text: &str) -> u64 {
+/// By which a text is found, and by which it is told from others.
+fn hash(key: u64, text: &str) -> (u64, u64) {
     let mut hasher = SipHasher13::new_with_keys(key, key.rotate_left(32) ^ 0x6d65_7368);
     hasher.write(text.as_bytes());
-    hasher.finish()
+    let both = hasher.finish128();
+    (both.h1, both.h2)
 }
 
 fn shape(text: &str) -> usize {
@@ -187,7 +205,11 @@ impl Interests {
         let place = self.place(source, wish.queue.as_ref());
         let text = wish.pattern.as_str();
         let new = match self.row(text) {
-            Some(row) => self.rows.get_mut(row as usize).is_some_and(|row| row.holders.add(place)),
+            Some(number) => {
+                let added = self.rows.get_mut(number as usize).is_some_and(|row| row.holders.add(place));
+                self.point(number);
+                added
+            }
             None => {
                 self.insert(&wish.pattern, place);
                 true
@@ -209,7 +231,9 @@ impl Interests {
         if !row.holders.as_slice().contains(&place) {
             return false;
         }
-        if !row.holders.retain(|each| each != place) {
+        if row.holders.retain(|each| each != place) {
+            self.point(number);
+        } else {
             self.erase(number);
         }
         self.count(place, -1);
@@ -256,8 +280,11 @@ impl Interests {
             }
             let pattern = Pattern::parse(&row.text);
             let left = self.rows.get_mut(number).is_some_and(|row| row.holders.retain(|each| !places.contains(&each)));
-            if !left {
-                self.erase(u32::try_from(number).unwrap_or(u32::MAX));
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            if left {
+                self.point(number);
+            } else {
+                self.erase(number);
             }
             for place in places {
                 if let (Ok(pattern), Some(place)) = (&pattern, self.place_of(place)) {
@@ -277,7 +304,14 @@ impl Interests {
                 found(place.source, place.queue.as_ref());
             }
         };
-        tell(self.holders(subject));
+        let (hash, check) = hash(self.key, subject);
+        match self.names.find(hash, |entry| entry.check == check) {
+            Some(Entry { row, holder: MANY, .. }) => {
+                tell(self.rows.get(*row as usize).map_or(&[], |row| row.holders.as_slice()));
+            }
+            Some(Entry { holder, .. }) => tell(core::slice::from_ref(holder)),
+            None => {}
+        }
         let alike = self.wild.each_alike(subject, &mut |row: &u32| {
             tell(self.rows.get(*row as usize).map_or(&[], |row| row.holders.as_slice()));
         });
@@ -313,8 +347,23 @@ impl Interests {
     }
 
     fn row(&self, text: &str) -> Option<u32> {
-        let same = |row: &u32| self.rows.get(*row as usize).is_some_and(|row| *row.text == *text);
-        self.names.find(hash(self.key, text), same).copied()
+        let (hash, check) = hash(self.key, text);
+        let same = |entry: &Entry| {
+            entry.check == check && self.rows.get(entry.row as usize).is_some_and(|row| *row.text == *text)
+        };
+        self.names.find(hash, same).map(|entry| entry.row)
+    }
+
+    /// Has a row's entry name its holder, as it is now.
+    fn point(&mut self, number: u32) {
+        let Some(row) = self.rows.get(number as usize) else { return };
+        let holder = match &row.holders {
+            Holders::One(one) => *one,
+            Holders::Many(_) => MANY,
+        };
+        if let Some(entry) = self.names.find_mut(hash(self.key, &row.text).0, |entry| entry.row == number) {
+            entry.holder = holder;
+        }
     }
 
     fn insert(&mut self, pattern: &Pattern, place: u32) {
@@ -331,8 +380,9 @@ impl Interests {
             *slot = row;
         }
         let (key, rows) = (self.key, &self.rows);
-        let again = |row: &u32| rows.get(*row as usize).map_or(0, |row| hash(key, &row.text));
-        self.names.insert_unique(hash(key, text), number, again);
+        let again = |entry: &Entry| rows.get(entry.row as usize).map_or(0, |row| hash(key, &row.text).0);
+        let (hash, check) = hash(key, text);
+        self.names.insert_unique(hash, Entry { check, row: number, holder: place }, again);
         if is_wild(text) {
             self.wild.add(pattern, number);
         } else if let Some(count) = self.shapes.get_mut(shape(text)) {
@@ -343,7 +393,7 @@ impl Interests {
     fn erase(&mut self, number: u32) {
         let Some(row) = self.rows.get_mut(number as usize) else { return };
         let text = core::mem::take(&mut row.text);
-        if let Ok(entry) = self.names.find_entry(hash(self.key, &text), |each| *each == number) {
+        if let Ok(entry) = self.names.find_entry(hash(self.key, &text).0, |each| each.row == number) {
             entry.remove();
         }
         if !is_wild(&text) {
