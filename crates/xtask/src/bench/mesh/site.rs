@@ -54,7 +54,9 @@ impl Site {
         let mut launch = Launch::new(binary, &folder);
         let nats = free()?;
         launch.nats = nats.to_string();
-        launch.arguments.extend(["--node", name, "--domain", domain, "--log", "warn", "--monitor", "off"].map(String::from));
+        launch
+            .arguments
+            .extend(["--node", name, "--domain", domain, "--log", "warn", "--monitor", "off"].map(String::from));
         let secret = secret(folder.parent().unwrap_or(&folder), domain)?;
         let listen = mesh.to_string();
         for (flag, value) in [("--mesh", &listen), ("--mesh-external", &listen), ("--domain-secret-file", &secret)] {
