@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 fn flag(name: &str, default: usize) -> usize {
     let mut args = std::env::args().skip_while(|each| each != name);
-    args.nth(1).map_or(default, |value| value.parse().unwrap())
+    args.nth(1).map_or(default, |value| value.parse().expect("a flag's value is a number"))
 }
 
 fn name(pair: usize, member: usize) -> To {
@@ -65,7 +65,8 @@ async fn publish(client: Client, head: Head, count: usize, size: usize) {
 
 #[tokio::main]
 async fn main() {
-    let address: SocketAddr = std::env::args().nth(1).unwrap().parse().unwrap();
+    let address: SocketAddr =
+        std::env::args().nth(1).and_then(|at| at.parse().ok()).expect("the first argument is an address");
     let (count, size) = (flag("--count", 100_000), flag("--size", 128));
     let (members, stopped, pairs) = (flag("--members", 1), flag("--stopped", 0), flag("--pairs", 1));
     let (mut readers, mut idle, mut senders) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,7 +87,7 @@ async fn main() {
     }
     let mut received = Vec::new();
     for each in reading {
-        received.push(each.await.unwrap());
+        received.push(each.await.expect("a reader does not panic"));
     }
     let mut seconds = begun.elapsed().as_secs_f64();
     if received.iter().any(|came| *came < count) {
