@@ -223,10 +223,16 @@ impl Live {
         let hop = |leg: &Arc<Leg<Arc<dyn Taker>>>| Hop { connection: leg.connection, taker: Arc::clone(&leg.hand) };
         let (mut groups, mut repeaters) = (Vec::with_capacity(route.groups.len()), Vec::new());
         for group in &route.groups {
-            let hops: Vec<Hop> = group.iter().map(hop).collect();
             match group.first() {
-                Some(leg) if leg.class == Class::Repeater => repeaters.extend(hops),
-                first => groups.push((first.and_then(|leg| leg.queue.clone()), Group::near(hops))),
+                Some(leg) if leg.class == Class::Repeater => repeaters.extend(group.iter().map(hop)),
+                first => {
+                    // A member at a replica comes after those at this node.
+                    let (replicas, own): (Vec<_>, Vec<_>) = group.iter().partition(|leg| leg.class == Class::Peer);
+                    let mut members = Group::near(own.into_iter().map(hop).collect());
+                    members.everywhere = replicas.into_iter().map(hop).collect();
+                    members.far.extend((!members.everywhere.is_empty()).then(|| members.everywhere.clone()));
+                    groups.push((first.and_then(|leg| leg.queue.clone()), members));
+                }
             }
         }
         Near { direct: route.direct.iter().map(hop).collect(), groups, repeaters, stamp, alike: route.alike }
@@ -274,7 +280,10 @@ impl Fabric for Live {
         direct.extend(beyond.direct);
         for (queue, far) in beyond.groups {
             match groups.iter_mut().find(|(name, _)| name.as_ref() == Some(&queue)) {
-                Some((_, group)) => (group.far, group.everywhere) = (far.far, far.everywhere),
+                Some((_, group)) => {
+                    group.far.extend(far.far);
+                    group.everywhere.extend(far.everywhere);
+                }
                 None => groups.push((Some(queue), far)),
             }
         }
@@ -446,6 +455,28 @@ mod tests {
         live.change(client, vec![pattern("d")]);
         let gone_and_come = [((pattern("c"), Some(queue.clone())), false), ((pattern("d"), Some(queue)), true)];
         assert_eq!(live.changed_wishes(9), gone_and_come);
+    }
+
+    #[test]
+    fn a_member_of_a_group_at_a_replica_comes_after_those_at_this_node() {
+        let live = Live::default();
+        let queue: Arc<str> = "q".into();
+        let join = |class, connection| {
+            let (taker, queue) = (Arc::new(Counted::default()), Some(queue.clone()));
+            live.join(Listener { patterns: vec![pattern("a.b")], queue, connection, class, taker })
+        };
+        let (replica, client) = (join(Class::Peer, 1), join(Class::Client, 2));
+        let shown = |live: &Live| {
+            let way = live.way("a.b");
+            let of = |hops: &[Hop]| hops.iter().map(|hop| hop.connection).collect::<Vec<_>>();
+            let group = way.groups.first().cloned().unwrap_or_default();
+            (of(&group.near), group.far.iter().map(|tier| of(tier)).collect::<Vec<_>>(), of(&group.everywhere))
+        };
+        assert_eq!(shown(&live), (vec![2], vec![vec![1]], vec![1]));
+        live.leave(client);
+        assert_eq!(shown(&live), (vec![], vec![vec![1]], vec![1]));
+        live.leave(replica);
+        assert!(live.way("a.b").groups.is_empty());
     }
 
     #[test]

@@ -247,7 +247,10 @@ impl Intake {
         for far in &onward.groups {
             let beyond = group(&self.body, far);
             match groups.iter_mut().find(|(queue, _)| *queue == far.queue) {
-                Some((_, members)) => (members.far, members.everywhere) = (beyond.far, beyond.everywhere),
+                Some((_, members)) => {
+                    members.far.extend(beyond.far);
+                    members.everywhere.extend(beyond.everywhere);
+                }
                 None => groups.push((Arc::clone(&far.queue), beyond)),
             }
         }
