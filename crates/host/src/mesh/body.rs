@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event::Moment;
 use link::mesh::Outbound;
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::custody::Custody;
+use super::data::TELL_EVERY;
 use super::dial::Dialler;
 use super::mirror::Mirrors;
 use super::replies::Replies;
@@ -133,6 +134,8 @@ pub(super) struct Run {
     /// Connections for which many notes wait, and how often the machine is owed word of room there.
     stuffed: BTreeMap<u64, u32>,
     wake: Option<Moment>,
+    /// When the log last said that a neighbour's wishes are refused.
+    refused_told: Option<Instant>,
 }
 
 impl Body {
@@ -157,7 +160,10 @@ impl Body {
         };
         let wished = Arc::new(Notify::new());
         let dialler = Dialler::default();
-        (Arc::new(body), Run { told: receiver, wished, dialler, stuffed: BTreeMap::new(), wake: None })
+        (
+            Arc::new(body),
+            Run { told: receiver, wished, dialler, stuffed: BTreeMap::new(), wake: None, refused_told: None },
+        )
     }
 
     /// Tells the machine what happened; waits while it is busy.
@@ -260,7 +266,11 @@ impl Body {
             Output::Refused { conn, why, count } => {
                 self.counts.refuse(why, count);
                 let peer = self.conn(conn).map(|conn| conn.peer.to_string()).unwrap_or_default();
-                warn!(peer, why = why.word(), count, "what a peer wants is refused");
+                // For a moment after a change of plans that is usual; a rogue's cannot fill the log.
+                if run.refused_told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    run.refused_told = Some(Instant::now());
+                    warn!(peer, why = why.word(), count, "what a peer wants is refused");
+                }
             }
             Output::Links { want } => {
                 let ids: BTreeSet<LinkId> = want.iter().map(|link| link.id.clone()).collect();

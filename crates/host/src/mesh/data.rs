@@ -28,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::body::{Body, Conn};
-use super::far::{group, hops};
+use super::far::{Led, group, hops};
 use super::replies::Asker;
 
 /// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
 const KEPT_MAX: usize = 8_192;
 
 /// How often the log says that a link brings what is refused.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the reader of a link pauses for receivers that are full but make progress, at most.
 const PRESSED_PAUSE: Duration = Duration::from_millis(2);
@@ -235,9 +235,10 @@ impl Intake {
 
     /// The way of a message: its listeners here, and the links that it goes on by.
     fn way(&self, subject: &str, onward: &Onward) -> Arc<Way> {
+        let led = Led::by(subject, false);
         let near = self.body.live.near(subject, self.class);
         let mut direct = if onward.here.direct { near.direct } else { Vec::new() };
-        direct.extend(hops(&self.body, &onward.direct));
+        direct.extend(hops(&self.body, &onward.direct, &led));
         let mut groups: Vec<(Arc<str>, Group)> = Vec::new();
         for (queue, members) in near.groups {
             if let Some(queue) = queue.filter(|queue| onward.here.queues.contains(queue)) {
@@ -245,7 +246,7 @@ impl Intake {
             }
         }
         for far in &onward.groups {
-            let beyond = group(&self.body, far);
+            let beyond = group(&self.body, far, &led);
             match groups.iter_mut().find(|(queue, _)| *queue == far.queue) {
                 Some((_, members)) => {
                     members.far.extend(beyond.far);

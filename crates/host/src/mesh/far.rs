@@ -14,11 +14,38 @@ use super::replies::Asker;
 pub(super) struct Egress {
     out: Arc<Outbound>,
     head: Box<[u8]>,
+    led: Arc<Led>,
+}
+
+/// The subject that ways lead by.
+pub(super) struct Led {
+    subject: Box<str>,
+    /// Whether every subject that differs in its last token alone has the same ways.
+    alike: bool,
+}
+
+impl Led {
+    pub(super) fn by(subject: &str, alike: bool) -> Arc<Self> {
+        Arc::new(Led { subject: subject.into(), alike })
+    }
+
+    /// Whether a message of this subject goes these ways at the next node too. One that is handed over under another
+    /// address, as a push consumer's is, would be led astray there by its own.
+    fn leads(&self, subject: &str) -> bool {
+        let near = |subject: &str| subject.rfind('.').map(|end| subject[..end].len());
+        *self.subject == *subject
+            || (self.alike
+                && near(subject)
+                    .is_some_and(|end| near(&self.subject) == Some(end) && subject[..end] == self.subject[..end]))
+    }
 }
 
 impl Taker for Egress {
     fn take(&self, parcel: &Parcel<'_>) -> Took {
         let Parcel { subject, reply, status, headers, payload } = *parcel;
+        if !self.led.leads(subject) {
+            return Took::No;
+        }
         match self.out.message(&Letter { head: &self.head, subject, reply, status, headers, payload }) {
             Put::No => Took::No,
             Put::Yes => Took::Yes,
@@ -44,20 +71,20 @@ impl Taker for Egress {
 }
 
 /// The link of a leg as a receiver; `None`: it has just ended.
-pub(super) fn hop(body: &Body, leg: &Leg) -> Option<Hop> {
+fn hop(body: &Body, leg: &Leg, led: &Arc<Led>) -> Option<Hop> {
     let out = Arc::clone(&body.conn(leg.conn)?.out);
-    let taker = Arc::new(Egress { out, head: leg.envelope.encode().into() });
+    let taker = Arc::new(Egress { out, head: leg.envelope.encode().into(), led: Arc::clone(led) });
     Some(Hop { connection: leg.conn, taker })
 }
 
-pub(super) fn hops(body: &Body, legs: &[Leg]) -> Vec<Hop> {
-    legs.iter().filter_map(|leg| hop(body, leg)).collect()
+pub(super) fn hops(body: &Body, legs: &[Leg], led: &Arc<Led>) -> Vec<Hop> {
+    legs.iter().filter_map(|leg| hop(body, leg, led)).collect()
 }
 
 /// The members of a group beyond this node.
-pub(super) fn group(body: &Body, far: &FarGroup) -> Group {
-    let tiers = far.tiers.iter().map(|tier| hops(body, tier)).filter(|tier| !tier.is_empty());
-    Group { near: Vec::new(), far: tiers.collect(), everywhere: hops(body, &far.everywhere) }
+pub(super) fn group(body: &Body, far: &FarGroup, led: &Arc<Led>) -> Group {
+    let tiers = far.tiers.iter().map(|tier| hops(body, tier, led)).filter(|tier| !tier.is_empty());
+    Group { near: Vec::new(), far: tiers.collect(), everywhere: hops(body, &far.everywhere, led) }
 }
 
 /// The way to somebody who asked, where he is not on the ways that interests make.
@@ -87,10 +114,31 @@ impl Far for Body {
     fn beyond(&self, subject: &str) -> Beyond {
         let mut found = self.ask(|node| node.beyond(subject));
         found.direct.extend(answer(self, subject, &found.direct));
+        let led = Led::by(subject, found.alike);
         Beyond {
-            direct: hops(self, &found.direct),
-            groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(self, far))).collect(),
+            direct: hops(self, &found.direct, &led),
+            groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(self, far, &led))).collect(),
             alike: found.alike,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Led;
+
+    fn check(led: &str, alike: bool, subject: &str, expected: bool) {
+        assert_eq!(Led::by(led, alike).leads(subject), expected, "{subject} by {led}");
+    }
+
+    #[test]
+    fn a_message_goes_the_ways_of_its_own_subject_alone() {
+        check("a.b", false, "a.b", true);
+        check("a.b", false, "a.c", false);
+        check("a.b", true, "a.c", true);
+        check("a.b", true, "a.c.d", false);
+        check("a.b", true, "x.b", false);
+        check("_INBOX.x", true, "orders", false);
+        check("a", true, "b", false);
     }
 }
