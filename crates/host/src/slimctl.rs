@@ -252,8 +252,8 @@ impl Board for ControlBoard {
     fn add_domain(&self, who: Arc<str>, name: Name, secret: String) -> Answer<'_, Result<(), Fault>> {
         Box::pin(async move {
             let least = crate::mesh::SECRET_BYTES_MIN;
-            if secret.len() < least || secret.contains(['\n', '\r']) {
-                return Err(Fault::Invalid(format!("the secret must be one line of {least} characters at least")));
+            if secret.len() < least || secret.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                return Err(Fault::Invalid(format!("the secret must have {least} characters at least, and no space")));
             }
             let (data, domain) = (self.parts.data.clone(), name.clone());
             let kept = spawn_blocking(move || stored::keep_domain(&data, &domain, &secret)).await;
