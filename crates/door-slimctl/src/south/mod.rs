@@ -45,7 +45,7 @@ struct Joined {
 /// The nodes that are registered here, and what their channels share.
 pub(crate) struct Nodes {
     pub(crate) board: Arc<dyn Board>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Arc<Seen>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     /// Unique by node: the last that registered counts.
@@ -54,7 +54,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(board: Arc<dyn Board>, tasks: TaskTracker, stopping: CancellationToken) -> Self {
-        Nodes { board, seen: Seen::default(), tasks, stopping, joined: Mutex::default() }
+        Nodes { board, seen: Arc::default(), tasks, stopping, joined: Mutex::default() }
     }
 
     /// What a node said of itself when it registered.
@@ -196,7 +196,8 @@ impl Control {
         };
         info!(%node, from = %self.from, "a SLIM node registered");
         if self.registered() {
-            self.talk(Session::new(session, node.clone()), first, channel.acts, asked).await;
+            self.talk(Session::new(session, node.clone(), Arc::clone(&self.nodes.seen)), first, channel.acts, asked)
+                .await;
         }
         info!(%node, "the control channel of a SLIM node ended");
     }

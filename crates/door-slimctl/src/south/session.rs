@@ -63,6 +63,8 @@ impl Listing {
 pub(super) struct Session {
     number: u64,
     node: NodeId,
+    /// By which routes are told with their texts: an original node ends where they are missing.
+    seen: Arc<Seen>,
     plan: Option<Arc<Plan>>,
     routes: Arc<[RouteAt]>,
     /// The command that was not acknowledged yet.
@@ -79,10 +81,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, node: NodeId) -> Self {
+    pub(super) fn new(number: u64, node: NodeId, seen: Arc<Seen>) -> Self {
         Session {
             number,
             node,
+            seen,
             plan: None,
             routes: Arc::from([]),
             told: None,
@@ -118,7 +121,7 @@ impl Session {
             dialled.map(|link| Connection { link_id: link.id.to_string(), config_data: details::config(link, known) });
         let routes = self.routes.iter().filter_map(|route| {
             Some(Route {
-                name: Some(names::name(route.name.as_str())?),
+                name: Some(self.seen.name(route.name.as_str())?),
                 link_id: Some(route.link.to_string()),
                 direction: None,
             })

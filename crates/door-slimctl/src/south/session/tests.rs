@@ -39,7 +39,7 @@ fn nobody(_: &LinkPlan) -> Option<Details> {
 }
 
 fn session() -> Session {
-    Session::new(9, NodeId { domain: name("a"), node: name("n1") })
+    Session::new(9, NodeId { domain: name("a"), node: name("n1") }, Arc::default())
 }
 
 fn sent(steps: &[Step]) -> Vec<&ControlMessage> {
@@ -113,7 +113,8 @@ fn routes_wait_for_the_plan_and_are_told_once_for_each_name_and_link() {
     let told = &command(sent(&steps)[0]).routes_to_set;
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].link_id.as_deref(), Some(LINK));
-    assert_eq!(told[0].name.clone().unwrap().encoded.unwrap().third, 3);
+    let told = told[0].name.clone().unwrap();
+    assert_eq!((told.encoded.unwrap().third, told.texts.unwrap().third.as_str()), (3, "0000000000000003"));
 }
 
 #[test]
