@@ -85,7 +85,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM", help_heading = "Doors")]
     slim: Option<Listen>,
     /// A replica of this node in a SLIM domain, of this make or the original's; can be given several times
-    #[arg(long, value_name = "NODE=HOST:PORT", env = "TIDINGS_SLIM_PEER", value_delimiter = ',', help_heading = "Doors")]
+    #[arg(
+        long,
+        value_name = "NODE=HOST:PORT",
+        env = "TIDINGS_SLIM_PEER",
+        value_delimiter = ',',
+        help_heading = "Doors"
+    )]
     slim_peer: Vec<SlimPeer>,
     /// Where original SLIM nodes register with this controller, as 127.0.0.1:50052 [default: off]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM_SOUTH", help_heading = "Mesh")]
