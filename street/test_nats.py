@@ -169,9 +169,9 @@ def test_nothing_acknowledged_is_lost_when_the_node_is_killed_under_load(own_nod
             acknowledged.add(text)
             number += 1
 
-    async def work(connection, stop):
+    async def work(connection, published):
         worker = await connection.jetstream(timeout=2).pull_subscribe("load.>", "worker", stream="LOAD")
-        while not (stop.is_set() and acknowledged <= worked):
+        while not (published.is_set() and acknowledged <= worked):
             try:
                 for message in await worker.fetch(50, timeout=1):
                     worked.add(message.data.decode())
@@ -184,8 +184,9 @@ def test_nothing_acknowledged_is_lost_when_the_node_is_killed_under_load(own_nod
         async with client(own_node, **options) as a, client(own_node, **options) as b, client(own_node, **options) as c:
             await a.jetstream().add_stream(name="LOAD", subjects=["load.>"])
             await a.jetstream().add_consumer("LOAD", durable_name="worker", ack_policy=api.AckPolicy.EXPLICIT)
-            stop = asyncio.Event()
-            tasks = [asyncio.create_task(each) for each in (publish(a, "a", stop), publish(b, "b", stop), work(c, stop))]
+            stop, published = asyncio.Event(), asyncio.Event()
+            publishers = [asyncio.create_task(each) for each in (publish(a, "a", stop), publish(b, "b", stop))]
+            worker = asyncio.create_task(work(c, published))
             for _ in range(5):
                 before = len(acknowledged)
                 while len(acknowledged) < before + 100:
@@ -193,7 +194,10 @@ def test_nothing_acknowledged_is_lost_when_the_node_is_killed_under_load(own_nod
                 own_node.kill()
                 await asyncio.to_thread(own_node.start)
             stop.set()
-            await asyncio.gather(*tasks)
+            # What is under way may still be acknowledged; only then is it known what the worker must have seen.
+            await asyncio.gather(*publishers)
+            published.set()
+            await worker
             state = (await a.jetstream().stream_info("LOAD")).state
             stored = []
             for sequence in range(state.first_seq, state.last_seq + 1):

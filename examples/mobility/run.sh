@@ -43,7 +43,7 @@ until_true() {
 
 start() {
     # Plugins find their interpreter by the node's PATH; the system's own starts sooner than a version manager's.
-    PATH="/usr/bin:/bin:$PATH" "$tidings" serve --node "$1" --data "$scratch/$1" --http 127.0.0.1:0 --nats off --hub off --consul off --dns off \
+    PATH="/usr/bin:/bin:$PATH" "$tidings" serve --node "$1" --data "$scratch/$1" --http 127.0.0.1:0 --nats off --hub off --consul off --dns off --slim off \
         >"$scratch/$1.log" 2>&1 &
 }
 

@@ -440,7 +440,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Refuses what would be open to a network by accident: a listener beyond loopback that asks nobody who he is.
+    /// Refuses what would be open to a network by accident: a listener beyond loopback that asks nobody who he is. Links of
+    /// a mesh always ask.
     fn check_exposure(&self) -> Result<(), StartError> {
         let tokens = self.tokens.is_some();
         let (nats, nats_asks) = (&self.nats, tokens || self.nats.asks());
@@ -458,7 +459,6 @@ impl Config {
             ("slim", self.slim.listen, tokens),
             ("slim-south", self.slim.south, tokens),
             ("slim-north", self.slim.north, tokens),
-            ("mesh", self.mesh.listen, self.mesh.secret_file.is_some()),
         ];
         let exposed = listeners.into_iter().find_map(|(door, listen, asks)| match listen {
             Listen::At(address) if !is_loopback(address.ip()) && !asks && !self.open => Some((door, address)),

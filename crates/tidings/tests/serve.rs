@@ -79,7 +79,8 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     let wrong = write(&dir.path().join("wrong.yaml"), "limits:\n  payload_max: much\n");
     check_refused(&["--data", data, "--config", &wrong], &["much", &format!("{wrong}:2")]);
     check_refused(&["--data", data, "--http", "0.0.0.0:0"], &["http door", "0.0.0.0:0", "--tokens", "--open"]);
-    check_refused(&["--data", data, "--slim", "127.0.0.1:46357"], &["slim door is not part of this version"]);
+    check_refused(&["--data", data, "--slim", "0.0.0.0:0"], &["slim door", "0.0.0.0:0", "--tokens", "--open"]);
+    check_refused(&["--data", data, "--domain", "a"], &["mesh.join", "--join", "--controller"]);
     check_refused(&["--data", data, "--nats", "0.0.0.0:0"], &["nats door", "0.0.0.0:0", "--tokens", "--open"]);
     check_refused(&["--data", data, "--tokens", "/nowhere/tokens.yaml"], &["/nowhere/tokens.yaml"]);
     assert!(!Path::new(data).exists());

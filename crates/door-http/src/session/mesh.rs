@@ -192,7 +192,7 @@ pub async fn get_graph(State(door): State<Shared>, call: Call) -> Result<Respons
 }
 
 /// The way of a message.
-#[utoipa::path(get, path = "/v1/mesh/trace", tag = "mesh",
+#[utoipa::path(get, path = "/v1/mesh/trace", operation_id = "get_mesh_trace", tag = "mesh",
     params(
         ("subject" = String, Query, description = "The subject of the message"),
         ("from" = Option<String>, Query, description = "The node at which it enters, as domain/node; else this one"),
