@@ -22,6 +22,7 @@ mod form;
 mod hub;
 mod inbox;
 mod interrupt;
+mod kept;
 mod kinds;
 mod kv;
 mod lines;

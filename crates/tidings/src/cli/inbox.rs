@@ -2,17 +2,12 @@
 //!
 //! An inbox is a stream: with it the messages stay, and go.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde_json::{Value, json};
-use ureq::http::Method;
 
-use super::client::{Client, Reach, Request};
+use super::client::{Client, Reach};
 use super::failure::Failure;
-use super::output::{Out, Show, date, number, safe, size};
-use super::stream::{confirm, exists};
-use super::units::{Limit, Size, Span};
+use super::kept::{self, Keeping, Kept};
+use super::output::{Out, Show, safe};
 
 pub const EXAMPLES: &str = "Examples:
   tidings inbox keep org/ns/app --for 7d
@@ -43,12 +38,8 @@ pub enum InboxCommand {
 pub struct KeepArgs {
     /// The name, org/namespace/application
     name: String,
-    /// How long messages are kept, such as 7d, or none for ever [default: 7d]
-    #[arg(long = "for", value_name = "SPAN|none")]
-    keep: Option<Limit<Span>>,
-    /// Most bytes that are kept, such as 1GiB; the oldest go
-    #[arg(long, value_name = "SIZE|none")]
-    bytes_max: Option<Limit<Size>>,
+    #[command(flatten)]
+    keeping: Keeping,
     #[command(flatten)]
     reach: Reach,
 }
@@ -81,35 +72,6 @@ pub struct SubjectArgs {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct Streams {
-    streams: Vec<Info>,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    config: Config,
-    state: State,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    name: String,
-    subjects: Vec<String>,
-    #[serde(default)]
-    age_max: Option<String>,
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct State {
-    messages: u64,
-    bytes: u64,
-    #[serde(default)]
-    last_time: Option<String>,
-}
-
 /// Does what was asked.
 pub fn run(command: InboxCommand) -> Result<(), Failure> {
     match command {
@@ -128,68 +90,45 @@ fn place(name: &str) -> Result<(String, String), Failure> {
 
 fn keep(args: &KeepArgs) -> Result<(), Failure> {
     let (stream, pattern) = place(&args.name)?;
-    let client = Client::new(&args.reach)?;
-    match client.ask_json::<Info>(&Request::get(&["streams", &stream])) {
-        Ok(known) if known.config.subjects != [pattern.clone()] => {
-            return Err(exists("stream", &stream, format!("look at it with: tidings stream info {stream}")));
-        }
-        Ok(_) | Err(Failure::NotFound(_)) => {}
-        Err(failure) => return Err(failure),
-    }
-    let age = args.keep.unwrap_or(Limit("7d".parse().ok()));
-    let mut config = json!({
-        "subjects": [pattern],
+    let config = json!({
         "description": format!("What is for {} while its owner is away", args.name),
-        "age_max": age.0.map(|span| span.to_string()),
         "metadata": {NAME: args.name},
     });
-    if let Some(bytes) = args.bytes_max {
-        config["bytes_max"] = json!(bytes.0.map(|size| size.0));
-    }
-    client.ask(&Request::new(Method::PUT, &["streams", &stream]).json(&config))?;
+    kept::keep(&Client::new(&args.reach)?, &stream, &pattern, &args.keeping, config)?;
     let mut out = Out::new();
-    let span = age.0.map_or_else(|| String::from("for ever"), |span| format!("for {span}"));
-    out.line(format!("what is for {} is kept {span} while its owner is away", safe(&args.name)))?;
+    let (name, span) = (safe(&args.name), args.keeping.told());
+    out.line(format!("what is for {name} is kept {span} while its owner is away"))?;
     out.flush()
 }
 
 fn ls(args: &LsArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.reach)?;
-    let streams: Streams = client.ask_json(&Request::get(&["streams"]))?;
-    let named = |info: &Info| {
-        let name = info.config.metadata.get(NAME)?;
-        host::inbox_of(name).filter(|(stream, _)| *stream == info.config.name).map(|_| name.clone())
+    let streams = kept::streams(&Client::new(&args.reach)?)?;
+    let named = |kept: &Kept| {
+        let name = kept.config.metadata.get(NAME)?;
+        host::inbox_of(name).filter(|(stream, _)| *stream == kept.config.name).map(|_| name.clone())
     };
-    let kept: Vec<(String, &Info)> = streams.streams.iter().filter_map(|info| Some((named(info)?, info))).collect();
+    let all: Vec<(String, &Kept)> = streams.iter().filter_map(|kept| Some((named(kept)?, kept))).collect();
     let mut out = Out::new();
     if args.show.json {
-        let row = |(name, info): &(String, &Info)| {
-            json!({"name": name, "stream": info.config.name, "for": info.config.age_max,
-                "messages": info.state.messages, "bytes": info.state.bytes, "last": info.state.last_time})
+        let row = |(name, kept): &(String, &Kept)| {
+            json!({"name": name, "stream": kept.config.name, "for": kept.config.age_max,
+                "messages": kept.state.messages, "bytes": kept.state.bytes, "last": kept.state.last_time})
         };
-        let all: Vec<Value> = kept.iter().map(row).collect();
+        let all: Vec<Value> = all.iter().map(row).collect();
         out.document(json!({"inboxes": all}).to_string().as_bytes())?;
         return out.flush();
     }
-    let row = |(name, info): &(String, &Info)| {
-        let age = info.config.age_max.clone().unwrap_or_else(|| String::from("ever"));
-        let last = info.state.last_time.as_deref().map(date).unwrap_or_default();
-        vec![safe(name), age, number(info.state.messages), size(info.state.bytes), last]
-    };
-    let header = ["NAME", "FOR", "KEPT", "BYTES", "LAST (UTC)"];
-    out.table(&header, &[2, 3], kept.iter().map(row).collect())?;
+    let row = |(name, kept): &(String, &Kept)| [safe(name)].into_iter().chain(kept.cells()).collect();
+    out.table(&["NAME", "FOR", "KEPT", "BYTES", "LAST (UTC)"], &[2, 3], all.iter().map(row).collect())?;
     out.flush()
 }
 
 fn forget(args: &ForgetArgs) -> Result<(), Failure> {
-    let (stream, _) = place(&args.name)?;
-    let client = Client::new(&args.reach)?;
-    let info: Info = client.ask_json(&Request::get(&["streams", &stream]))?;
-    let held = number(info.state.messages);
-    confirm(args.yes, &format!("remove the {held} messages that are kept for {}", safe(&args.name)))?;
-    client.ask(&Request::new(Method::DELETE, &["streams", &stream]))?;
+    let ((stream, _), name) = (place(&args.name)?, safe(&args.name));
+    let held = |held: &str| format!("remove the {held} messages that are kept for {name}");
+    kept::forget(&Client::new(&args.reach)?, &stream, args.yes, held)?;
     let mut out = Out::new();
-    out.line(format!("nothing is kept for {} any more", safe(&args.name)))?;
+    out.line(format!("nothing is kept for {name} any more"))?;
     out.flush()
 }
 

@@ -4,15 +4,12 @@
 
 use std::io::Read;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use ureq::http::Method;
 
 use super::client::{Client, Reach, Request};
 use super::failure::Failure;
-use super::output::{Out, Show, date, number, safe, size};
-use super::stream::{confirm, exists};
-use super::units::{Limit, Size, Span};
+use super::kept::{self, Keeping, Kept};
+use super::output::{Out, Show, safe};
 
 const KEEP_EXAMPLES: &str = "Examples:
   tidings room keep ITB-1101 --for 7d
@@ -50,12 +47,8 @@ pub enum RoomCommand {
 pub struct KeepArgs {
     /// The room; '*' for every room
     room: String,
-    /// How long events are kept, such as 7d, or none for ever [default: 7d]
-    #[arg(long = "for", value_name = "SPAN|none")]
-    keep: Option<Limit<Span>>,
-    /// Most bytes that are kept, such as 10GiB; the oldest go
-    #[arg(long, value_name = "SIZE|none")]
-    bytes_max: Option<Limit<Size>>,
+    #[command(flatten)]
+    keeping: Keeping,
     #[command(flatten)]
     reach: Reach,
 }
@@ -90,33 +83,6 @@ pub struct SendArgs {
     body: String,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Deserialize)]
-struct Streams {
-    streams: Vec<Info>,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    config: Config,
-    state: State,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    name: String,
-    subjects: Vec<String>,
-    #[serde(default)]
-    age_max: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct State {
-    messages: u64,
-    bytes: u64,
-    #[serde(default)]
-    last_time: Option<String>,
 }
 
 /// Does what was asked.
@@ -159,73 +125,52 @@ fn room_of(subject: &str) -> Option<String> {
 }
 
 fn keep(args: &KeepArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.reach)?;
-    let (name, pattern) = (stream_of(&args.room), pattern_of(&args.room));
-    let known = match client.ask_json::<Info>(&Request::get(&["streams", &name])) {
-        Ok(known) => Some(known),
-        Err(Failure::NotFound(_)) => None,
-        Err(failure) => return Err(failure),
-    };
-    if known.as_ref().is_some_and(|known| known.config.subjects != [pattern.clone()]) {
-        let instead = format!("look at it with: tidings stream info {name}");
-        return Err(exists("stream", &name, instead));
-    }
-    let mut config = json!({"subjects": [pattern],
-        "description": format!("Events of the room {}", args.room)});
-    let age = args.keep.unwrap_or(Limit("7d".parse().ok()));
-    config["age_max"] = json!(age.0.map(|span| span.to_string()));
-    let window = age.0.map_or(DUPLICATE_WINDOW_SECONDS, |span| span.0.as_secs().clamp(1, DUPLICATE_WINDOW_SECONDS));
-    config["duplicate_window"] = json!(format!("{window}s"));
-    if let Some(bytes) = args.bytes_max {
-        config["bytes_max"] = json!(bytes.0.map(|size| size.0));
-    }
-    client.ask(&Request::new(Method::PUT, &["streams", &name]).json(&config))?;
+    let (stream, pattern) = (stream_of(&args.room), pattern_of(&args.room));
+    let seconds = args.keeping.span().map_or(u64::MAX, |span| span.0.as_secs());
+    let window = seconds.clamp(1, DUPLICATE_WINDOW_SECONDS);
+    let config = json!({
+        "description": format!("Events of the room {}", args.room),
+        "duplicate_window": format!("{window}s"),
+    });
+    kept::keep(&Client::new(&args.reach)?, &stream, &pattern, &args.keeping, config)?;
     let mut out = Out::new();
-    let span = age.0.map_or_else(|| String::from("for ever"), |span| format!("for {span}"));
     let what = if args.room == "*" { String::from("every room") } else { format!("the room {}", safe(&args.room)) };
-    out.line(format!("{what} is kept {span}, in the stream {name}"))?;
+    out.line(format!("{what} is kept {}, in the stream {stream}", args.keeping.told()))?;
     out.flush()
 }
 
 fn ls(args: &LsArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.reach)?;
-    let streams: Streams = client.ask_json(&Request::get(&["streams"]))?;
-    let rooms = |info: &Info| {
-        let rooms: Option<Vec<String>> = info.config.subjects.iter().map(|subject| room_of(subject)).collect();
+    let streams = kept::streams(&Client::new(&args.reach)?)?;
+    let rooms = |kept: &Kept| {
+        let rooms: Option<Vec<String>> = kept.config.subjects.iter().map(|subject| room_of(subject)).collect();
         rooms.filter(|rooms| !rooms.is_empty())
     };
-    let kept: Vec<(Vec<String>, &Info)> =
-        streams.streams.iter().filter_map(|info| Some((rooms(info)?, info))).collect();
+    let all: Vec<(Vec<String>, &Kept)> = streams.iter().filter_map(|kept| Some((rooms(kept)?, kept))).collect();
     let mut out = Out::new();
     if args.show.json {
-        let row = |(rooms, info): &(Vec<String>, &Info)| {
-            json!({"rooms": rooms, "stream": info.config.name, "for": info.config.age_max,
-                "events": info.state.messages, "bytes": info.state.bytes, "last": info.state.last_time})
+        let row = |(rooms, kept): &(Vec<String>, &Kept)| {
+            json!({"rooms": rooms, "stream": kept.config.name, "for": kept.config.age_max,
+                "events": kept.state.messages, "bytes": kept.state.bytes, "last": kept.state.last_time})
         };
-        let all: Vec<Value> = kept.iter().map(row).collect();
+        let all: Vec<Value> = all.iter().map(row).collect();
         out.document(json!({"rooms": all}).to_string().as_bytes())?;
         return out.flush();
     }
-    let row = |(rooms, info): &(Vec<String>, &Info)| {
+    let row = |(rooms, kept): &(Vec<String>, &Kept)| {
         let rooms: Vec<String> = rooms.iter().map(|room| safe(room)).collect();
-        let age = info.config.age_max.clone().unwrap_or_else(|| String::from("ever"));
-        let last = info.state.last_time.as_deref().map(date).unwrap_or_default();
-        vec![rooms.join(", "), age, number(info.state.messages), size(info.state.bytes), last, info.config.name.clone()]
+        [rooms.join(", ")].into_iter().chain(kept.cells()).chain([kept.config.name.clone()]).collect()
     };
     let header = ["ROOM", "FOR", "EVENTS", "BYTES", "LAST (UTC)", "STREAM"];
-    out.table(&header, &[2, 3], kept.iter().map(row).collect())?;
+    out.table(&header, &[2, 3], all.iter().map(row).collect())?;
     out.flush()
 }
 
 fn forget(args: &ForgetArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.reach)?;
-    let name = stream_of(&args.room);
-    let info: Info = client.ask_json(&Request::get(&["streams", &name]))?;
-    let events = number(info.state.messages);
-    confirm(args.yes, &format!("remove the {events} events that are kept of the room {}", safe(&args.room)))?;
-    client.ask(&Request::new(Method::DELETE, &["streams", &name]))?;
+    let room = safe(&args.room);
+    let held = |held: &str| format!("remove the {held} events that are kept of the room {room}");
+    kept::forget(&Client::new(&args.reach)?, &stream_of(&args.room), args.yes, held)?;
     let mut out = Out::new();
-    out.line(format!("the room {} is kept no longer", safe(&args.room)))?;
+    out.line(format!("the room {room} is kept no longer"))?;
     out.flush()
 }
 
