@@ -16,9 +16,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
-use event::{Headers, Message, Pattern, Subject};
+use event::{Headers, Message, Pattern, Subject, TraceParent};
 pub use route::Class;
 
 /// Names one listener of a fabric.
@@ -99,6 +100,11 @@ pub trait Taker: Send + Sync {
     /// Takes a parcel, or not. Must not block: it is called from engines' own threads.
     fn take(&self, parcel: &Parcel<'_>) -> Took;
 
+    /// Takes a parcel that is [traced](Tracer): one that goes on says so to whoever it goes to.
+    fn take_traced(&self, parcel: &Parcel<'_>) -> Took {
+        self.take(parcel)
+    }
+
     /// After [`Took::First`]: sends what was taken, from this thread as far as that does not wait.
     fn flush(&self) {
         self.wake();
@@ -118,6 +124,27 @@ pub trait Taker: Send + Sync {
     fn is_laden(&self) -> bool {
         self.is_pressed()
     }
+}
+
+/// Who a traced parcel was offered to, and what they said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    /// The connection of the receiver.
+    pub connection: ConnectionId,
+    /// Whether it was offered as to one of a group.
+    pub grouped: bool,
+    /// Whether it took it.
+    pub taken: bool,
+}
+
+/// Notes what became of messages whose publishers ask for that, in the header `traceparent`. Asked only for what has
+/// headers.
+pub trait Tracer: Send + Sync {
+    /// What of a parcel is noted; `None`: nothing.
+    fn traced(&self, parcel: &Parcel<'_>) -> Option<TraceParent>;
+
+    /// A parcel of which something is noted came at that time, and was offered to all of these. Must be quick.
+    fn note(&self, trace: &TraceParent, began: Instant, parcel: &Parcel<'_>, offered: &[Offered]);
 }
 
 /// A listener about to join a fabric.
@@ -192,6 +219,8 @@ pub struct Way {
     /// Whether every subject that differs in its last token alone has the same way. Inboxes mostly
     /// do, so that the way to one answer leads to the next.
     pub alike: bool,
+    /// Who notes what became of its messages, where that is asked for.
+    pub tracer: Option<Arc<dyn Tracer>>,
     turn: Arc<AtomicUsize>,
 }
 
@@ -207,6 +236,7 @@ impl Way {
             spread: Spread::One,
             stamp,
             alike: false,
+            tracer: None,
             turn: Arc::default(),
         }
     }
@@ -240,21 +270,33 @@ impl Way {
         without: ConnectionId,
         first: &mut dyn FnMut(&Arc<dyn Taker>),
     ) -> (u64, u64) {
-        let (mut taken, mut refused) = (0, 0);
-        let mut give = |hop: &Hop| {
-            let took = hop.taker.take(parcel);
-            if took == Took::First {
-                first(&hop.taker);
-            }
-            took != Took::No
+        if parcel.headers.is_empty() {
+            return self.each(without, |hop, _| give(hop, hop.taker.take(parcel), first));
+        }
+        let traced = self.tracer.as_ref().and_then(|tracer| Some((tracer, tracer.traced(parcel)?)));
+        let Some((tracer, trace)) = traced else {
+            return self.each(without, |hop, _| give(hop, hop.taker.take(parcel), first));
         };
+        let (began, mut offered) = (Instant::now(), Vec::new());
+        let counts = self.each(without, |hop, grouped| {
+            let taken = give(hop, hop.taker.take_traced(parcel), first);
+            offered.push(Offered { connection: hop.connection, grouped, taken });
+            taken
+        });
+        tracer.note(&trace, began, parcel, &offered);
+        counts
+    }
+
+    /// Has each receiver given a copy, by the rules of groups; how many took it and how many would not.
+    fn each(&self, without: ConnectionId, mut give: impl FnMut(&Hop, bool) -> bool) -> (u64, u64) {
+        let (mut taken, mut refused) = (0, 0);
         let excluded = |hop: &Hop| without != NOBODY && hop.connection == without;
         for hop in self.direct.iter().filter(|hop| !excluded(hop)) {
-            if give(hop) { taken += 1 } else { refused += 1 }
+            if give(hop, false) { taken += 1 } else { refused += 1 }
         }
         let mut one_of = |hops: &[Hop], turn: usize| {
             let (before, after) = hops.split_at(turn % hops.len().max(1));
-            after.iter().chain(before).filter(|hop| !excluded(hop)).any(&mut give)
+            after.iter().chain(before).filter(|hop| !excluded(hop)).any(|hop| give(hop, true))
         };
         let mut count = |took: bool| if took { taken += 1 } else { refused += 1 };
         for group in &self.groups {
@@ -278,6 +320,14 @@ impl Way {
     }
 }
 
+/// Whether a receiver took a parcel; it is flushed later where it waits for that.
+fn give(hop: &Hop, took: Took, first: &mut dyn FnMut(&Arc<dyn Taker>)) -> bool {
+    if took == Took::First {
+        first(&hop.taker);
+    }
+    took != Took::No
+}
+
 /// Where the messages of one subject go beyond this node, as it was when it was asked for.
 #[derive(Default)]
 pub struct Beyond {
@@ -296,6 +346,11 @@ pub trait Far: Send + Sync {
 
     /// Where the messages of a subject go that enter at this node. Asked when a way is made, not for each message.
     fn beyond(&self, subject: &str) -> Beyond;
+
+    /// Who notes what becomes of messages that enter at this node.
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        None
+    }
 }
 
 /// Knows who wants what, now. Implemented by the host.
@@ -435,6 +490,37 @@ mod tests {
         let every = way.spread(Spread::Every);
         assert_eq!(every.offer(&Parcel::new("a", b""), 4, &mut |_| ()), (2, 0));
         assert_eq!((heard(&near), heard(&far), heard(&last)), (4, 2, 0));
+    }
+
+    /// Notes what has headers.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<Vec<Offered>>>);
+
+    impl Tracer for Noting {
+        fn traced(&self, parcel: &Parcel<'_>) -> Option<TraceParent> {
+            TraceParent::sampled(parcel.headers)
+        }
+
+        fn note(&self, _trace: &TraceParent, _began: Instant, _parcel: &Parcel<'_>, offered: &[Offered]) {
+            self.0.lock().unwrap().push(offered.to_vec());
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_message_is_noted_where_its_publisher_asks_for_it() {
+        let ((_, full), (_, free)) = (taker(Took::No), taker(Took::Yes));
+        let hop = |connection, taker: &Arc<dyn Taker>| Hop { connection, taker: Arc::clone(taker) };
+        let noting = Arc::new(Noting::default());
+        let group = Group { far: vec![vec![hop(2, &full)], vec![hop(3, &free)]], ..Group::default() };
+        let tracer = Some(Arc::clone(&noting) as Arc<dyn Tracer>);
+        let way = Way { tracer, ..Way::new(vec![hop(1, &free)], vec![group], [0; 3]) };
+        let asks = b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+        for headers in [&b""[..], b"a: b\r\n", asks] {
+            assert_eq!(way.offer(&Parcel { headers, ..Parcel::new("a", b"") }, NOBODY, &mut |_| ()), (2, 0));
+        }
+        let offered = |connection, grouped, taken| Offered { connection, grouped, taken };
+        let all = vec![offered(1, false, true), offered(2, true, false), offered(3, true, true)];
+        assert_eq!(*noting.0.lock().unwrap(), [all]);
     }
 
     #[test]

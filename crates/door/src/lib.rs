@@ -27,8 +27,8 @@ pub use catalogue::Catalogue;
 pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
 pub use fabric::{
-    Beyond, Class, ConnectionId, Fabric, Far, Group, Hop, Listener, ListenerId, NOBODY, Parcel, Quiet, Spread, Taker,
-    Took, Way,
+    Beyond, Class, ConnectionId, Fabric, Far, Group, Hop, Listener, ListenerId, NOBODY, Offered, Parcel, Quiet, Spread,
+    Taker, Took, Tracer, Way,
 };
 pub use journal;
 pub use limits::Limits;

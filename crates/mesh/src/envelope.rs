@@ -5,8 +5,8 @@
 //! the nodes' plans are in, and what circles ends with its hops.
 //!
 //! ```text
-//! version u8 (1) | flags u8: 1 every, 2 has a segment | hops u8 | origin: domain, node | segment?
-//!   | here: deliver | nodes: name, deliver | to: domain, deliver
+//! version u8 (1) | flags u8: 1 every, 2 has a segment, 4 traced | hops u8 | origin: domain, node
+//!   | segment? | here: deliver | nodes: name, deliver | to: domain, deliver
 //! deliver   flag direct | queue groups
 //! ```
 //!
@@ -25,6 +25,7 @@ const VERSION: u8 = 1;
 
 const EVERY: u8 = 1;
 const SEGMENT: u8 = 2;
+const TRACED: u8 = 4;
 
 /// Hops that a message has when it enters: through ten domains of which each relays by its hub.
 pub const HOPS_MAX: u8 = 32;
@@ -61,6 +62,8 @@ pub struct Envelope {
     pub hops: u8,
     /// Whether all members of a queue group are to get it.
     pub every: bool,
+    /// Whether each node that it comes to notes what became of it.
+    pub traced: bool,
     /// For the receiving node's own clients. Empty on a link between domains.
     pub here: Deliver,
     /// For other nodes of the receiver's domain: a hub hands them on. Empty on a link between domains. Sorted.
@@ -94,8 +97,9 @@ impl Envelope {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.byte(VERSION);
-        let segment = if self.segment.is_some() { SEGMENT } else { 0 };
-        writer.byte(if self.every { EVERY } else { 0 } | segment);
+        let flag = |set, flag| if set { flag } else { 0 };
+        let segment = flag(self.segment.is_some(), SEGMENT);
+        writer.byte(flag(self.every, EVERY) | segment | flag(self.traced, TRACED));
         writer.byte(self.hops);
         writer.node(&self.origin);
         if let Some(segment) = &self.segment {
@@ -111,6 +115,15 @@ impl Envelope {
         writer.finish()
     }
 
+    /// The same bytes for a message that is traced.
+    pub fn traced(bytes: &[u8]) -> Vec<u8> {
+        let mut traced = bytes.to_vec();
+        if let Some(flags) = traced.get_mut(1) {
+            *flags |= TRACED;
+        }
+        traced
+    }
+
     /// Reads what [`Envelope::encode`] wrote.
     ///
     /// # Errors
@@ -119,11 +132,12 @@ impl Envelope {
         let mut reader = Reader::new(bytes);
         reader.version(VERSION)?;
         let flags = reader.byte()?;
-        if flags & !(EVERY | SEGMENT) != 0 {
+        if flags & !(EVERY | SEGMENT | TRACED) != 0 {
             return Err(CodecError::Value);
         }
         let envelope = Envelope {
             every: flags & EVERY != 0,
+            traced: flags & TRACED != 0,
             hops: reader.byte()?,
             origin: reader.node()?,
             segment: if flags & SEGMENT == 0 { None } else { Some(reader.name()?) },

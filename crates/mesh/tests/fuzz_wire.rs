@@ -97,6 +97,7 @@ fn envelope(choices: &mut Choices<'_>) -> Envelope {
         segment: if choices.below(8) == 0 { None } else { Some(segment(choices)) },
         hops: u8::try_from(choices.below(40)).unwrap(),
         every: choices.below(2) == 0,
+        traced: choices.below(2) == 0,
         here: if choices.below(3) == 0 { deliver(choices) } else { Deliver::NOBODY },
         nodes: if choices.below(3) == 0 { vec![(name("1"), deliver(choices))] } else { Vec::new() },
         to: destinations(choices),

@@ -99,8 +99,8 @@ fn answer(body: &Body, subject: &str, found: &[Leg]) -> Option<Leg> {
         Asker::Peer(conn) => {
             let known = found.iter().any(|leg| node(leg, conn));
             let (origin, here) = (body.id.clone(), Deliver::direct());
-            let (segment, nodes, to) = (None, Vec::new(), Vec::new());
-            let envelope = Envelope { origin, segment, hops: HOPS_MAX, every: false, here, nodes, to };
+            let (segment, nodes, to, traced) = (None, Vec::new(), Vec::new(), false);
+            let envelope = Envelope { origin, segment, hops: HOPS_MAX, every: false, traced, here, nodes, to };
             (!known).then_some(Leg { conn, envelope })
         }
     }

@@ -30,6 +30,7 @@ struct Legs<'a> {
     /// Hops that are left after the next.
     hops: Option<u8>,
     every: bool,
+    traced: bool,
     copies: BTreeMap<(u64, Option<Name>), Envelope>,
 }
 
@@ -51,17 +52,23 @@ fn put(list: &mut Vec<(Name, Deliver)>, name: &Name, deliver: &Deliver) {
 
 impl<'a> Legs<'a> {
     fn new(node: &'a Node, origin: &'a NodeId, hops: Option<u8>, every: bool) -> Self {
-        Legs { node, origin, hops, every, copies: BTreeMap::new() }
+        Legs { node, origin, hops, every, traced: false, copies: BTreeMap::new() }
+    }
+
+    /// Of what came with this envelope.
+    fn onward(node: &'a Node, head: &'a Envelope, every: bool) -> Self {
+        Legs { traced: head.traced, ..Legs::new(node, &head.origin, head.hops.checked_sub(1), every) }
     }
 
     fn copy(&mut self, conn: u64, segment: Option<&Name>) -> Result<&mut Envelope, Refusal> {
         let hops = self.hops.ok_or(Refusal::Hops)?;
-        let (origin, every) = (self.origin, self.every);
+        let (origin, every, traced) = (self.origin, self.every, self.traced);
         Ok(self.copies.entry((conn, segment.cloned())).or_insert_with(|| Envelope {
             origin: origin.clone(),
             segment: segment.cloned(),
             hops,
             every,
+            traced,
             here: Deliver::NOBODY,
             nodes: Vec::new(),
             to: Vec::new(),
@@ -262,7 +269,7 @@ impl Node {
             self.acl.may_publish(&asker, subject).map_err(|_| Refusal::PublishRule)?;
         }
         let mut onward = Onward { here: head.here.clone(), every: head.every, ..Onward::default() };
-        let mut legs = Legs::new(self, &head.origin, head.hops.checked_sub(1), head.every);
+        let mut legs = Legs::onward(self, head, head.every);
         for (node, deliver) in &head.nodes {
             if let Err(why) = legs.node(node, deliver, head.segment.as_ref()) {
                 onward.lost.push((node.clone(), why));
@@ -387,7 +394,7 @@ impl Node {
         for queue in deliver.queues.iter().filter(|_| !head.every) {
             let mut tier = Vec::new();
             for (node, _) in wanting.iter().filter(|(_, wanted)| wanted.queues.contains(queue)) {
-                let mut one = Legs::new(self, &head.origin, head.hops.checked_sub(1), false);
+                let mut one = Legs::onward(self, head, false);
                 lost = one.node(node, &Deliver::queue(queue), head.segment.as_ref()).and(lost);
                 tier.append(&mut one.finish());
             }

@@ -394,6 +394,7 @@ fn envelope(origin: &str, segment: Option<&str>, to: &[&str]) -> Envelope {
         segment: segment.map(name),
         hops: HOPS_MAX,
         every: false,
+        traced: false,
         here: Deliver::NOBODY,
         nodes: Vec::new(),
         to: to.iter().map(|to| (name(to), Deliver::direct())).collect(),
@@ -452,6 +453,18 @@ fn hops_end() {
     let onward = hub.judge(net.conn("x/1", "hub/1"), &head, "m").unwrap();
     assert_eq!((onward.here.direct, onward.direct.len()), (true, 0));
     assert_eq!(onward.lost, [(name("z"), Refusal::Hops)]);
+}
+
+#[test]
+fn what_is_traced_is_traced_to_its_end() {
+    let net = customers();
+    let x = &net.nodes[&NodeId::parse("x/1").unwrap()];
+    for traced in [false, true] {
+        let head = Envelope { traced, ..envelope("hub/1", Some("s-x"), &["x", "z"]) };
+        let onward = x.judge(net.conn("x/1", "hub/1"), &head, "m").unwrap();
+        assert!(!onward.direct.is_empty() && onward.direct.iter().all(|leg| leg.envelope.traced == traced));
+        assert_eq!(Envelope::traced(&head.encode()), Envelope { traced: true, ..head }.encode());
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub fn lie(world: &World, message: Message, chance: &mut Chance) -> Frame {
         segment: if chance.happens(9, 10) { Some(segment(chance)) } else { None },
         hops: u8::try_from(chance.below(40)).unwrap_or(0),
         every: chance.happens(1, 3),
+        traced: false,
         here: if chance.happens(1, 4) { deliver(chance) } else { Deliver::NOBODY },
         nodes: if chance.happens(1, 4) { vec![(name, deliver(chance))] } else { Vec::new() },
         to,
