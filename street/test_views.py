@@ -128,6 +128,7 @@ def test_a_view_is_followed_over_a_kill_without_gap_or_double(own_node):
     last = snapshot[-1][1]
     assert last.startswith(f"{at}-")
     for round_ in range(3):
+        wait_for(lambda: position(own_node, view) == at, 30, lambda: "not folded")
         before = rows(own_node, view)
         own_node.kill()
         watcher.close()
@@ -147,7 +148,7 @@ def test_a_view_is_followed_over_a_kill_without_gap_or_double(own_node):
             if last.startswith(f"{at}-"):
                 break
         assert held == rows(own_node, view)
-        publish(own_node, view, "k1", "again")
+        at = publish(own_node, view, "k1", "again")
     watcher.close()
 
 
