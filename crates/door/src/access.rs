@@ -71,6 +71,8 @@ struct Rights {
     read: Vec<Pattern>,
     publish_not: Vec<Pattern>,
     read_not: Vec<Pattern>,
+    /// What rules close to it: no roundabout way of reading leads there either.
+    closed: Vec<Pattern>,
     admin: bool,
     publish_all: bool,
     read_all: bool,
@@ -81,9 +83,9 @@ impl Principal {
     pub fn new(name: &str, publish: Vec<Pattern>, read: Vec<Pattern>, admin: bool) -> Self {
         let all = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.as_str() == ">");
         let (publish_all, read_all) = (all(&publish), all(&read));
-        let (publish_not, read_not) = (Vec::new(), Vec::new());
+        let (publish_not, read_not, closed) = (Vec::new(), Vec::new(), Vec::new());
         let name = name.into();
-        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, admin, publish_all, read_all }))
+        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, closed, admin, publish_all, read_all }))
     }
 
     fn of(rights: &Rights, publish: Vec<Pattern>, read: Vec<Pattern>, not: (Vec<Pattern>, Vec<Pattern>)) -> Self {
@@ -92,8 +94,8 @@ impl Principal {
         let publish_all = whole.publish_all && publish_not.is_empty();
         let read_all = whole.read_all && read_not.is_empty();
         let (publish, read, admin) = (whole.publish.clone(), whole.read.clone(), whole.admin);
-        let name = Arc::clone(&rights.name);
-        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, admin, publish_all, read_all }))
+        let (name, closed) = (Arc::clone(&rights.name), rights.closed.clone());
+        Principal(Arc::new(Rights { name, publish, read, publish_not, read_not, closed, admin, publish_all, read_all }))
     }
 
     /// The same, but what these match it may not publish, and may not read.
@@ -113,11 +115,24 @@ impl Principal {
         if publish.is_empty() && read.is_empty() {
             return self.clone();
         }
-        let Rights { publish_not, read_not, .. } = &*self.0;
-        self.denied(
-            publish_not.iter().cloned().chain(publish).collect(),
-            read_not.iter().cloned().chain(read).collect(),
-        )
+        let Rights { publish_not, read_not, closed, .. } = &*self.0;
+        let with = |old: &[Pattern], new: &[Pattern]| old.iter().chain(new).cloned().collect::<Vec<_>>();
+        let Principal(mut ruled) = self.denied(with(publish_not, &publish), with(read_not, &read));
+        if let Some(rights) = Arc::get_mut(&mut ruled) {
+            rights.closed = with(closed, &read);
+        }
+        Principal(ruled)
+    }
+
+    /// Whether a rule closes anything to it that it might read.
+    pub fn is_ruled(&self) -> bool {
+        !self.0.closed.is_empty()
+    }
+
+    /// Whether no rule closes a subject to it: also where a message of that subject comes by another address, as a
+    /// consumer delivers it.
+    pub fn is_open_to(&self, subject: &str) -> bool {
+        !self.0.closed.iter().any(|closed| closed.matches(subject))
     }
 
     /// The same, and these too it may publish, and read.

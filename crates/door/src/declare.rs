@@ -177,7 +177,7 @@ impl Port {
         stream: &str,
         filters: &[Pattern],
     ) -> Result<(), Refused<ConsumerError>> {
-        if who.is_admin() || who.reads_everything() {
+        if (who.is_admin() && !who.is_ruled()) || who.reads_everything() {
             return Ok(());
         }
         let subjects = match filters {

@@ -63,6 +63,7 @@ struct Shared {
     declared: Mutex<(Access, Vec<NameRule>)>,
     access_version: AtomicU64,
     access_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
+    catalogue_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
     check: ArcSwapOption<Arc<dyn Check>>,
     limits: Limits,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
@@ -107,7 +108,7 @@ impl Port {
         let declared = Mutex::new((access.clone(), Vec::new()));
         let (access, check) = (ArcSwap::from_pointee(access), ArcSwapOption::empty());
         let (in_flight, catalogue) = (Arc::new(AtomicUsize::new(0)), AtomicU64::new(0));
-        let (access_version, access_hooks) = (AtomicU64::new(0), Mutex::default());
+        let (access_version, access_hooks, catalogue_hooks) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
         Port(Arc::new(Shared {
             journal,
             fabric,
@@ -120,6 +121,7 @@ impl Port {
             clock,
             in_flight,
             catalogue,
+            catalogue_hooks,
         }))
     }
 
@@ -143,6 +145,13 @@ impl Port {
     /// What the rules of names leave of a principal that a door knows by itself.
     pub fn within_name_rules(&self, who: &Principal) -> Principal {
         who.within(&self.0.declared.lock().1)
+    }
+
+    /// Whether the rules of names let nobody at all read a subject here.
+    pub fn is_closed(&self, subject: &str) -> bool {
+        let nobody = |rule: &&NameRule| rule.subscribe.as_ref().is_some_and(Vec::is_empty);
+        let declared = self.0.declared.lock();
+        declared.1.iter().filter(nobody).any(|rule| rule.subjects.iter().any(|pattern| pattern.matches(subject)))
     }
 
     fn declare_access(&self, change: impl FnOnce(&mut (Access, Vec<NameRule>))) {
@@ -334,6 +343,13 @@ impl Port {
     /// Says that streams were changed through [`Port::journal`].
     pub fn catalogue_changed(&self) {
         self.0.catalogue.fetch_add(1, Ordering::Release);
+        let hooks = self.0.catalogue_hooks.lock().clone();
+        hooks.iter().for_each(|hook| hook());
+    }
+
+    /// Has a hook called whenever streams were changed through this port, for as long as it lives; it must not block.
+    pub fn when_catalogue_changes(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        self.0.catalogue_hooks.lock().push(hook);
     }
 
     /// Adds a listener for what is published from now on. Where some of what it wants is denied, the
@@ -400,11 +416,21 @@ impl Port {
     /// # Errors
     /// [`NotAllowed`] naming the pattern.
     pub fn subscribe(&self, who: &Principal, patterns: &[Pattern]) -> Result<Subscription, NotAllowed> {
-        if let Some(pattern) = patterns.iter().find(|pattern| !who.may_read_all(pattern)) {
-            return Err(refusal(who, Verb::Read, pattern.as_str()));
-        }
         let Limits { live_messages_max, live_bytes_max, .. } = self.0.limits;
-        Ok(Subscription::new(Arc::clone(&self.0.fabric), patterns, live_messages_max, live_bytes_max))
+        may_hear(who, patterns)?;
+        let mut made = Subscription::new(Arc::clone(&self.0.fabric), patterns, live_messages_max, live_bytes_max);
+        made.judge_by(who);
+        Ok(made)
+    }
+
+    /// Judges who holds a subscription to these patterns anew: his rights are others now.
+    ///
+    /// # Errors
+    /// As [`Port::subscribe`]; the subscription is to end then.
+    pub fn judge(&self, who: &Principal, patterns: &[Pattern], held: &mut Subscription) -> Result<(), NotAllowed> {
+        may_hear(who, patterns)?;
+        held.judge_by(who);
+        Ok(())
     }
 
     /// Creates a stream, or changes it where it exists; whether it was created.
@@ -763,6 +789,13 @@ fn administer_all(who: &Principal, config: &StreamConfig) -> Result<(), NotAllow
 
 fn sees(who: &Principal, info: &StreamInfo) -> bool {
     who.is_admin() || info.config.subjects.iter().any(|pattern| who.touches(pattern))
+}
+
+fn may_hear(who: &Principal, patterns: &[Pattern]) -> Result<(), NotAllowed> {
+    match patterns.iter().find(|pattern| !who.may_read_all(pattern)) {
+        None => Ok(()),
+        Some(pattern) => Err(refusal(who, Verb::Read, pattern.as_str())),
+    }
 }
 
 pub(crate) fn refusal(who: &Principal, verb: Verb, what: &str) -> NotAllowed {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use event::{Message, Pattern};
 use tokio::sync::mpsc;
 
+use crate::access::Principal;
 use crate::fabric::{Class, Fabric, Listener, ListenerId, NOBODY, Parcel, Taker, Took};
 
 #[derive(Debug, Default)]
@@ -62,6 +63,8 @@ pub struct Subscription {
     receiver: mpsc::Receiver<Message>,
     counts: Arc<Counts>,
     leave: Option<(Arc<dyn Fabric>, ListenerId)>,
+    /// Judges what comes, by whatever address, where rules close anything to who listens.
+    guard: Option<Principal>,
 }
 
 impl Subscription {
@@ -79,7 +82,7 @@ impl Subscription {
         let (sender, receiver) = mpsc::channel(messages_max.max(1));
         let counts = Arc::new(Counts::default());
         let hand = Hand { sender, counts: Arc::clone(&counts), bytes_max };
-        (Arc::new(hand), Subscription { receiver, counts, leave: None })
+        (Arc::new(hand), Subscription { receiver, counts, leave: None, guard: None })
     }
 
     /// What comes next; `None` where the fabric is gone. Safe to drop while it waits.
@@ -88,9 +91,18 @@ impl Subscription {
         if dropped > 0 {
             return Some(Heard::Dropped(dropped));
         }
-        let message = self.receiver.recv().await?;
-        self.counts.bytes.fetch_sub(message.size(), Ordering::Relaxed);
-        Some(Heard::Message(message))
+        loop {
+            let message = self.receiver.recv().await?;
+            self.counts.bytes.fetch_sub(message.size(), Ordering::Relaxed);
+            if self.guard.as_ref().is_none_or(|who| who.is_open_to(message.subject.as_str())) {
+                return Some(Heard::Message(message));
+            }
+        }
+    }
+
+    /// From here on nothing is heard that rules close to who listens.
+    pub(crate) fn judge_by(&mut self, who: &Principal) {
+        self.guard = who.is_ruled().then(|| who.clone());
     }
 }
 

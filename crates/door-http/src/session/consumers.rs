@@ -22,6 +22,7 @@ use crate::limits::{FETCH_BYTES_MAX, FETCH_DEFAULT, PUSH_MESSAGES_MAX, TOKENS_MA
 use crate::problem::{Problem, ack_slug};
 use crate::serve::Shared;
 use crate::session::call::{Call, json, json_bytes};
+use crate::session::caller::Caller;
 use crate::session::follow;
 
 /// Every consumer of a stream.
@@ -118,9 +119,9 @@ pub async fn post_fetch(State(door): State<Shared>, mut call: Call) -> Result<Re
     let batch = request.batch.unwrap_or(if push { PUSH_MESSAGES_MAX } else { FETCH_DEFAULT });
     let bytes = Some(request.max_bytes.unwrap_or(FETCH_BYTES_MAX).min(FETCH_BYTES_MAX));
     if push {
-        let (batch, who) = (batch.min(PUSH_MESSAGES_MAX), call.who.clone());
+        let (batch, caller) = (batch.min(PUSH_MESSAGES_MAX), Caller::of(&door, &call)?);
         let fetch = Fetch { batch, bytes, wait: Some(door.options.heartbeat), ..Fetch::default() };
-        let mut push = Push { door, who, stream, consumer, fetch, deliveries: None, hello: true };
+        let mut push = Push { door, caller, stream, consumer, fetch, deliveries: None, hello: true };
         push.renew().await?;
         return Ok(follow::response(push.body()));
     }
@@ -185,7 +186,7 @@ fn end_name(end: &FetchEnd) -> &'static str {
 /// A push: one fetch after another, each begun when the client has taken what the last one gave.
 struct Push {
     door: Shared,
-    who: Principal,
+    caller: Caller,
     stream: String,
     consumer: String,
     fetch: Fetch,
@@ -213,7 +214,7 @@ impl Push {
 
     async fn renew(&mut self) -> Result<(), Problem> {
         let fetch = self.fetch.clone();
-        self.deliveries = Some(self.door.port.fetch(&self.who, &self.stream, &self.consumer, fetch).await?);
+        self.deliveries = Some(self.door.port.fetch(self.caller.who(), &self.stream, &self.consumer, fetch).await?);
         Ok(())
     }
 
@@ -226,7 +227,17 @@ impl Push {
                 self.renew().await?;
             }
             let Some(deliveries) = &mut self.deliveries else { continue };
-            if let Some(delivery) = deliveries.next().await {
+            let next = tokio::select! {
+                biased;
+                changed = self.caller.changed() => {
+                    changed?;
+                    // What it holds goes back, and who asks is judged anew.
+                    self.deliveries = None;
+                    continue;
+                }
+                next = deliveries.next() => next,
+            };
+            if let Some(delivery) = next {
                 let mut out = Vec::new();
                 let seq = delivery.stored.seq;
                 message::sse(&mut out, Some(seq), "message", |out| message::delivery(out, &delivery));
@@ -239,7 +250,7 @@ impl Push {
                 // The door's own limit must not hide a message that is larger than it.
                 FetchEnd::Bytes => {
                     let one = Fetch { batch: 1, bytes: None, wait: Some(Duration::ZERO), ..Fetch::default() };
-                    let deliveries = self.door.port.fetch(&self.who, &self.stream, &self.consumer, one).await?;
+                    let deliveries = self.door.port.fetch(self.caller.who(), &self.stream, &self.consumer, one).await?;
                     self.deliveries = Some(deliveries);
                 }
                 FetchEnd::ConsumerDeleted => return Err(Problem::no_message("the consumer was deleted")),

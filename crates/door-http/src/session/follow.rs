@@ -5,6 +5,7 @@
 //!   before. A slow client holds one page in memory and slows nobody.
 //! - What is sent is in order of position, without gap: damaged records are told as
 //!   `event: damaged`, and a reader that resumes with the last id gets what follows it.
+//! - Who may not read it any longer hears nothing more of it.
 //! - A failure is told as `event: error` with a problem, and ends the body.
 
 use std::convert::Infallible;
@@ -13,7 +14,6 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use door::Principal;
 use event::Pattern;
 use futures_util::stream;
 use journal::{Page, Read, Start};
@@ -23,13 +23,14 @@ use crate::codec::message;
 use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_MESSAGES_MAX};
 use crate::problem::Problem;
 use crate::serve::Shared;
+use crate::session::caller::Caller;
 
 /// What to follow.
 pub struct Follow {
     /// The node.
     pub door: Shared,
     /// Who asks.
-    pub who: Principal,
+    pub caller: Caller,
     /// The stream.
     pub stream: String,
     /// Only messages that one of these matches; none: all.
@@ -114,7 +115,15 @@ impl Follow {
                 bytes: FOLLOW_BYTES_MAX,
                 wait: (!self.last_per_subject).then(|| heartbeat.saturating_sub(began.elapsed())),
             };
-            let page = self.door.port.read(&self.who, &self.stream, read).await?;
+            let who = self.caller.who().clone();
+            let page = tokio::select! {
+                biased;
+                changed = self.caller.changed() => {
+                    changed?;
+                    continue;
+                }
+                page = self.door.port.read(&who, &self.stream, read) => page?,
+            };
             self.start = Start::Seq(page.next);
             // Past the end of what was there, the rest is followed as it comes.
             self.last_per_subject &= page.next <= page.last;

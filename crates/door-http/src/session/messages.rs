@@ -14,6 +14,7 @@ use crate::limits::{LIST_BYTES_MAX, LIST_DEFAULT};
 use crate::problem::Problem;
 use crate::serve::Shared;
 use crate::session::call::{Call, json_bytes};
+use crate::session::caller::Caller;
 use crate::session::follow::{self, Follow};
 
 const LIST_PARAMETERS: [&str; 6] = ["from", "since", "limit", "wait", "last_per_subject", "last_event_id"];
@@ -61,8 +62,8 @@ pub async fn get_messages(State(door): State<Shared>, call: Call) -> Result<Resp
         let probe = Read { filters: filters.clone(), bytes: 1, ..Read::from(u64::MAX, 1) };
         door.port.read(&call.who, &stream, probe).await?;
         let remaining = limit.map(|limit| limit as u64);
-        let who = call.who.clone();
-        let follow = Follow { door: door.clone(), who, stream, filters, start, last_per_subject, remaining };
+        let caller = Caller::of(&door, &call)?;
+        let follow = Follow { door: door.clone(), caller, stream, filters, start, last_per_subject, remaining };
         return Ok(follow::response(follow::body(follow)));
     }
     let limit = limit.unwrap_or(LIST_DEFAULT);

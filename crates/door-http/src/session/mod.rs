@@ -2,6 +2,7 @@
 //! It knows no socket and no task; what follows a stream is a body that is pulled.
 
 pub mod call;
+pub mod caller;
 pub mod consumers;
 pub mod events;
 pub mod federation;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use door::{Heard, Subscription};
-use event::Message;
+use event::{Message, Pattern};
 use futures_util::stream;
 use journal::{Append, Expect};
 use std::convert::Infallible;
@@ -15,6 +15,7 @@ use crate::codec::{kept, message};
 use crate::problem::Problem;
 use crate::serve::Shared;
 use crate::session::call::{Call, lifetime, or_all, subject};
+use crate::session::caller::Caller;
 use crate::session::events::Outcome;
 use crate::session::follow;
 
@@ -92,31 +93,54 @@ fn expectations(call: &Call) -> Result<Conditions, Problem> {
 pub async fn get_subscribe(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
     let patterns = or_all(call.query(&[], &["subject"])?.patterns("subject")?);
     call.accepts(&[("text/event-stream", ())])?;
-    let subscription = door.port.subscribe(&call.who, &patterns)?;
-    let heard = stream::unfold((door, subscription, true), |(door, mut subscription, first)| async move {
-        let bytes = if first { Some(follow::hello()) } else { listen(&door, &mut subscription).await };
-        bytes.map(|bytes| (Ok::<_, Infallible>(bytes), (door, subscription, false)))
+    let caller = Caller::of(&door, &call)?;
+    let subscription = door.port.subscribe(caller.who(), &patterns)?;
+    let ear = Some((Ear { door, caller, patterns, subscription }, true));
+    let heard = stream::unfold(ear, |ear| async move {
+        let (mut ear, first) = ear?;
+        let heard = if first { Ok(Some(follow::hello())) } else { ear.listen().await };
+        match heard {
+            Ok(bytes) => Some((Ok::<_, Infallible>(bytes?), Some((ear, false)))),
+            Err(problem) => Some((Ok(follow::failure(&problem)), None)),
+        }
     });
     Ok(follow::response(Body::from_stream(heard)))
 }
 
-async fn listen(door: &Shared, subscription: &mut Subscription) -> Option<Bytes> {
-    tokio::select! {
-        biased;
-        () = door.options.shutdown.cancelled() => None,
-        heard = subscription.next() => {
-            let mut out = Vec::new();
-            match heard? {
-                Heard::Message(heard) => {
-                    message::sse(&mut out, None, "message", |out| message::live(out, &heard));
-                }
-                Heard::Dropped(count) => {
-                    let json = format!("{{\"dropped\":{count}}}");
-                    message::sse(&mut out, None, "dropped", |out| out.extend_from_slice(json.as_bytes()));
-                }
+/// Who hears what is published.
+struct Ear {
+    door: Shared,
+    caller: Caller,
+    patterns: Vec<Pattern>,
+    subscription: Subscription,
+}
+
+impl Ear {
+    /// The next piece of the body; `None`: it is over.
+    async fn listen(&mut self) -> Result<Option<Bytes>, Problem> {
+        tokio::select! {
+            biased;
+            () = self.door.options.shutdown.cancelled() => Ok(None),
+            changed = self.caller.changed() => {
+                changed?;
+                self.door.port.judge(self.caller.who(), &self.patterns, &mut self.subscription)?;
+                Ok(Some(Bytes::from_static(message::HEARTBEAT)))
             }
-            Some(out.into())
+            heard = self.subscription.next() => Ok(heard.map(|heard| match heard {
+                Heard::Message(heard) => {
+                    let mut out = Vec::new();
+                    message::sse(&mut out, None, "message", |out| message::live(out, &heard));
+                    out.into()
+                }
+                Heard::Dropped(count) => dropped(count),
+            })),
+            () = tokio::time::sleep(self.door.options.heartbeat) => Ok(Some(Bytes::from_static(message::HEARTBEAT))),
         }
-        () = tokio::time::sleep(door.options.heartbeat) => Some(Bytes::from_static(message::HEARTBEAT)),
     }
+}
+
+fn dropped(count: u64) -> Bytes {
+    let (mut out, json) = (Vec::new(), format!("{{\"dropped\":{count}}}"));
+    message::sse(&mut out, None, "dropped", |out| out.extend_from_slice(json.as_bytes()));
+    out.into()
 }

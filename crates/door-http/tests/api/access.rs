@@ -1,6 +1,6 @@
 //! Tokens, and what each may do.
 
-use door::{Access, Limits, Token, TokenHash};
+use door::{Access, Limits, NameRule, Token, TokenHash};
 use event::Pattern;
 
 use crate::support::{Events, Node};
@@ -51,6 +51,42 @@ async fn tokens_are_replaced_while_it_runs() {
     node.port.set_access(Access::tokens([token("new", "new", &[], &[], false)]));
     node.check("GET /v1/streams", &[APP], "", 401, &[]).await;
     node.check("GET /v1/streams", &[("authorization", "Bearer new")], "", 200, &[r#"{"streams":[]}"#]).await;
+}
+
+#[tokio::test]
+async fn what_is_followed_ends_for_whom_a_rule_or_a_lost_token_shuts_out_and_goes_on_for_others() {
+    let node = node().await;
+    let follow = [APP, ("accept", "text/event-stream")];
+    let lines = ["GET /v1/streams/SHARED/messages?filter=shared.news", "GET /v1/subscribe?subject=shared.news"];
+    node.check("PUT /v1/streams/SHARED/consumers/mine", &[APP], r#"{"filters":["shared.news"]}"#, 201, &[]).await;
+    let mut shut = Vec::new();
+    for line in lines {
+        shut.push(Events::of(node.send(line, &follow, "").await));
+    }
+    shut.push(Events::of(node.send("POST /v1/streams/SHARED/consumers/mine/fetch", &follow, "{}").await));
+    let mut stays = Events::of(node.send("GET /v1/subscribe?subject=app.*", &follow, "").await);
+    for events in shut.iter_mut().chain([&mut stays]) {
+        assert!(events.next().await.unwrap().contains("following"));
+    }
+    for at in [0, 2] {
+        assert_eq!(shut[at].event().await.unwrap().0, "message");
+    }
+    node.port.set_name_rules(vec![NameRule {
+        subjects: vec![Pattern::parse("shared.news").unwrap()],
+        publish: None,
+        subscribe: Some(vec!["root".into()]),
+    }]);
+    for events in &mut shut {
+        let (name, _, problem) = events.event().await.unwrap();
+        assert!(name == "error" && problem.to_string().contains("not-allowed"), "{problem}");
+        assert!(events.next().await.is_none());
+    }
+    node.check("POST /v1/publish/shared.news", &[ADMIN], "x", 201, &[]).await;
+    node.check("POST /v1/publish/app.a", &[ADMIN], "x", 201, &[]).await;
+    assert_eq!(stays.event().await.unwrap().0, "message");
+    node.port.set_access(Access::tokens([token("new", "new", &[], &[], false)]));
+    let (name, _, problem) = stays.event().await.unwrap();
+    assert!(name == "error" && problem.to_string().contains("unauthenticated"), "{problem}");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::serve::{Closed, Outbound};
 use authenticate::{Admitted, admit, is_slow};
 use publish::Ways;
 pub(crate) use shared::{Connection, Shared, Totals};
-use subscriber::{Finished, Subscriber};
+use subscriber::{Finished, Guard, Subscriber};
 
 /// Why a session did not take all bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -303,7 +303,7 @@ impl Session {
             port: self.shared.port.clone(),
             listener: std::sync::OnceLock::new(),
             finished: Arc::clone(&self.finished),
-            guard: admitted.who.is_denied_some_of(&pattern).then(|| admitted.who.clone()),
+            guard: Guard::of(&admitted.who, &pattern),
         });
         let shown = (pattern.as_str().to_owned(), queue.to_owned());
         let listener = Listener {

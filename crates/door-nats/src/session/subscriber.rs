@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use door::{ListenerId, Parcel, Port, Principal, Taker, Took};
+use event::Pattern;
 use parking_lot::Mutex;
 
 use crate::codec::push_message;
@@ -24,8 +25,27 @@ pub(crate) struct Subscriber {
     pub(crate) port: Port,
     pub(crate) listener: OnceLock<ListenerId>,
     pub(crate) finished: Arc<Finished>,
-    /// Where some of what it wants is denied: who judges each message.
-    pub(crate) guard: Option<Principal>,
+    /// Where some of what it may be given is denied: who judges each message.
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Judges each message.
+pub(crate) struct Guard {
+    pub(crate) who: Principal,
+    /// Whether the pattern itself matches what is denied; else only what comes by another address is judged.
+    pub(crate) within: bool,
+}
+
+impl Guard {
+    /// That of a subscription; `None`: nothing is denied.
+    pub(crate) fn of(who: &Principal, pattern: &Pattern) -> Option<Self> {
+        let within = who.is_denied_some_of(pattern);
+        (within || who.is_ruled()).then(|| Guard { who: who.clone(), within })
+    }
+
+    fn refuses(&self, subject: &str) -> bool {
+        (self.within && !self.who.may_read(subject)) || !self.who.is_open_to(subject)
+    }
 }
 
 impl Subscriber {
@@ -45,7 +65,7 @@ impl Subscriber {
 
 impl Taker for Subscriber {
     fn take(&self, parcel: &Parcel<'_>) -> Took {
-        if self.guard.as_ref().is_some_and(|who| !who.may_read(parcel.subject)) {
+        if self.guard.as_ref().is_some_and(|guard| guard.refuses(parcel.subject)) {
             return Took::No;
         }
         let count = self.delivered.fetch_add(1, Ordering::AcqRel) + 1;

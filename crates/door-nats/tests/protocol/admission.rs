@@ -126,3 +126,41 @@ async fn whose_rights_are_taken_away_is_disconnected_and_the_others_stay() {
     first.say("PUB a.secret 0\r\n\r\n").await;
     first.hears_nothing().await;
 }
+
+#[tokio::test]
+async fn what_a_rule_closes_does_not_come_by_the_address_of_a_push_consumer() {
+    let all = || vec![Pattern::all()];
+    let token =
+        |name: &str, admin| Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin };
+    let served = serve_with(Options::default(), Access::tokens([token("first", true), token("second", true)])).await;
+    let connect = |name: &str| format!(r#"{{"verbose":false,"auth_token":"{name}","headers":true}}"#);
+    let mut first = Client::new(&served, &connect("first")).await;
+    first.say("SUB _INBOX.> 1\r\n").await;
+    let ask = |subject: &str, body: &str| format!("PUB $JS.API.{subject} _INBOX.x {}\r\n{body}\r\n", body.len());
+    first.say(&ask("STREAM.CREATE.S", r#"{"name":"S","subjects":["a.>"]}"#)).await;
+    first.until("\"created\"").await;
+    let push = |name: &str, to: &str| {
+        let config = format!(r#"{{"durable_name":"{name}","deliver_subject":"{to}","ack_policy":"none"}}"#);
+        ask(&format!("CONSUMER.DURABLE.CREATE.S.{name}"), &format!(r#"{{"stream_name":"S","config":{config}}}"#))
+    };
+    // One that is there before the rule.
+    first.say(&push("early", "to.early")).await;
+    first.until("\"created\"").await;
+    served.port.set_name_rules(vec![NameRule {
+        subjects: vec![Pattern::parse("a.secret").unwrap()],
+        publish: None,
+        subscribe: Some(vec!["first".into()]),
+    }]);
+    let mut second = Client::new(&served, &connect("second")).await;
+    second.say("SUB _INBOX.> 1\r\nSUB to.> 2\r\n").await;
+    second.say(&push("late", "to.late")).await;
+    second.until("\"error\"").await;
+    second.say("PUB a.open 5\r\nshown\r\n").await;
+    second.until("shown").await;
+    // Nobody who listens may have it: it waits at the consumer.
+    second.say("PUB a.secret 6\r\nhidden\r\n").await;
+    second.hears_nothing().await;
+    first.say("SUB to.early 2\r\n").await;
+    first.until("hidden").await;
+    second.hears_nothing().await;
+}

@@ -113,6 +113,16 @@ impl Client {
         }
     }
 
+    /// Takes lines up to one that holds this; all of them.
+    pub async fn until(&mut self, part: &str) -> String {
+        let mut heard = String::new();
+        while !heard.contains(part) {
+            heard.push_str(&self.line().await);
+            heard.push('\n');
+        }
+        heard
+    }
+
     /// The door says this and hangs up.
     pub async fn is_told(&mut self, error: &str) {
         while self.more().await {}
