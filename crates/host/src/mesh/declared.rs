@@ -6,6 +6,7 @@
 //! Cost: judging takes a path search for each segment; [`proof`](mesh::proof) says how much.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use event::Pattern;
 use mesh::acl::{AclRule, Who};
@@ -60,7 +61,19 @@ pub(crate) fn rules(declared: &Declared) -> Vec<AclRule> {
 
 /// Who is named. What the kind's rules let pass can be read; what could not would name nobody.
 fn whos(texts: &[String]) -> Vec<Who> {
-    texts.iter().filter_map(|text| Who::parse(&text.replacen("token:", "", 1)).ok()).collect()
+    texts.iter().filter_map(|text| who(text)).collect()
+}
+
+fn who(text: &str) -> Option<Who> {
+    // What follows `token:` is a name, whatever it looks like.
+    let token = |text: &str| text.strip_prefix("token:").map(Arc::from);
+    if let Some(name) = token(text) {
+        return Some(Who::Principal(name));
+    }
+    match text.strip_prefix("domain:").and_then(|rest| rest.split_once('/')) {
+        Some((domain, rest)) => Some(Who::Member(Name::parse(domain).ok()?, token(rest)?)),
+        None => Who::parse(text).ok(),
+    }
 }
 
 /// Patterns, which the kind's rules have judged.
@@ -91,7 +104,7 @@ impl Bounds {
     pub(crate) fn of(declared: &Declared, own: Option<&Name>) -> Result<Self, TopologyError> {
         let mut all = domains(declared, own);
         // Who is no controller knows of no domains, and cannot say that one is unknown.
-        let known = (!declared.domains().is_empty()).then_some(&all);
+        let known = own.is_some().then_some(&all);
         let topology = Topology::check(&document(declared), &added(declared), known)?;
         all.extend(topology.named());
         let (segments, _) = topology.expand(&all);
@@ -188,7 +201,6 @@ pub(crate) fn governed(declared: &Declared, own: &Name) -> Result<Governed, Topo
 mod tests {
     use super::*;
     use serde_json::{Value, json};
-    use std::sync::Arc;
 
     fn resource(kind: &str, name: &str, spec: Value) -> Value {
         json!({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -236,5 +248,8 @@ mod tests {
         let (d, t): (Name, Arc<str>) = (Name::parse("d").unwrap(), "t".into());
         let whos = vec![Who::Principal(t.clone()), Who::Member(d.clone(), t), Who::Domain(d), Who::Anyone];
         assert_eq!(rules(&declared)[0].publish, Some(whos));
+        assert_eq!(who("token:domain:d"), Some(Who::Principal("domain:d".into())), "a name is a name");
+        let everyone = resource("NameAcl", "acl", json!({"subjects": ["a.>"], "publish": ["token:*"]}));
+        assert!(plan::check(plan::documents(everyone).unwrap()).is_err());
     }
 }

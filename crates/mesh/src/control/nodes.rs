@@ -59,8 +59,8 @@ impl Controller {
         if let Err(why) = self.may_register(&node, plan) {
             self.acts.push_back(Act::Reject { session, why: why.clone() });
             if why == Rejected::Deposed {
-                self.acts.push_back(Act::Report(Report::Deposed { epoch: plan.epoch }));
-                self.follow(&Rejected::NotLeading);
+                // It is one node that says so. Who leads is for the lease to say, not for a node.
+                self.acts.push_back(Act::Report(Report::Deposed { node, epoch: plan.epoch }));
             }
             return;
         }

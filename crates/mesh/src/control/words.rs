@@ -266,8 +266,10 @@ pub enum Report {
     Broken(Vec<Broken>),
     /// Parts of the topology were left out.
     Warnings(Vec<Warning>),
-    /// A node told of a plan of a later epoch: this controller does not lead any longer.
+    /// A node told of a plan of a later epoch than this controller's, and was turned away.
     Deposed {
+        /// Which.
+        node: NodeId,
         /// The later epoch.
         epoch: u64,
     },
@@ -309,7 +311,11 @@ impl fmt::Display for Report {
                 f.write_str("parts of the topology are left out")?;
                 warnings.iter().take(8).try_for_each(|each| write!(f, "; {each}"))
             }
-            Report::Deposed { epoch } => write!(f, "a controller of epoch {epoch} leads: this one follows"),
+            Report::Deposed { node, epoch } => write!(
+                f,
+                "{node} follows a controller of the later epoch {epoch}, and is turned away; where there is no other \
+                 controller, this one's clock or data was set back: remove 'mesh/plan' at the node"
+            ),
             Report::Foreign { node, link } => write!(f, "{node} told of the link '{link}', in which it has no part"),
             Report::Mended(count) => write!(f, "{count} plans were not as they should be"),
         }

@@ -116,7 +116,7 @@ impl Node {
         match source {
             Source::Domain { domain, .. } if !self.acl.is_open() => {
                 let asker = Asker { domain, principal: None };
-                self.acl.may_subscribe(&asker, pattern).map_err(|_| Refusal::SubscribeRule)
+                self.acl.may_listen(&asker, pattern).map_err(|_| Refusal::SubscribeRule)
             }
             _ => Ok(()),
         }

@@ -510,6 +510,11 @@ fn a_closed_name_crosses_no_border_and_an_opened_one_does_at_once() {
     net.plan();
     assert_eq!(net.publish("a/1", "pay.x"), "b/1");
     assert_eq!(net.publish("a/1", "news"), "b/1 c/1");
+    // Who listens to everything hears what is not closed, and that alone.
+    net.want("c/1", ">", true);
+    assert_eq!(net.publish("a/1", "pay.x"), "b/1");
+    assert_eq!(net.publish("a/1", "other"), "c/1");
+    net.want("c/1", ">", false);
     net.acl = Arc::from([rule(list(&["b"]), None)]);
     net.plan();
     assert_eq!(net.publish("a/1", "pay.x"), "");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{World, id};
-use mesh::control::{Event, LinkState, Rejected, Report};
+use mesh::control::{Event, LinkState, Report};
 
 /// A world of two domains with two nodes each, of which one wants a name.
 fn twins() -> World {
@@ -216,15 +216,16 @@ fn a_controller_that_does_not_lead_any_longer_moves_nothing() {
     let before = world.generation("a/1");
     world.force_plan("a/1", &stale);
     assert_eq!(world.generation("a/1"), before);
-    // One that is told of a later plan than its own steps down.
+    // One node that tells of a later plan than any is turned away, and leads nobody astray.
     let session = 1_000_000;
     let plan = mesh::plan::Generation { epoch: 9, number: 1 };
     let (node, endpoints) = (id("a/9"), mesh::control::Endpoints::default());
     world.tell(Event::Registered { session, node, endpoints, plan, up: Vec::new(), routes: false });
-    assert!(!world.controller.leads());
-    assert!(world.reports.contains(&Report::Deposed { epoch: 9 }));
+    assert!(world.controller.leads());
+    assert!(world.reports.contains(&Report::Deposed { node: id("a/9"), epoch: 9 }));
     world.register(&id("a/1"));
-    assert_eq!(world.bodies[&id("a/1")].rejected, Some(Rejected::NotLeading));
+    assert_eq!(world.bodies[&id("a/1")].rejected, None);
+    assert!(world.controller.status().nodes.iter().all(|node| node.id != id("a/9")));
 }
 
 #[test]

@@ -161,18 +161,24 @@ pub struct RouteSpec {
     pub to: Vec<String>,
 }
 
-/// What a `Mirror` says: a stream of this node that is kept in other domains too, with custody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What a `Mirror` says: a stream of this node that is kept in other domains too, or one of another domain that is
+/// kept here too, with custody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct MirrorSpec {
-    /// The stream, of the node on which this is declared. It may be made later.
+    /// The stream. It may be made later.
     #[schemars(length(min = 1))]
     pub stream: String,
-    /// The domains in which it is kept.
-    #[schemars(length(min = 1), inner(length(min = 1)))]
+    /// Where this node's stream is kept: domains, or nodes as domain/node; or * alone: every domain that can be
+    /// reached, also those that come later. Either this or from.
+    #[serde(default)]
+    #[schemars(inner(length(min = 1)))]
     pub to: Vec<String>,
-    /// What it is called there; nothing said: as here.
+    /// Whose stream is kept at this node: a domain, or a node as domain/node. Either this or to.
+    #[serde(default)]
+    pub from: String,
+    /// What it is called where it is kept; nothing said: as where it is from.
     #[serde(default, rename = "as")]
     pub stream_there: String,
     /// Only messages whose subject one of these patterns matches; none: all of the stream.
@@ -196,7 +202,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 /// Whether a text says who may: a domain, a token of any domain or of one, or everyone.
 fn is_who(text: &str) -> bool {
-    let token = |text: &str| text.strip_prefix("token:").is_some_and(|name| !name.trim().is_empty());
+    let token = |text: &str| text.strip_prefix("token:").is_some_and(|name| !name.trim().is_empty() && name != ANY);
     match text.strip_prefix("domain:").map(|rest| rest.split_once('/')) {
         Some(Some((domain, rest))) => is_name(domain) && token(rest),
         Some(None) => text.strip_prefix("domain:").is_some_and(is_name),
@@ -348,14 +354,38 @@ impl Judged for RouteSpec {
     }
 }
 
+/// A domain, or a node of one.
+fn place(at: String, text: &str, report: &mut Report) {
+    let (domain, node) = text.split_once('/').map_or((text, None), |(domain, node)| (domain, Some(node)));
+    if !is_name(domain) || node.is_some_and(|node| !is_name(node)) {
+        report.fault(at, format!("{} is no domain and no domain/node: each {NAME_RULE}", quoted(text)));
+    }
+}
+
 impl Judged for MirrorSpec {
     fn judge(&mut self, report: &mut Report) {
         subjects("spec.filters", &self.filters, report);
-        for (index, domain) in self.to.iter().enumerate() {
-            named(format!("spec.to[{index}]"), domain, &[], report);
-            if self.to[..index].contains(domain) {
-                report.fault(format!("spec.to[{index}]"), format!("{} is there twice", quoted(domain)));
+        match (self.to.is_empty(), self.from.as_str()) {
+            (true, "") => report.fault("spec", "says neither to, where it is kept, nor from, whose stream it is"),
+            (false, from) if !from.is_empty() => {
+                report.fault("spec", "says to and from, where one of them may be said")
             }
+            (true, ANY) => report.fault("spec.from", "must name one domain, or one node as domain/node"),
+            (true, from) => place("spec.from".into(), from, report),
+            (false, _) => {}
+        }
+        for (index, to) in self.to.iter().enumerate() {
+            let at = format!("spec.to[{index}]");
+            if self.to[..index].contains(to) {
+                report.fault(at, format!("{} is there twice", quoted(to)));
+            } else if to != ANY {
+                place(at, to, report);
+            } else if self.to.len() > 1 {
+                report.fault(at, "is every domain: nothing else can be named beside it");
+            }
+        }
+        if self.stream.contains(['/', '*', '>', '.']) {
+            report.fault("spec.stream", format!("{} can name no stream", quoted(&self.stream)));
         }
     }
 }

@@ -105,7 +105,7 @@ impl Model<'_> {
                 let asker = Asker { domain: &domain.name, principal: None };
                 let wishes = domain.nodes.iter().flat_map(|node| &self.bodies[*node].wishes);
                 let told: BTreeSet<Wish> =
-                    wishes.filter(|wish| acl.may_subscribe(&asker, &wish.pattern).is_ok()).cloned().collect();
+                    wishes.filter(|wish| acl.may_listen(&asker, &wish.pattern).is_ok()).cloned().collect();
                 for segment in self.segments.iter().filter(|each| flood(each, &own.domain).contains(&domain.name)) {
                     let source = Source::Domain { domain: domain.name.clone(), segment: segment.name.clone() };
                     expected.insert(source, told.clone());
@@ -134,7 +134,7 @@ impl Model<'_> {
             return BTreeSet::new();
         }
         let told = |wish: &&Wish| {
-            let admitted = inner || acl.may_subscribe(&asker(domain), &wish.pattern).is_ok();
+            let admitted = inner || acl.may_listen(&asker(domain), &wish.pattern).is_ok();
             admitted && wish.pattern.matches(subject)
         };
         let nodes = self.world.domains.iter().filter(|each| each.name == *domain).flat_map(|each| &each.nodes);
