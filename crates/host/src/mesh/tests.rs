@@ -19,6 +19,8 @@ use super::custody::Custody;
 use super::{ControlSlot, accept};
 use crate::live::Live;
 
+mod rogue;
+
 /// How long anything may take here.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -33,13 +35,18 @@ fn name(text: &str) -> Name {
 }
 
 async fn station(id: &str) -> Station {
+    station_with(id, ControlSlot::default()).await
+}
+
+/// A station where nodes may look for their controller.
+async fn station_with(id: &str, controls: ControlSlot) -> Station {
     let live = Arc::new(Live::default());
     let (body, run) = Body::new(NodeId::parse(id).unwrap(), 7, Arc::clone(&live), Custody::default());
     live.set_far(Arc::clone(&body) as Arc<dyn door::Far>, run.wished());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(run.run(Arc::clone(&body)));
-    tokio::spawn(accept::listen(Arc::clone(&body), listener, ControlSlot::default()));
+    tokio::spawn(accept::listen(Arc::clone(&body), listener, controls));
     Station { body, live, address }
 }
 

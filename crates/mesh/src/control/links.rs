@@ -332,13 +332,22 @@ impl Controller {
         if let Some(before) = before.filter(|before| before.peer != up.peer) {
             self.let_go(now, &node, &up.link, &before.peer);
         }
-        if paired {
+        if paired && (!remote || self.may_bring(&node, &up)) {
             self.count_on(&node, &up);
         }
         if remote && paired {
             let acceptor = if up.dialled.is_some() { up.peer } else { node };
             self.stands(now, &up.link, acceptor);
         }
+    }
+
+    /// Whether a node of another domain is counted on that is known by this report alone: where the link is one that
+    /// it holds, or the pair has none. Whoever makes links up brings nobody else's domain any nodes.
+    fn may_bring(&self, node: &NodeId, up: &Standing) -> bool {
+        let pair = self.pairs.get(&ordered(&node.domain, &up.peer.domain));
+        let serves = pair.and_then(|pair| self.links.get(pair.serving.as_ref()?));
+        let served = serves.is_some_and(|link| link.state == LinkState::Applied);
+        !served || self.links.contains_key(&up.link) || self.nodes.contains_key(&up.peer)
     }
 
     /// Whether a node may tell of a link between domains. One that is not known is taken over, where the pair can use

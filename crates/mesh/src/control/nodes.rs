@@ -102,8 +102,8 @@ impl Controller {
         if !known {
             return Err(Rejected::UnknownDomain(node.domain.clone()));
         }
-        let members = self.members.get(&node.domain).map_or(0, BTreeSet::len);
-        let full = members >= DOMAIN_NODES_MAX || self.nodes.len() >= NODES_MAX;
+        // Who is known by what others tell keeps nobody out.
+        let full = self.connected(&node.domain).count() >= DOMAIN_NODES_MAX || self.sessions.len() >= NODES_MAX;
         if full && !self.nodes.contains_key(node) {
             return Err(Rejected::Full(node.domain.clone()));
         }
