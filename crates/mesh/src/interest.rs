@@ -40,6 +40,13 @@ const SHAPES: usize = 256;
 /// Stands in a name's entry for more holders than one: they are in its row.
 const MANY: u32 = u32::MAX;
 
+/// Bytes of a row and its entry, beside its text.
+const ROW_BYTES: u64 = 100;
+
+/// Bytes of one token of a pattern with wildcards: a node of the tree, and the leaf of a map for what is below it.
+/// Where patterns begin alike it is less.
+const WILD_TOKEN_BYTES: u64 = 1_200;
+
 /// Names a source, while it lives.
 pub(crate) type SourceNumber = u32;
 
@@ -50,6 +57,14 @@ pub(crate) struct Known {
     /// The connection that tells it; `None`: it is this node's own.
     pub(crate) conn: Option<u64>,
     pub(crate) wishes: u64,
+    /// What they take in memory at the most, as [`bytes`] has it.
+    pub(crate) bytes: u64,
+}
+
+/// How much memory a pattern takes at the most, where one source alone has it.
+pub(crate) fn bytes(text: &str) -> u64 {
+    let wild = if is_wild(text) { text.split('.').count() as u64 * WILD_TOKEN_BYTES } else { 0 };
+    text.len() as u64 + ROW_BYTES + wild
 }
 
 #[derive(Debug)]
@@ -177,9 +192,10 @@ impl Interests {
         self.sources.get(number as usize)?.as_ref()
     }
 
-    /// How much all sources want that a connection tells.
-    pub(crate) fn told_by(&self, conn: u64) -> u64 {
-        self.sources().filter(|(_, known)| known.conn == Some(conn)).map(|(_, known)| known.wishes).sum()
+    /// How many wishes all sources have that a connection tells, and their bytes.
+    pub(crate) fn told_by(&self, conn: u64) -> (u64, u64) {
+        let told = self.sources().filter(|(_, known)| known.conn == Some(conn));
+        told.fold((0, 0), |(wishes, bytes), (_, known)| (wishes + known.wishes, bytes + known.bytes))
     }
 
     /// Every source, in order.
@@ -189,7 +205,7 @@ impl Interests {
 
     /// A source that is not known yet.
     pub(crate) fn begin(&mut self, source: Source, conn: Option<u64>) -> SourceNumber {
-        let known = Known { source: source.clone(), conn, wishes: 0 };
+        let known = Known { source: source.clone(), conn, wishes: 0, bytes: 0 };
         let place = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
         match self.sources.get_mut(place) {
             Some(slot) => *slot = Some(known),
@@ -216,7 +232,7 @@ impl Interests {
             }
         };
         if new {
-            self.count(place, 1);
+            self.count(place, 1, text);
         } else {
             self.forget_if_bare(place);
         }
@@ -236,7 +252,7 @@ impl Interests {
         } else {
             self.erase(number);
         }
-        self.count(place, -1);
+        self.count(place, -1, wish.pattern.as_str());
         self.forget_if_bare(place);
         true
     }
@@ -287,10 +303,11 @@ impl Interests {
                 self.erase(number);
             }
             for place in places {
-                if let (Ok(pattern), Some(place)) = (&pattern, self.place_of(place)) {
+                let Ok(pattern) = &pattern else { continue };
+                if let Some(place) = self.place_of(place) {
                     gone(place.source, Wish { pattern: pattern.clone(), queue: place.queue.clone() });
                 }
-                self.count(place, -1);
+                self.count(place, -1, pattern.as_str());
                 self.forget_if_bare(place);
             }
         }
@@ -429,11 +446,12 @@ impl Interests {
         self.places.get(number as usize)?.as_ref()
     }
 
-    fn count(&mut self, place: u32, by: i64) {
+    fn count(&mut self, place: u32, by: i64, text: &str) {
         let Some(place) = self.places.get_mut(place as usize).and_then(Option::as_mut) else { return };
         place.rows = place.rows.saturating_add_signed(by);
         if let Some(known) = self.sources.get_mut(place.source as usize).and_then(Option::as_mut) {
             known.wishes = known.wishes.saturating_add_signed(by);
+            known.bytes = known.bytes.saturating_add_signed(by * bytes(text).cast_signed());
         }
     }
 
@@ -544,6 +562,9 @@ mod tests {
             let count = model.iter().filter(|(each, _)| *each == number).count() as u64;
             let known = interests.number(&source(number)).and_then(|known| interests.known(known));
             prop_assert_eq!(known.map_or(0, |known| known.wishes), count);
+            let wanted = model.iter().filter(|(each, _)| *each == number);
+            let sum: u64 = wanted.map(|(_, wish)| bytes(wish.pattern.as_str())).sum();
+            prop_assert_eq!(known.map_or(0, |known| known.bytes), sum);
         }
         Ok(())
     }

@@ -60,6 +60,10 @@ pub const PATTERNS_MAX: usize = 4_000_000;
 /// Most wishes that one connection may tell: whoever makes them up leaves half the room to others.
 pub const WISHES_OF_LINK_MAX: u64 = PATTERNS_MAX as u64 / 2;
 
+/// Most memory that the wishes of one connection may take, in bytes: two million names of SLIM, or some hundred thousand
+/// patterns with wildcards. Longer ones are fewer.
+pub const WISHES_BYTES_OF_LINK_MAX: u64 = 512 << 20;
+
 /// First tokens that are told apart when ways change; of more, all ways are made anew.
 const TOUCHED_MAX: usize = 256;
 

@@ -34,6 +34,9 @@ use super::replies::Asker;
 /// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
 const KEPT_MAX: usize = 8_192;
 
+/// Bytes of what they are kept by, for one link: ten times what those of usual envelopes have.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
 /// How often the log says that a link brings what is refused.
 pub(super) const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -101,6 +104,7 @@ struct Intake {
     class: Class,
     /// By the bytes of the envelope and the subject.
     kept: HashMap<Box<[u8]>, Arc<Kept>>,
+    kept_bytes: usize,
     key: Vec<u8>,
     /// The last of them: the next message is often alike.
     last: Option<(Box<[u8]>, Arc<Kept>)>,
@@ -121,6 +125,7 @@ impl Intake {
             conn,
             class,
             kept: HashMap::new(),
+            kept_bytes: 0,
             key: Vec::new(),
             last: None,
             notes: Vec::new(),
@@ -198,9 +203,11 @@ impl Intake {
         let found = self.kept.get(&*self.key).filter(|kept| holds(kept)).cloned();
         let kept = found.unwrap_or_else(|| {
             let kept = Arc::new(self.judge(letter, epoch));
-            if self.kept.len() >= KEPT_MAX {
+            if self.kept.len() >= KEPT_MAX || self.kept_bytes >= KEPT_BYTES_MAX {
                 self.kept.clear();
+                self.kept_bytes = 0;
             }
+            self.kept_bytes += self.key.len();
             self.kept.insert(self.key.as_slice().into(), Arc::clone(&kept));
             kept
         });

@@ -186,6 +186,7 @@ async fn a_stream_is_kept_two_domains_away_once_each_and_in_order_while_links_co
         stream: "ORDERS".to_owned(),
         to: vec!["c".to_owned()],
         stream_there: there.to_owned(),
+        from: Default::default(),
         filters: Vec::new(),
     };
     let declared = [("copy".to_owned(), spec("COPY")), ("taken".to_owned(), spec("TAKEN"))].into();

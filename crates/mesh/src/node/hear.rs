@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::{Node, Output, PATTERNS_MAX, Refusal, Report, WISHES_OF_LINK_MAX, touch};
+use super::{Node, Output, PATTERNS_MAX, Refusal, Report, WISHES_BYTES_OF_LINK_MAX, WISHES_OF_LINK_MAX, touch};
 use crate::acl::Asker;
-use crate::interest::SourceNumber;
+use crate::interest::{self, SourceNumber};
 use crate::names::Name;
 use crate::plan::LinkKind;
 use crate::wire::{Note, Part, Source, Wish};
@@ -77,9 +77,11 @@ impl Node {
         if add.is_empty() {
             return;
         }
-        let room = WISHES_OF_LINK_MAX.saturating_sub(self.interests.told_by(number));
-        for (place, wish) in (0..).zip(&add) {
-            let admitted = if place < room { self.admits(&source, wish) } else { Err(Refusal::TooMany) };
+        let (mut wishes, mut bytes) = self.interests.told_by(number);
+        for wish in &add {
+            (wishes, bytes) = (wishes + 1, bytes + interest::bytes(wish.pattern.as_str()));
+            let room = wishes <= WISHES_OF_LINK_MAX && bytes <= WISHES_BYTES_OF_LINK_MAX;
+            let admitted = if room { self.admits(&source, wish) } else { Err(Refusal::TooMany) };
             match admitted {
                 Ok(()) => self.wished(known, wish, true),
                 Err(why) => {

@@ -27,6 +27,8 @@ use super::super::member::{Member, MemberParts};
 use super::super::said::{Link, Said, Word, plan_bytes};
 use super::*;
 
+mod storms;
+
 /// Frames that a rogue may have heard and not looked at.
 const HEARD_MAX: usize = 4_096;
 
@@ -399,11 +401,8 @@ async fn what_a_rogue_has_kept_goes_into_no_stream_of_others_and_its_word_counts
         journal.stream_create(config).await.unwrap();
         append(journal, 0).await;
     }
-    let spec = |stream: &str, to: &str, there: &str| MirrorSpec {
-        stream: stream.to_owned(),
-        to: vec![to.to_owned()],
-        stream_there: there.to_owned(),
-        filters: Vec::new(),
+    let spec = |stream: &str, to: &str, there: &str| -> MirrorSpec {
+        serde_json::from_value(json!({"stream": stream, "to": [to], "as": there})).unwrap()
     };
     let want = |station: &Station, journal: &Arc<dyn Journal>, spec| {
         Arc::clone(&station.body.mirrors).want(&station.body, journal, &[("copy".to_owned(), spec)].into());
