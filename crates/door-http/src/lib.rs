@@ -23,7 +23,7 @@ pub use session::federation::{
     Ask, Federation, NoFederation, Push, PushAnswer, Telling, Told, Which, captured, failed_run, no_such,
 };
 pub use session::hub::{Hub, NoHub};
-pub use session::mesh::{Mesh, MeshAnswer, MeshQuestion, NoMesh, mesh_away, no_mesh, no_such_in_mesh};
+pub use session::mesh::{Mesh, MeshAnswer, MeshQuestion, NoMesh, RoutesWanted, mesh_away, no_mesh, no_such_in_mesh};
 pub use session::resources::{
     Answer as ResourceAnswer, Faulty, Named, NoResources, Resources, ambiguous, faulty, no_resource,
 };

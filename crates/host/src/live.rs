@@ -290,6 +290,7 @@ impl Fabric for Live {
         let mut way = Way::new(direct, groups.into_iter().map(|(_, group)| group).collect(), stamp);
         (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.round));
         way.alike = alike && beyond.alike && subject.contains('.');
+        way.tracer = self.far.get().filter(|_| is_told(from)).and_then(|(far, _)| far.tracer());
         Arc::new(way)
     }
 

@@ -208,7 +208,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(mesh::get_segments))
         .routes(routes!(mesh::get_mirrors))
         .routes(routes!(mesh::get_graph))
-        .routes(routes!(mesh::get_trace))
+        .routes(routes!(mesh::get_trace, mesh::post_trace))
         .routes(routes!(mesh::get_explain))
         .routes(routes!(mesh::post_check))
         .routes(routes!(views::list_views))

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use door::{NotAllowed, Verb};
-use event::Subject;
+use event::{Subject, TraceId};
 use serde_json::Value;
 
 use crate::limits::DECLARATION_BYTES_MAX;
@@ -31,8 +31,8 @@ pub enum MeshQuestion {
     Nodes,
     /// The links: between whom, of which segments, in which state.
     Links,
-    /// Where subjects go: what is wanted where; of one subject alone.
-    Routes(Option<Subject>),
+    /// Where subjects go: what is wanted where.
+    Routes(RoutesWanted),
     /// The domains: their nodes, and the segments that they are in.
     Domains,
     /// The segments: their domains and links.
@@ -46,6 +46,15 @@ pub enum MeshQuestion {
         /// The subject.
         subject: Subject,
         /// `domain/node`, or the name of a node of this domain.
+        from: Option<String>,
+    },
+    /// What nodes noted of the messages of a trace, which their publisher asked for.
+    Traced(TraceId),
+    /// Publishes an empty message, for who listens now, and tells where it would go and where it went.
+    Probe {
+        /// The subject: the caller may publish to it.
+        subject: Subject,
+        /// As of [`MeshQuestion::Trace`].
         from: Option<String>,
     },
     /// Whether and why one domain can reach another.
@@ -62,6 +71,17 @@ pub enum MeshQuestion {
         /// Segments by name that would be gone.
         without: Vec<String>,
     },
+}
+
+/// What is asked of routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoutesWanted {
+    /// Only where messages of this subject go.
+    pub subject: Option<Subject>,
+    /// As this node knows it, as `domain/node` or the name of a node of this domain.
+    pub at: Option<String>,
+    /// At most so many patterns of each node or domain.
+    pub limit: Option<usize>,
 }
 
 /// What a question gives, when it is answered.
@@ -150,13 +170,20 @@ pub async fn get_links(State(door): State<Shared>, call: Call) -> Result<Respons
 
 /// Where subjects go.
 #[utoipa::path(get, path = "/v1/mesh/routes", tag = "mesh",
-    params(("subject" = Option<String>, Query, description = "Only where messages of this subject go")),
+    params(
+        ("subject" = Option<String>, Query, description = "Only where messages of this subject go"),
+        ("at" = Option<String>, Query, description = "As this node knows it: domain/node"),
+        ("limit" = Option<u64>, Query, description = "Patterns of each node or domain, at most; 100"),
+    ),
     responses((status = 200, description = "Which domains and nodes want what", body = Object)))]
 pub async fn get_routes(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
-    let query = call.query(&["subject"], &[])?;
+    let query = call.query(&["subject", "at", "limit"], &[])?;
     may_ask(&call)?;
     let subject = query.text("subject").map(subject).transpose()?;
-    answer(&door, MeshQuestion::Routes(subject)).await
+    let at = query.text("at").map(|text| name("at", text)).transpose()?;
+    let number = |text: &str| text.parse().map_err(|_| Problem::query("limit", "must be a number"));
+    let limit = query.text("limit").map(number).transpose()?;
+    answer(&door, MeshQuestion::Routes(RoutesWanted { subject, at, limit })).await
 }
 
 /// The domains of the mesh.
@@ -191,23 +218,54 @@ pub async fn get_graph(State(door): State<Shared>, call: Call) -> Result<Respons
     answer(&door, MeshQuestion::Graph(segment)).await
 }
 
-/// The way of a message.
+/// The way of a message: the one that a message of a subject would go, or what is noted of those of a trace.
 #[utoipa::path(get, path = "/v1/mesh/trace", operation_id = "get_mesh_trace", tag = "mesh",
+    params(
+        ("subject" = Option<String>, Query, description = "The subject of a message"),
+        ("from" = Option<String>, Query, description = "The node at which it enters, as domain/node; else this one"),
+        ("id" = Option<String>, Query, description = "A trace that a publisher asked for, by the header `traceparent`"),
+    ),
+    responses(
+        (status = 200, description = "Where it goes, or went, hop by hop", body = Object),
+        (status = 404, description = "There is no such node or trace", content_type = "application/problem+json"),
+        (status = 503, description = "The node cannot be asked", content_type = "application/problem+json"),
+    ))]
+pub async fn get_trace(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
+    let query = call.query(&["subject", "from", "id"], &[])?;
+    may_ask(&call)?;
+    if let Some(id) = query.text("id") {
+        if query.text("subject").or(query.text("from")).is_some() {
+            return Err(Problem::query("id", "goes without 'subject' and 'from'"));
+        }
+        let what = "must be 32 hexadecimal digits in small letters, not all zero";
+        let id = TraceId::parse(id).ok_or_else(|| Problem::query("id", what))?;
+        return answer(&door, MeshQuestion::Traced(id)).await;
+    }
+    let subject = subject(query.text("subject").ok_or_else(|| Problem::query("subject", "is required, or 'id'"))?)?;
+    let from = query.text("from").map(|text| name("from", text)).transpose()?;
+    answer(&door, MeshQuestion::Trace { subject, from }).await
+}
+
+/// Publishes an empty message at a node, for who listens now, and tells where it would go and where it went. No stream
+/// records it.
+#[utoipa::path(post, path = "/v1/mesh/trace", operation_id = "post_mesh_trace", tag = "mesh",
     params(
         ("subject" = String, Query, description = "The subject of the message"),
         ("from" = Option<String>, Query, description = "The node at which it enters, as domain/node; else this one"),
     ),
     responses(
-        (status = 200, description = "Where it goes, hop by hop", body = Object),
+        (status = 200, description = "Where it would go and where it went, hop by hop", body = Object),
+        (status = 403, description = "The token may not publish there", content_type = "application/problem+json"),
         (status = 404, description = "There is no such node", content_type = "application/problem+json"),
         (status = 503, description = "The node cannot be asked", content_type = "application/problem+json"),
     ))]
-pub async fn get_trace(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
+pub async fn post_trace(State(door): State<Shared>, call: Call) -> Result<Response, Problem> {
     let query = call.query(&["subject", "from"], &[])?;
     may_ask(&call)?;
     let subject = subject(query.text("subject").ok_or_else(|| Problem::query("subject", "is required"))?)?;
+    door.port.may_publish(&call.who, &subject)?;
     let from = query.text("from").map(|text| name("from", text)).transpose()?;
-    answer(&door, MeshQuestion::Trace { subject, from }).await
+    answer(&door, MeshQuestion::Probe { subject, from }).await
 }
 
 /// Whether and why one domain can reach another.

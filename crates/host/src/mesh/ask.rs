@@ -5,22 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use door::Class;
 use door_http::problem::Problem;
-use door_http::{Mesh as Shown, MeshAnswer, MeshQuestion, mesh_away, no_such_in_mesh};
-use event::Subject;
-use mesh::acl::{Acl, AclRule, Asker as Asking};
+use door_http::{Mesh as Shown, MeshAnswer, MeshQuestion, RoutesWanted, mesh_away, no_such_in_mesh};
+use event::{Subject, TraceId};
+use mesh::acl::AclRule;
 use mesh::control::{LinkState, LinkView as GovernedLink};
-use mesh::envelope::Deliver;
 use mesh::names::{Name, NodeId};
-use mesh::node::{Leg, Node};
+use mesh::node::Node;
 use mesh::plan::{LinkKind, Plan, SegmentPlan};
 use mesh::proof::{Access, Reach, Why, closed, explain, prove};
 use mesh::segment::Segments;
-use mesh::tree::Graph;
 use plan::{Declared, Document, Identity};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -31,10 +30,20 @@ use super::lead::Leading;
 use super::member::Member;
 use super::meters::MeshCounts;
 use super::said::Asked;
+use super::way::{self, Path, Would};
 use crate::resources::{read_body, refused};
 
 /// Routes that an answer shows, at most.
 const ROUTES_MAX: usize = 10_000;
+
+/// Routes of one source that an answer shows where nothing else is said.
+const WISHES_OF_SOURCE: usize = 100;
+
+/// Nodes that one question asks, at most: of more, those that were not asked are named.
+const NODES_ASKED: usize = 256;
+
+/// How long is waited for what became of a message that was sent to see its path. Links that are slow take less.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// Answers for this node.
 pub(crate) struct Asker {
@@ -197,53 +206,138 @@ impl Asker {
         Ok(if view.is_some() { answer } else { self.of_node(answer) })
     }
 
-    async fn routes(&self, subject: Option<Subject>) -> Value {
-        let mut rows: Vec<Value> = match &subject {
-            Some(subject) => {
-                let trace = trace(&self.body, subject.as_str());
-                trace["paths"].as_array().into_iter().flatten().map(|path| route_of(subject.as_str(), path)).collect()
-            }
-            None => self.body.ask(Node::sources).iter().map(|view| source(&self.body, view)).collect(),
-        };
-        if let (None, Some(view)) = (&subject, self.view().await) {
-            rows.extend(view.status.routes.iter().take(ROUTES_MAX).map(|route| {
-                json!({
-                    "pattern": route.name.as_str(), "by": route.to.as_str(), "segment": route.segment.as_str(),
-                    "via": route.next.as_str(), "from": route.from.as_str(), "state": route.state.word(),
-                })
-            }));
+    async fn routes(&self, RoutesWanted { subject, at, limit }: RoutesWanted) -> Result<Value, Problem> {
+        let most = limit.unwrap_or(WISHES_OF_SOURCE).min(ROUTES_MAX);
+        let view = self.view().await;
+        if let Some(subject) = subject {
+            let would = self.would(&subject, &self.node(at)?, view.as_ref()).await?;
+            let rows: Vec<Value> = would.paths.iter().map(|path| route_of(subject.as_str(), path)).collect();
+            return Ok(self.scoped(json!({ "routes": rows }), view.as_ref()));
         }
-        self.of_node(json!({ "routes": rows }))
+        let (rows, unheard) = match (&at, &view) {
+            (None, Some(view)) => self.all_routes(view, most).await,
+            _ => {
+                let told = self.of(&self.node(at)?, view.as_ref(), Asked::Sources { most, own: false }).await?;
+                (routes_told(told).map_err(mesh_away)?, Vec::new())
+            }
+        };
+        Ok(self.scoped(json!({ "routes": rows, "unheard": unheard }), view.as_ref()))
+    }
+
+    /// What clients of each node want, and the routes that are declared; and the nodes that did not tell.
+    async fn all_routes(&self, view: &View, most: usize) -> (Vec<Route>, Vec<String>) {
+        let ask = async |node: &NodeId| {
+            let told = self.of(node, Some(view), Asked::Sources { most, own: true }).await.map_err(|_| ());
+            told.and_then(|told| routes_told(told).map_err(|_| ())).map_err(|()| node.to_string())
+        };
+        let nodes = view.status.nodes.iter().filter(|node| node.connected);
+        let asked = futures_util::future::join_all(nodes.take(NODES_ASKED).map(|node| ask(&node.id))).await;
+        let (mut rows, mut unheard) = (Vec::new(), Vec::new());
+        for told in asked {
+            match told {
+                Ok(told) => rows.extend(told),
+                Err(node) => unheard.push(node),
+            }
+        }
+        unheard.extend(view.status.nodes.iter().skip(NODES_ASKED).map(|node| node.id.to_string()));
+        rows.truncate(ROUTES_MAX);
+        rows.extend(view.status.routes.iter().take(ROUTES_MAX).map(|route| Route {
+            pattern: route.name.to_string(),
+            by: route.to.to_string(),
+            segment: Some(route.segment.to_string()),
+            via: Some(route.next.to_string()),
+            from: Some(route.from.to_string()),
+            state: Some(route.state.word().to_owned()),
+            ..Route::default()
+        }));
+        (rows, unheard)
+    }
+
+    /// The node that is meant.
+    fn node(&self, from: Option<String>) -> Result<NodeId, Problem> {
+        match from {
+            Some(text) if text.contains('/') => NodeId::parse(&text).map_err(|_| no_such_in_mesh("node", &text)),
+            Some(text) => {
+                let node = Name::parse(&text).map_err(|_| no_such_in_mesh("node", &text))?;
+                Ok(NodeId::new(self.body.id.domain.clone(), node))
+            }
+            None => Ok(self.body.id.clone()),
+        }
+    }
+
+    /// What a node answers to a question, which may be this one.
+    async fn of(&self, node: &NodeId, view: Option<&View>, what: Asked) -> Result<Value, Problem> {
+        let away = |why: String| mesh_away(format!("{node}: {why}"));
+        if *node == self.body.id {
+            return told(&self.body, &what).map_err(away);
+        }
+        let (Some(governor), Some(view)) = (&self.governor, view) else {
+            let detail = format!("this node does not lead the mesh: ask the one that does, or {node} itself");
+            return Err(mesh_away(detail));
+        };
+        if !view.status.nodes.iter().any(|known| known.id == *node) {
+            return Err(no_such_in_mesh("node", &node.to_string()));
+        }
+        governor.ask(node.clone(), what).await.map_err(away)
+    }
+
+    /// Where a message of the subject would go.
+    async fn would(&self, subject: &Subject, from: &NodeId, view: Option<&View>) -> Result<Would, Problem> {
+        if *from == self.body.id {
+            return Ok(way::would(&self.body, subject.as_str()).complete(from, view));
+        }
+        let told = self.of(from, view, Asked::Trace { subject: subject.to_string() }).await?;
+        let would: Would = serde_json::from_value(told)
+            .map_err(|_| mesh_away(format!("{from}: it answers what cannot be read: it may be of another version")))?;
+        Ok(would.complete(from, view))
+    }
+
+    fn scoped(&self, answer: Value, view: Option<&View>) -> Value {
+        match (answer, view) {
+            (Value::Object(mut answer), Some(_)) => {
+                answer.insert("scope".to_owned(), "mesh".into());
+                answer.into()
+            }
+            (answer, _) => self.of_node(answer),
+        }
     }
 
     async fn trace(&self, subject: Subject, from: Option<String>) -> Result<Value, Problem> {
-        let from = match from {
-            Some(text) if text.contains('/') => NodeId::parse(&text).map_err(|_| no_such_in_mesh("node", &text))?,
-            Some(text) => {
-                let node = Name::parse(&text).map_err(|_| no_such_in_mesh("node", &text))?;
-                NodeId::new(self.body.id.domain.clone(), node)
-            }
-            None => self.body.id.clone(),
+        let (from, view) = (self.node(from)?, self.view().await);
+        let would = self.would(&subject, &from, view.as_ref()).await?;
+        Ok(self.scoped(json!(would), view.as_ref()))
+    }
+
+    /// What is noted of a trace: by the nodes that this one leads, or by this one.
+    fn took(&self, id: TraceId, view: Option<&View>) -> Option<Value> {
+        let shelf = match (&self.governor, view) {
+            (Some(governor), Some(_)) => &governor.traces,
+            _ => &self.body.traces.shelf,
         };
+        shelf.told(id)
+    }
+
+    async fn traced(&self, id: TraceId) -> Result<Value, Problem> {
         let view = self.view().await;
-        let told = match (from == self.body.id, &self.governor, &view) {
-            (true, ..) => trace(&self.body, subject.as_str()),
-            (false, Some(governor), Some(view)) => {
-                if !view.status.nodes.iter().any(|node| node.id == from) {
-                    return Err(no_such_in_mesh("node", &from.to_string()));
-                }
-                let what = Asked::Trace { subject: subject.to_string() };
-                governor.ask(from.clone(), what).await.map_err(|why| mesh_away(format!("{from}: {why}")))?
-            }
-            (false, ..) => {
-                let detail = format!("this node does not lead the mesh: ask the one that does, or {from} itself");
-                return Err(mesh_away(detail));
-            }
+        let took = self.took(id, view.as_ref()).ok_or_else(|| no_such_in_mesh("trace", &id.to_string()))?;
+        Ok(self.scoped(took, view.as_ref()))
+    }
+
+    /// Has a node publish an empty message, and waits until it is known where that went.
+    async fn probe(&self, subject: Subject, from: Option<String>) -> Result<Value, Problem> {
+        let (from, view) = (self.node(from)?, self.view().await);
+        let would = self.would(&subject, &from, view.as_ref()).await?;
+        let chance = || mesh_away("the system gives no random bytes".to_owned());
+        let parent = way::parent().ok_or_else(chance)?;
+        let what = Asked::Probe { subject: subject.to_string(), parent: parent.to_string() };
+        self.of(&from, view.as_ref(), what).await?;
+        let whole = match (&self.governor, &view) {
+            (Some(governor), Some(_)) => governor.traces.whole(parent.trace, PROBE).await,
+            _ => self.body.traces.shelf.told(parent.trace).is_some(),
         };
-        Ok(match view {
-            Some(view) => whole(told, &view, &from),
-            None => self.of_node(hopped(told, None)),
-        })
+        let took = self.took(parent.trace, view.as_ref());
+        let answer = json!({"would": would, "took": took, "complete": whole, "trace": parent.trace.to_string()});
+        Ok(self.scoped(answer, view.as_ref()))
     }
 
     async fn explain(&self, from: String, to: String) -> Result<Value, Problem> {
@@ -329,10 +423,12 @@ impl Shown for Asker {
                 MeshQuestion::Links => Ok(self.links().await),
                 MeshQuestion::Domains => Ok(self.domains().await),
                 MeshQuestion::Segments => Ok(self.segments().await),
-                MeshQuestion::Routes(subject) => Ok(self.routes(subject).await),
+                MeshQuestion::Routes(wanted) => self.routes(wanted).await,
                 MeshQuestion::Mirrors => Ok(self.of_node(json!({ "mirrors": self.body.mirrors.rows() }))),
                 MeshQuestion::Graph(segment) => self.graph(segment).await,
                 MeshQuestion::Trace { subject, from } => self.trace(subject, from).await,
+                MeshQuestion::Traced(id) => self.traced(id).await,
+                MeshQuestion::Probe { subject, from } => self.probe(subject, from).await,
                 MeshQuestion::Explain { from, to } => self.explain(from, to).await,
                 MeshQuestion::Check { resources, without } => self.check(&resources, &without),
             }
@@ -438,189 +534,72 @@ fn drawn(segment: &SegmentPlan, live: Option<&Arc<SegmentPlan>>) -> Value {
 
 /// What a controller asks of this node.
 pub(super) fn told(body: &Body, what: &Asked) -> Result<Value, String> {
+    let subject = |text: &str| Subject::parse(text).map_err(|error| error.to_string());
     match what {
-        Asked::Trace { subject } => {
-            let subject = Subject::parse(subject).map_err(|error| error.to_string())?;
-            Ok(trace(body, subject.as_str()))
-        }
-        Asked::Sources => Ok(body.ask(Node::sources).iter().map(|view| source(body, view)).collect::<Vec<_>>().into()),
+        Asked::Trace { subject: text } => Ok(json!(way::would(body, subject(text)?.as_str()))),
+        Asked::Sources { most, own } => Ok(json!(routes(body, *most, *own))),
+        Asked::Probe { subject: text, parent } => way::probe(body, &subject(text)?, parent).map(Value::from),
     }
 }
 
-fn source(body: &Body, view: &mesh::node::SourceView) -> Value {
-    let via = view.conn.and_then(|conn| body.conn(conn)).map(|conn| conn.peer.to_string());
-    let (by, segment) = match &view.source {
-        mesh::wire::Source::Node(node) => (node.to_string(), None),
-        mesh::wire::Source::Domain { domain, segment } => (domain.to_string(), Some(segment.to_string())),
-    };
-    json!({"pattern": format!("({} wishes)", view.wishes), "wishes": view.wishes, "by": by, "segment": segment, "via": via})
+/// Somebody who wants something.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Route {
+    pattern: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    /// Of a row that stands for several: how many the source has in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wishes: Option<u64>,
 }
 
-fn route_of(subject: &str, path: &Value) -> Value {
-    json!({
-        "pattern": subject, "by": path["to"], "segment": path["segment"], "via": path["first"]["node"],
-        "queue": path["queues"], "hops": path["domains"].as_array().map(|domains| domains.len().saturating_sub(1)),
-    })
+/// What a node told of its routes.
+fn routes_told(told: Value) -> Result<Vec<Route>, String> {
+    let told: Vec<Route> = serde_json::from_value(told).map_err(|_| "a node answers what cannot be read".to_owned())?;
+    Ok(told.into_iter().take(ROUTES_MAX).collect())
 }
 
-/// Where a message of a subject goes that enters at this node.
-fn trace(body: &Body, subject: &str) -> Value {
-    let plan = body.ask(|node| node.plan().clone());
-    let beyond = body.ask(|node| node.beyond(subject));
-    let mut paths: BTreeMap<(String, String), Path> = BTreeMap::new();
-    for leg in &beyond.direct {
-        lay(&mut paths, body, &plan, leg);
-    }
-    for group in &beyond.groups {
-        let nearest = group.tiers.first().map(Vec::as_slice).unwrap_or_default();
-        nearest.iter().for_each(|leg| lay(&mut paths, body, &plan, leg));
-    }
-    let acl = Acl::new(Arc::clone(&plan.acl));
-    let asking = Asking { domain: &body.id.domain, principal: None };
-    let closed = acl.may_publish(&asking, subject).err();
-    let mut why: Vec<String> = closed
-        .map(|rule| format!("the rule {} lets {} publish there only to whom it names", rule.name, body.id.domain))
-        .into_iter()
-        .collect();
-    if paths.is_empty() && why.is_empty() {
-        why.push("nobody beyond this node who can be reached wants it".to_owned());
-    }
-    json!({
-        "from": body.id.to_string(), "subject": subject, "here": here(body, subject), "why": why,
-        "paths": paths.into_values().map(Path::told).collect::<Vec<_>>(),
-    })
-}
-
-/// Who at this node gets a message that enters here, for people; empty: nobody.
-fn here(body: &Body, subject: &str) -> String {
-    let near = body.live.near(subject, Class::Client);
-    let mut told = Vec::new();
-    if !near.direct.is_empty() {
-        told.push(format!("{} who listen", near.direct.len()));
-    }
-    told.extend(
-        near.groups.iter().filter_map(|(queue, _)| queue.as_ref()).map(|queue| format!("one of the group {queue}")),
-    );
-    told.join(", ")
-}
-
-/// A way of a message, as far as the node where it enters knows it.
-struct Path {
-    to: String,
-    segment: Option<Name>,
-    domains: Vec<Name>,
-    first: Option<(NodeId, String, u64)>,
-    direct: bool,
-    queues: BTreeSet<Arc<str>>,
-}
-
-impl Path {
-    fn told(self) -> Value {
-        let groups = self.queues.iter().map(|queue| format!("one of the group {queue}"));
-        let wanted: Vec<String> =
-            self.direct.then(|| "everyone who listens".to_owned()).into_iter().chain(groups).collect();
-        let first = self.first.map(|(node, link, sent)| json!({"node": node.to_string(), "link": link, "sent": sent}));
-        json!({
-            "to": self.to, "segment": self.segment.map(|name| name.to_string()), "first": first, "wanted": wanted,
-            "domains": self.domains.iter().map(Name::as_str).collect::<Vec<_>>(),
-            "queues": self.queues.iter().map(|queue| &**queue).collect::<Vec<_>>(),
-        })
-    }
-}
-
-fn lay(paths: &mut BTreeMap<(String, String), Path>, body: &Body, plan: &Plan, leg: &Leg) {
-    let conn = body.conn(leg.conn);
-    let first =
-        conn.map(|conn| (conn.peer.clone(), conn.link.to_string(), conn.out.counts.messages.load(Ordering::Relaxed)));
-    let envelope = &leg.envelope;
-    let mut add = |to: String, deliver: &Deliver, domains: Vec<Name>| {
-        // What stays in the domain is in no segment, although it shares a copy with what leaves.
-        let segment = envelope.segment.clone().filter(|_| !to.contains('/'));
-        let key = (to.clone(), segment.as_ref().map(ToString::to_string).unwrap_or_default());
-        let fresh = || Path { to, segment, domains, first: first.clone(), direct: false, queues: BTreeSet::new() };
-        let path = paths.entry(key).or_insert_with(fresh);
-        path.direct |= deliver.direct;
-        path.queues.extend(deliver.queues.iter().cloned());
-    };
-    if !envelope.here.is_empty()
-        && let Some((peer, ..)) = &first
-    {
-        add(peer.to_string(), &envelope.here, Vec::new());
-    }
-    for (node, deliver) in &envelope.nodes {
-        add(format!("{}/{node}", body.id.domain), deliver, Vec::new());
-    }
-    for (domain, deliver) in &envelope.to {
-        let segment = envelope.segment.as_ref().and_then(|name| plan.segments.iter().find(|each| each.name == *name));
-        // Messages follow the tree of where they go.
-        let tree = segment.and_then(|segment| Graph::new(&segment.domains, &segment.edges).tree(domain));
-        let mut domains: Vec<Name> =
-            tree.map(|tree| tree.path(&body.id.domain).into_iter().cloned().collect()).unwrap_or_default();
-        domains.reverse();
-        add(domain.to_string(), deliver, domains);
-    }
-}
-
-/// A trace with hops as far as the node knows them: its own first, then domains.
-fn hopped(mut told: Value, view: Option<&View>) -> Value {
-    let from = told["from"].as_str().unwrap_or_default().to_owned();
-    for path in told["paths"].as_array_mut().into_iter().flatten() {
-        let hops = hops(path, &from, view);
-        path["hops"] = hops.into();
-    }
-    told
-}
-
-fn hops(path: &Value, from: &str, view: Option<&View>) -> Vec<Value> {
-    let domains: Vec<&str> = path["domains"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let first = &path["first"];
-    let mut hops = Vec::new();
-    let mut at = from.to_owned();
-    if let Some(node) = first["node"].as_str() {
-        hops.push(json!({"node": node, "link": first["link"], "sent": first["sent"]}));
-        node.clone_into(&mut at);
-    }
-    for pair in domains.windows(2) {
-        let [here, next] = pair else { continue };
-        // The first hop may have crossed this border already.
-        if at.split('/').next() == Some(*next) {
-            continue;
-        }
-        let link = view.and_then(|view| serving(view, here, next));
-        let Some(link) = link else {
-            hops.push(json!({"node": *next}));
-            (*next).clone_into(&mut at);
-            continue;
+/// Who wants what, as this node knows it: at most so many patterns of each source, and a row that says how many there
+/// are where there are more. With `own` only what its own clients want.
+fn routes(body: &Body, most: usize, own: bool) -> Vec<Route> {
+    let (mut rows, mut room) = (Vec::new(), ROUTES_MAX);
+    for view in body.ask(Node::sources).into_iter().filter(|view| !own || view.conn.is_none()) {
+        let via = view.conn.and_then(|conn| body.conn(conn)).map(|conn| conn.peer.to_string());
+        let (by, segment) = match &view.source {
+            mesh::wire::Source::Node(node) => (format!("{}/{node}", body.id.domain), None),
+            mesh::wire::Source::Domain { domain, segment } => (domain.to_string(), Some(segment.to_string())),
         };
-        let (near, far) = match link.from.domain.as_str() == *here {
-            true => (link.from.to_string(), link.to.as_ref().map_or_else(|| (*next).to_owned(), ToString::to_string)),
-            false => (link.to.as_ref().map_or_else(|| (*here).to_owned(), ToString::to_string), link.from.to_string()),
-        };
-        if near != at {
-            hops.push(json!({"node": near}));
+        let (mut wishes, all) = body.ask(|node| node.wishes(&view.source, most.min(room)));
+        wishes.sort_unstable_by(|one, two| (one.pattern.as_str(), &one.queue).cmp(&(two.pattern.as_str(), &two.queue)));
+        room = room.saturating_sub(wishes.len());
+        let row = Route { by, segment, via, ..Route::default() };
+        rows.extend(wishes.iter().map(|wish| {
+            let queue = wish.queue.as_ref().map(ToString::to_string);
+            Route { pattern: wish.pattern.to_string(), queue, ..row.clone() }
+        }));
+        if !all {
+            let more = view.wishes.saturating_sub(wishes.len() as u64);
+            rows.push(Route { pattern: format!("... and {more} more"), wishes: Some(view.wishes), ..row });
         }
-        hops.push(json!({"node": far, "link": link.id.as_str()}));
-        at = far;
     }
-    hops
+    rows
 }
 
-/// The link between two domains that serves.
-fn serving<'a>(view: &'a View, one: &str, two: &str) -> Option<&'a GovernedLink> {
-    view.status.links.iter().find(|link| {
-        let ends = [link.from.domain.as_str(), link.to_domain.as_str()];
-        link.kind == LinkKind::Remote && link.serves && (ends == [one, two] || ends == [two, one])
+fn route_of(subject: &str, path: &Path) -> Value {
+    json!({
+        "pattern": subject, "by": path.to, "segment": path.segment, "via": path.first.as_ref().map(|first| &first.node),
+        "queue": path.queues, "hops": path.domains.len().saturating_sub(1),
     })
-}
-
-/// A trace that the controller completes.
-fn whole(told: Value, view: &View, from: &NodeId) -> Value {
-    let mut told = hopped(told, Some(view));
-    if let Some(told) = told.as_object_mut() {
-        told.insert("scope".to_owned(), "mesh".into());
-        told.insert("from".to_owned(), from.to_string().into());
-    }
-    told
 }
 
 fn weighed(path: &mesh::proof::Path, segments: &Segments) -> Value {

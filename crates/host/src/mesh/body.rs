@@ -34,6 +34,7 @@ use super::data::TELL_EVERY;
 use super::dial::Dialler;
 use super::mirror::Mirrors;
 use super::replies::Replies;
+use super::traces::{Bounds, Conns, Entry, Traces};
 use crate::clock::now;
 use crate::live::Live;
 
@@ -56,7 +57,7 @@ const NOTES_BYTES_MAX: usize = 1 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Numbers of connections between nodes begin here: those of clients are below.
-const CONNECTIONS_FROM: u64 = 1 << 62;
+pub(super) const CONNECTIONS_FROM: u64 = 1 << 62;
 
 /// What happened, for the machine.
 pub(super) enum Told {
@@ -76,6 +77,8 @@ pub(crate) struct Conn {
     pub(crate) messages: AtomicU64,
     /// Messages that came on it and were refused.
     pub(crate) refused: AtomicU64,
+    /// What of it is noted.
+    pub(super) bounds: Arc<Bounds>,
 }
 
 /// What was counted of all links since the start.
@@ -93,6 +96,8 @@ pub(crate) struct Counts {
     pub(crate) rejected: AtomicU64,
     /// Messages that came with a subject, reply or header that cannot be.
     pub(crate) malformed: AtomicU64,
+    /// Messages that links which have ended had no room for.
+    pub(crate) dropped: AtomicU64,
 }
 
 impl Counts {
@@ -114,7 +119,10 @@ pub(crate) struct Body {
     pub(super) mirrors: Arc<Mirrors>,
     pub(super) replies: Replies,
     told: mpsc::Sender<Told>,
-    conns: RwLock<BTreeMap<u64, Arc<Conn>>>,
+    conns: Conns,
+    /// What this node notes of traced messages.
+    pub(super) traces: Arc<Traces>,
+    pub(super) entry: Arc<Entry>,
     planned: RwLock<BTreeMap<LinkId, LinkPlan>>,
     /// Why links that are planned are not up.
     troubles: Mutex<BTreeMap<LinkId, String>>,
@@ -141,6 +149,8 @@ pub(super) struct Run {
 impl Body {
     pub(super) fn new(id: NodeId, seed: u64, live: Arc<Live>, custody: Custody) -> (Arc<Self>, Run) {
         let (told, receiver) = mpsc::channel(TOLD_MAX);
+        let conns = Conns::default();
+        let traces = Traces::new(&id, Arc::clone(&conns));
         let body = Body {
             node: RwLock::new(Node::new(id.clone(), seed)),
             id,
@@ -149,7 +159,9 @@ impl Body {
             mirrors: Arc::default(),
             replies: Replies::default(),
             told,
-            conns: RwLock::default(),
+            conns,
+            entry: Arc::new(Entry(Arc::clone(&traces))),
+            traces,
             planned: RwLock::default(),
             troubles: Mutex::default(),
             epoch: AtomicU64::new(0),
@@ -201,7 +213,10 @@ impl Body {
     }
 
     pub(super) fn left(&self, conn: u64) {
-        self.conns.write().remove(&conn);
+        if let Some(conn) = self.conns.write().remove(&conn) {
+            let dropped = conn.out.counts.dropped.load(Ordering::Relaxed);
+            self.counts.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn conn(&self, number: u64) -> Option<Arc<Conn>> {

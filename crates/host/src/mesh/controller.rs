@@ -36,6 +36,7 @@ use super::accept::Controls;
 use super::declared::governed;
 use super::lead::Leading;
 use super::said::{Asked, Said, Word, generation, plan_bytes};
+use super::traces::Shelf;
 use crate::clock::now;
 use crate::file::read_token;
 
@@ -111,6 +112,8 @@ pub(crate) struct Governor {
     leading: watch::Receiver<Leading>,
     told: mpsc::Sender<Told>,
     sessions: AtomicU64,
+    /// What nodes told of traced messages.
+    pub(super) traces: Shelf,
     runtime: tokio::runtime::Handle,
 }
 
@@ -153,6 +156,7 @@ impl Governor {
             leading: leading.clone(),
             told,
             sessions: AtomicU64::new(1),
+            traces: Shelf::default(),
             runtime: tokio::runtime::Handle::current(),
         });
         let desk = Desk {
@@ -414,6 +418,12 @@ impl Desk {
                 Event::Links { session, up: up.iter().filter_map(super::said::Link::standing).collect() }
             }
             Word::Leave => Event::Deregistered { session },
+            Word::Traced { notes } => {
+                if !self.governor.traces.keep(&node, notes) {
+                    debug!(%node, "notes of a trace are over their limits");
+                }
+                return;
+            }
             Word::Told { number, answer } => {
                 if let Some((_, waiting)) = self.questions.remove(&number).filter(|(asked, _)| *asked == session) {
                     // Who does not wait any more need not know.

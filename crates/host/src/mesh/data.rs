@@ -15,11 +15,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use door::{Class, Fabric, Group, NOBODY, Parcel, Spread, Taker, Way};
+use door::{Class, Fabric, Group, NOBODY, Parcel, Spread, Taker, Tracer, Way};
 use event::{Headers, Subject};
 use link::mesh::{Ended, Frame, Letter, Opened};
 use mesh::envelope::Envelope;
-use mesh::names::NodeId;
+use mesh::names::{Name, NodeId};
 use mesh::node::{Input, Onward, Refusal};
 use mesh::plan::{LinkKind, LinkPlan};
 use mesh::wire::Note;
@@ -30,6 +30,7 @@ use tracing::warn;
 use super::body::{Body, Conn};
 use super::far::{Led, group, hops};
 use super::replies::Asker;
+use super::traces::Relay;
 
 /// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
 const KEPT_MAX: usize = 8_192;
@@ -59,8 +60,10 @@ pub(super) async fn carry(
     let (out, mut reader) = opened.start();
     let (link, counts) = (plan.id.clone(), Default::default());
     let (messages, refused) = counts;
+    let bounds = Arc::default();
     let conn =
-        Arc::new(Conn { number, link: link.clone(), peer: peer.clone(), out: Arc::clone(&out), messages, refused });
+        Conn { number, link: link.clone(), peer: peer.clone(), out: Arc::clone(&out), messages, refused, bounds };
+    let conn = Arc::new(conn);
     body.joined(Arc::clone(&conn));
     body.tell_and_wait(Input::Up { conn: number, link, peer, dialled }).await;
     let class = if plan.kind == LinkKind::Peer { Class::Peer } else { Class::Remote };
@@ -95,6 +98,8 @@ struct Kept {
     lost: Vec<Refusal>,
     /// Who awaits answers to it; `None`: it is not for anybody here.
     asker: Option<Asker>,
+    /// Notes that it is refused, where it is traced.
+    relay: Option<Box<Relay>>,
 }
 
 /// What comes on one link.
@@ -161,17 +166,20 @@ impl Intake {
         let kept = self.judgement(letter);
         let way = match &kept.way {
             Ok(way) => way,
-            Err(why) => return self.refuse(*why),
+            Err(why) => {
+                if let Some(relay) = &kept.relay {
+                    relay.refused(&parcel(letter), *why);
+                }
+                return self.refuse(*why);
+            }
         };
         self.conn.messages.fetch_add(1, Ordering::Relaxed);
         kept.lost.iter().for_each(|why| self.body.counts.refuse(*why, 1));
         if let Some(asker) = kept.asker.as_ref().filter(|_| !letter.reply.is_empty()) {
             self.body.replies.awaited(letter.reply, asker);
         }
-        let Letter { head: _, subject, reply, status, headers, payload } = *letter;
-        let parcel = Parcel { subject, reply, status, headers, payload };
         let first = &mut self.first;
-        let (taken, refused) = way.offer(&parcel, NOBODY, &mut |taker| first.push(Arc::clone(taker)));
+        let (taken, refused) = way.offer(&parcel(letter), NOBODY, &mut |taker| first.push(Arc::clone(taker)));
         self.taken += taken;
         self.refused += refused;
         self.batch_bytes += letter.payload.len() + letter.head.len();
@@ -216,18 +224,28 @@ impl Intake {
     }
 
     fn judge(&self, letter: &Letter<'_>, epoch: u64) -> Kept {
-        let refused = |why| Kept { epoch, way: Err(why), lost: Vec::new(), asker: None };
+        let refused = |why, relay| Kept { epoch, way: Err(why), lost: Vec::new(), asker: None, relay };
         let (Ok(envelope), Ok(_)) = (Envelope::decode(letter.head), Subject::parse(letter.subject)) else {
-            return refused(Refusal::Shape);
+            return refused(Refusal::Shape, None);
         };
         match self.body.ask(|node| node.judge(self.conn.number, &envelope, letter.subject)) {
             Ok(onward) => {
-                let way = Ok(self.way(letter.subject, &onward));
+                let relay = self.relay(&envelope, &onward.lost);
+                let mut way = self.way(letter.subject, &onward);
+                way.tracer = relay.map(|relay| Arc::new(relay) as Arc<dyn Tracer>);
+                let way = Ok(Arc::new(way));
                 let asker = self.asker(&envelope).filter(|_| !onward.here.is_empty());
-                Kept { epoch, way, lost: onward.lost.into_iter().map(|(_, why)| why).collect(), asker }
+                let lost = onward.lost.into_iter().map(|(_, why)| why).collect();
+                Kept { epoch, way, lost, asker, relay: None }
             }
-            Err(why) => refused(why),
+            Err(why) => refused(why, self.relay(&envelope, &[]).map(Box::new)),
         }
+    }
+
+    /// Who notes what becomes of a message; `None`: it is not traced.
+    fn relay(&self, envelope: &Envelope, lost: &[(Name, Refusal)]) -> Option<Relay> {
+        let (traces, conn) = (&self.body.traces, &*self.conn);
+        envelope.traced.then(|| Relay::new(traces, conn, envelope.segment.as_ref(), lost))
     }
 
     /// Who awaits answers to a message.
@@ -241,7 +259,7 @@ impl Intake {
     }
 
     /// The way of a message: its listeners here, and the links that it goes on by.
-    fn way(&self, subject: &str, onward: &Onward) -> Arc<Way> {
+    fn way(&self, subject: &str, onward: &Onward) -> Way {
         let led = Led::by(subject, false);
         let near = self.body.live.near(subject, self.class);
         let mut direct = if onward.here.direct { near.direct } else { Vec::new() };
@@ -268,7 +286,7 @@ impl Intake {
         if onward.here.direct {
             way.repeaters = near.repeaters;
         }
-        Arc::new(way)
+        way
     }
 
     fn keep(&mut self, letter: &Letter<'_>) {
@@ -302,6 +320,11 @@ impl Intake {
 
 fn is_pressed(kept: &Kept) -> bool {
     kept.way.as_ref().is_ok_and(|way| way.hops().any(|hop| hop.taker.is_pressed()))
+}
+
+fn parcel<'a>(letter: &Letter<'a>) -> Parcel<'a> {
+    let Letter { head: _, subject, reply, status, headers, payload } = *letter;
+    Parcel { subject, reply, status, headers, payload }
 }
 
 /// Whether reply and headers are such that they can be handed to clients of any protocol. The subject is looked at when

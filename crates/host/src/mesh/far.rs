@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use door::{Beyond, Far, Group, Hop, Parcel, Taker, Took};
+use door::{Beyond, Far, Group, Hop, Parcel, Taker, Took, Tracer};
 use link::mesh::{Letter, Outbound, Put};
 use mesh::envelope::{Deliver, Envelope, HOPS_MAX};
 use mesh::node::{FarGroup, Leg};
@@ -40,17 +40,27 @@ impl Led {
     }
 }
 
-impl Taker for Egress {
-    fn take(&self, parcel: &Parcel<'_>) -> Took {
+impl Egress {
+    fn put(&self, head: &[u8], parcel: &Parcel<'_>) -> Took {
         let Parcel { subject, reply, status, headers, payload } = *parcel;
         if !self.led.leads(subject) {
             return Took::No;
         }
-        match self.out.message(&Letter { head: &self.head, subject, reply, status, headers, payload }) {
+        match self.out.message(&Letter { head, subject, reply, status, headers, payload }) {
             Put::No => Took::No,
             Put::Yes => Took::Yes,
             Put::First => Took::First,
         }
+    }
+}
+
+impl Taker for Egress {
+    fn take(&self, parcel: &Parcel<'_>) -> Took {
+        self.put(&self.head, parcel)
+    }
+
+    fn take_traced(&self, parcel: &Parcel<'_>) -> Took {
+        self.put(&Envelope::traced(&self.head), parcel)
     }
 
     fn flush(&self) {
@@ -120,6 +130,10 @@ impl Far for Body {
             groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(self, far, &led))).collect(),
             alike: found.alike,
         }
+    }
+
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        Some(Arc::clone(&self.entry) as Arc<dyn Tracer>)
     }
 }
 

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -199,6 +199,8 @@ impl Channel<'_> {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.reset();
         }
+        let traces = Arc::clone(&self.member.parts.body.traces);
+        let mut traced = Instant::now();
         loop {
             tokio::select! {
                 said = talk.next() => match said {
@@ -216,6 +218,10 @@ impl Channel<'_> {
                 },
                 _ = retell.tick() => self.say(&Word::Links { up: self.member.standing() }),
                 _ = look.tick() => self.look(),
+                () = traces.due(traced) => {
+                    self.say(&Word::Traced { notes: traces.untold() });
+                    traced = Instant::now();
+                }
                 () = end.cancelled() => {
                     self.say(&Word::Leave);
                     // The controller closes when it has heard it.

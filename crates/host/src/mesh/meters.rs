@@ -36,8 +36,12 @@ impl Collector for MeshCounts {
         counter(encoder, "tidings_mesh_messages", "Messages that came over links", of(&counts.messages))?;
         counter(encoder, "tidings_mesh_messages_bytes", "Bytes of their payloads", of(&counts.message_bytes))?;
         counter(encoder, "tidings_mesh_malformed", "Messages that came and cannot be", of(&counts.malformed))?;
-        let dropped = conns.iter().map(|conn| of(&conn.out.counts.dropped)).sum();
-        gauge(encoder, "tidings_mesh_dropped", "Messages that links which are up had no room for", dropped)?;
+        // A link that ends between the two is counted a moment later, never twice.
+        let ended = of(&counts.dropped);
+        let dropped = ended + conns.iter().map(|conn| of(&conn.out.counts.dropped)).sum::<u64>();
+        counter(encoder, "tidings_mesh_dropped", "Messages that links had no room for", dropped)?;
+        counter(encoder, "tidings_mesh_traced", "Messages whose path was noted", of(&body.traces.noted))?;
+        counter(encoder, "tidings_mesh_trace_lost", "Paths that were too many to be noted", of(&body.traces.lost))?;
         let reasons = Refusal::ALL.iter().zip(&counts.refused);
         let refused: Vec<(&str, u64)> = reasons.map(|(why, count)| (why.word(), of(count))).collect();
         counters(encoder, "tidings_mesh_refused", "Messages and interests that were refused, by reason", &refused)

@@ -2,7 +2,8 @@
 //!
 //! `body` owns the machine; `dial` and `accept` make links, `data` takes what comes on them, `far` is where messages of
 //! this node's clients enter, `mirror` keeps streams elsewhere. `join` brings the node into its mesh: `member` follows a
-//! controller, `controller` is one, `lead` says which of several; `ask` answers what people ask.
+//! controller, `controller` is one, `lead` says which of several; `ask` answers what people ask; `traces` notes the paths
+//! that traced messages took.
 
 mod accept;
 mod ask;
@@ -22,6 +23,8 @@ mod mirror;
 mod replies;
 mod said;
 pub(crate) mod stored;
+mod traces;
+mod way;
 
 use std::sync::{Arc, OnceLock};
 

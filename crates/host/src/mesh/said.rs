@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::traces::TraceNote;
+
 /// What begins a plan.
 const PLAN: u8 = b'P';
 /// What begins everything else.
@@ -48,6 +50,8 @@ pub(crate) enum Word {
     Links { up: Vec<Link> },
     /// The node leaves for good.
     Leave,
+    /// What a node noted of traced messages.
+    Traced { notes: Vec<TraceNote> },
     /// An answer to what was asked under the number.
     Told { number: u64, answer: Result<Value, String> },
     /// A controller: another one leads; where, if it knows.
@@ -64,8 +68,10 @@ pub(crate) enum Word {
 pub(crate) enum Asked {
     /// Where a message of the subject goes that enters there.
     Trace { subject: String },
-    /// Whose wishes it knows.
-    Sources,
+    /// Who wants what, as it knows, at most so many patterns of each source; or only what its own clients want.
+    Sources { most: usize, own: bool },
+    /// To publish an empty message with this `traceparent`, for who listens now; nothing records it.
+    Probe { subject: String, parent: String },
 }
 
 /// A link that is up.

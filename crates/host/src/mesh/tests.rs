@@ -20,6 +20,7 @@ use super::{ControlSlot, accept};
 use crate::live::Live;
 
 mod rogue;
+mod traced;
 
 /// How long anything may take here.
 const LONG: Duration = Duration::from_secs(10);

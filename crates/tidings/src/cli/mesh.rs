@@ -47,6 +47,12 @@ pub struct ListArgs {
 pub struct RoutesArgs {
     /// Only where messages of this subject go
     subject: Option<String>,
+    /// As this node knows it, DOMAIN/NODE [default: what clients of every node want, as the controller hears]
+    #[arg(long, value_name = "NODE")]
+    at: Option<String>,
+    /// Patterns of each node or domain, at most [default: 100]
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u32>,
     #[command(flatten)]
     show: Show,
     #[command(flatten)]
@@ -82,7 +88,9 @@ const ROUTES: &[Column] = &[
     ("WANTED BY", "/by"),
     ("SEGMENT", "/segment"),
     ("VIA", "/via"),
+    ("FROM", "/from"),
     ("HOPS", "/hops"),
+    ("STATE", "/state"),
 ];
 
 const DOMAINS: &[Column] = &[
@@ -112,7 +120,10 @@ pub fn run(command: MeshCommand) -> Result<(), Failure> {
         MeshCommand::Domains(args) => list(&args, "domains", DOMAINS),
         MeshCommand::Mirror(args) => list(&args, "mirrors", MIRRORS),
         MeshCommand::Routes(args) => {
-            let request = Request::get(&["mesh", "routes"]).query_if("subject", args.subject.as_ref());
+            let request = Request::get(&["mesh", "routes"])
+                .query_if("subject", args.subject.as_ref())
+                .query_if("at", args.at.as_ref())
+                .query_if("limit", args.limit);
             show(&args.reach, args.show, &request, "routes", ROUTES)
         }
         MeshCommand::Graph(args) => graph::run(&args),
@@ -133,6 +144,10 @@ pub(super) fn show(reach: &Reach, how: Show, request: &Request, what: &str, colu
     }
     let told: Value = serde_json::from_slice(&answer).map_err(Failure::strange)?;
     note_scope(&told);
+    let unheard = text(&told["unheard"]);
+    if !unheard.is_empty() {
+        eprintln!("note: these nodes were not heard: {unheard}");
+    }
     let rows = told[what].as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         out.line(out.paint(Colour::Faint, "none"))?;

@@ -567,7 +567,7 @@ async fn what_a_rogue_tells_the_controller_moves_nothing_of_others() {
         register(),
         Word::Moved { to: Some("127.0.0.1:1".into()) },
         Word::Rejected { last: true, why: "made up".into() },
-        Word::Ask { number: 1, what: super::super::said::Asked::Sources },
+        Word::Ask { number: 1, what: super::super::said::Asked::Sources { most: 1, own: false } },
         Word::Told { number: 1, answer: Ok(json!("never asked")) },
         Word::Acked { plan: (u64::MAX, u64::MAX), failed: vec![(theirs.into(), "made up".into())] },
         Word::Up { up: up(theirs, "hub/h1", None) },
