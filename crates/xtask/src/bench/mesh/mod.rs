@@ -7,6 +7,7 @@
 mod custody;
 mod failover;
 mod hops;
+mod names;
 mod site;
 mod slim;
 mod throughput;
@@ -22,7 +23,7 @@ const ROWS: &[Row] = &[
     ("throughput", "128 B from a node to a node over one link, both ends NATS", throughput::run),
     ("custody", "a mirrored stream whose far node is killed and comes back", custody::run),
     ("failover", "a domain of three nodes, whose gateway is killed or stopped while messages pass", failover::run),
-    ("names", "interests, their memory and their matching, without nodes", |bench| pure(bench, "names")),
+    ("names", "interests: their memory and their matching, and how soon a neighbour knows them", names::run),
     ("controller", "thousands of nodes at one controller, and proofs, without nodes", |bench| {
         pure(bench, "controller")
     }),
