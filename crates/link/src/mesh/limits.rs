@@ -19,6 +19,9 @@ pub const TAG_BYTES: usize = 16;
 /// Bytes of one record before it is encrypted: a byte that says what it is, then frames.
 pub const CHUNK_BYTES_MAX: usize = RECORD_BYTES_MAX - TAG_BYTES;
 
+/// Bytes of records, unpacked, from which a batch is handed on: what was compressed well may be a thousand times what came.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// Bytes of the head of a message: the names of some hundred destinations.
 pub const HEAD_BYTES_MAX: usize = 60_000;
 

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::frame::{Frame, Kind, encode, length_of, next};
 use super::handshake::{Hello, Noise, read_block};
-use super::limits::{FRAME_BYTES_MAX, HEARTBEAT, RECORD_BYTES_MAX, SILENCE_MAX};
+use super::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, HEARTBEAT, RECORD_BYTES_MAX, SILENCE_MAX};
 use super::outbound::{Ended, Outbound, Pushed};
 use super::record::{Lane, Opener, Sealer};
 
@@ -97,6 +97,7 @@ impl Opened {
             begin: 0,
             end: 0,
             lanes: [const { Vec::new() }; 2],
+            more: false,
         };
         (out, reader)
     }
@@ -152,6 +153,8 @@ pub struct Reader {
     end: usize,
     /// The beginning of a frame whose rest is in records that are to come, for each lane.
     lanes: [Vec<u8>; 2],
+    /// Whole records are there that were not looked at.
+    more: bool,
 }
 
 impl std::fmt::Debug for Reader {
@@ -173,6 +176,9 @@ impl Reader {
     /// # Errors
     /// The link has ended, for this reason.
     pub async fn batch(&mut self, each: &mut (dyn FnMut(Frame<'_>) + Send)) -> Result<(), Ended> {
+        if self.more {
+            return self.records(each).map_err(|why| self.fail(why));
+        }
         loop {
             tokio::select! {
                 biased;
@@ -210,13 +216,20 @@ impl Reader {
     }
 
     fn records(&mut self, each: &mut (dyn FnMut(Frame<'_>) + Send)) -> Result<(), Ended> {
-        let Reader { out, opener, bytes, begin, end, lanes, .. } = self;
+        let Reader { out, opener, bytes, begin, end, lanes, more, .. } = self;
+        let mut unpacked = 0;
+        *more = false;
         while let Some(waiting) = bytes.get(*begin..*end)
             && let Some((length, rest)) = waiting.split_first_chunk::<LENGTH_BYTES>()
             && let Some(record) = rest.get(..usize::from(u16::from_be_bytes(*length)))
         {
+            if unpacked > BATCH_BYTES_MAX {
+                *more = true;
+                break;
+            }
             *begin += LENGTH_BYTES + record.len();
             let opened = opener.open(record).ok_or_else(|| broken("a record that is not what comes next"))?;
+            unpacked += opened.1.len();
             let lane = &mut lanes[opened.0 as usize];
             frames(opened.1, lane, &mut |frame| hand(out, frame, each))?;
         }
