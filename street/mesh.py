@@ -41,7 +41,7 @@ class Listener:
     def __init__(self, node, pattern, queue=""):
         self.node, self.heard = node, []
         with node.inside():
-            self.socket = socket.create_connection(("127.0.0.1", NATS), timeout=10)
+            self.socket = socket.create_connection(("127.0.0.1", node.nats_port), timeout=10)
         self.file = self.socket.makefile("rb")
         self.file.readline()
         self.socket.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":false}\r\n')
@@ -83,7 +83,7 @@ class Node:
         self.world, self.domain, self.name, self.id = world, domain, name, f"{domain}/{name}"
         self.ip, self.namespace = f"10.232.0.{number}", f"tm{os.getpid()}-{name}"[:15]
         self.card = f"v{os.getpid() % 100000}-{number}"
-        self.controller, self.external = controller, external
+        self.controller, self.external, self.nats_port = controller, external, NATS
         self.folder = world.folder / name
         self.folder.mkdir()
         self.data, self.log, self.process = self.folder / "data", self.folder / "node.log", None

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import socket
 import subprocess
 import threading
@@ -37,7 +38,8 @@ class Proxy:
 
     def __init__(self, target):
         """Leads to what `target()` says at the time of each connection."""
-        self.target, self.mode, self.seconds, self.open = target, "whole", 0.0, []
+        self.target, self.mode, self.open = target, "whole", []
+        self.delay(0.0)
         self.changed = threading.Condition()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
@@ -48,12 +50,12 @@ class Proxy:
         self._turn("closed" if closed else "silent")
 
     def heal(self):
-        self.seconds = 0.0
+        self.delay(0.0)
         self._turn("whole")
 
-    def delay(self, seconds):
-        """Bytes come so much later."""
-        self.seconds = seconds
+    def delay(self, seconds, jitter=0.0, rate=None):
+        """Bytes come so much later, and by up to so much more, in their order; at most so many a second each way."""
+        self.seconds, self.jitter, self.rate = seconds, jitter, rate
 
     def _turn(self, mode):
         with self.changed:
@@ -93,9 +95,15 @@ class Proxy:
     def _pass_on(self, source, sink):
         line = queue.SimpleQueue()
         threading.Thread(target=self._put_out, args=(line, source, sink), daemon=True).start()
+        due = 0.0
         with contextlib.suppress(OSError):
-            while chunk := source.recv(65536):
-                line.put((time.monotonic() + self.seconds, chunk))
+            while chunk := source.recv(min(65536, self.rate // 50) if self.rate else 65536):
+                due = max(due, time.monotonic() + self.seconds + random.uniform(0.0, self.jitter))
+                due += len(chunk) / self.rate if self.rate else 0.0
+                line.put((due, chunk))
+                if self.rate:
+                    # Who sends more than that waits.
+                    time.sleep(max(0.0, due - self.seconds - self.jitter - time.monotonic()))
         line.put((0.0, b""))
 
     def _put_out(self, line, source, sink):

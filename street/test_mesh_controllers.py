@@ -25,17 +25,19 @@ class Node:
         self.name, self.folder, self.process = name, folder / name, None
         self.folder.mkdir()
         self.http, self.mesh = free_ports(2)
+        self.external, self.nats = f"127.0.0.1:{self.mesh}", "off"
         secret = folder / f"{domain}.secret"
         secret.write_text(f"{domain}-secret-of-the-domain-0123456789abcdef\n")
         self.domain, self.secret, self.more = domain, secret, list(more)
 
     def start(self, *joins):
         command = [os.environ["TIDINGS_BINARY"], "serve", "--node", self.name, "--data", str(self.folder / "data")]
-        command += ["--http", f"127.0.0.1:{self.http}", "--nats", "off", "--hub", "off", "--consul", "off", "--dns", "off"]
-        command += ["--slim", "off", "--mesh", f"127.0.0.1:{self.mesh}", "--mesh-external", f"127.0.0.1:{self.mesh}"]
+        command += ["--http", f"127.0.0.1:{self.http}", "--nats", self.nats, "--hub", "off", "--consul", "off", "--dns", "off"]
+        command += ["--slim", "off", "--mesh", f"127.0.0.1:{self.mesh}"]
+        command += ["--mesh-external", self.external] if self.external else []
         command += ["--domain", self.domain, "--domain-secret-file", str(self.secret), *self.more]
         for each in joins:
-            command += ["--join", f"127.0.0.1:{each.mesh}"]
+            command += ["--join", each if isinstance(each, str) else f"127.0.0.1:{each.mesh}"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(self._ready, WAIT_SECONDS_MAX, self.tail)
