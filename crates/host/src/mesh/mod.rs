@@ -20,6 +20,7 @@ mod lead;
 mod member;
 mod meters;
 mod mirror;
+mod pull;
 mod replies;
 mod said;
 pub(crate) mod stored;

@@ -19,6 +19,7 @@ use super::custody::Custody;
 use super::{ControlSlot, accept};
 use crate::live::Live;
 
+mod mirrors;
 mod rogue;
 mod traced;
 
@@ -187,8 +188,7 @@ async fn a_stream_is_kept_two_domains_away_once_each_and_in_order_while_links_co
         stream: "ORDERS".to_owned(),
         to: vec!["c".to_owned()],
         stream_there: there.to_owned(),
-        from: Default::default(),
-        filters: Vec::new(),
+        ..MirrorSpec::default()
     };
     let declared = [("copy".to_owned(), spec("COPY")), ("taken".to_owned(), spec("TAKEN"))].into();
     let mirrors = Arc::clone(&stations[0].body.mirrors);

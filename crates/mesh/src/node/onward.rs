@@ -144,7 +144,20 @@ impl Node {
     /// Where the messages of a subject go that enter at this node. Of what only other domains want, nothing where the
     /// own domain may not publish to it, or they may not hear it.
     pub fn beyond(&self, subject: &str) -> Beyond {
-        let wanting = self.wanting(subject);
+        self.beyond_to(&self.wanting(subject))
+    }
+
+    /// The same for a message that came in a segment and was kept here: no other domain hears of it than those of the
+    /// segment.
+    pub fn beyond_within(&self, subject: &str, segment: &str) -> Beyond {
+        let mut wanting = self.wanting(subject);
+        for segments in wanting.domains.values_mut() {
+            segments.retain(|(_, each), _| each.as_str() == segment);
+        }
+        self.beyond_to(&wanting)
+    }
+
+    fn beyond_to(&self, wanting: &Wanting) -> Beyond {
         let mut direct = self.own_legs(false);
         let mut queues = BTreeSet::new();
         for (node, deliver) in &wanting.nodes {
@@ -160,7 +173,7 @@ impl Node {
                 let _ = direct.domain(domain, segment, &Deliver::direct());
             }
         }
-        let groups = queues.iter().map(|queue| self.far_group(queue, &wanting)).collect();
+        let groups = queues.iter().map(|queue| self.far_group(queue, wanting)).collect();
         Beyond { direct: direct.finish(), groups, alike: wanting.alike }
     }
 
@@ -251,6 +264,39 @@ impl Node {
             }
         }
         Err(Refusal::NoWay)
+    }
+
+    /// The copy of a message for another node of the own domain, which it came to its domain for: for what is kept
+    /// there. `head`: as it came; `None`: it enters here.
+    ///
+    /// # Errors
+    /// Why there is none now.
+    pub fn inward(&self, node: &Name, head: Option<&Envelope>) -> Result<Leg, Refusal> {
+        let mut legs = match head {
+            Some(head) => Legs::new(self, &head.origin, head.hops.checked_sub(1), false),
+            None => self.own_legs(false),
+        };
+        legs.node(node, &Deliver::direct(), head.and_then(|head| head.segment.as_ref()))?;
+        legs.finish().pop().ok_or(Refusal::NoWay)
+    }
+
+    /// The domains that can be reached now from this one, in any segment.
+    pub fn reachable(&self) -> BTreeSet<Name> {
+        let domains = self.plan.segments.iter().flat_map(|segment| {
+            let reached = |domain: &&Name| self.routes.distance(domain, segment.name.as_str()).is_some();
+            segment.domains.iter().filter(reached)
+        });
+        domains.filter(|domain| **domain != self.id.domain).cloned().collect()
+    }
+
+    /// Whether a domain may have everything of some patterns.
+    ///
+    /// # Errors
+    /// The name of the rule that does not let it.
+    pub fn may_have(&self, domain: &Name, patterns: &[event::Pattern]) -> Result<(), Arc<str>> {
+        let asker = Asker { domain, principal: None };
+        let refused = patterns.iter().find_map(|pattern| self.acl.may_subscribe(&asker, pattern).err());
+        refused.map_or(Ok(()), |rule| Err(Arc::clone(&rule.name)))
     }
 
     /// Judges a message that came on a connection, and says what is to be done with it.

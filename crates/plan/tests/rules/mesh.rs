@@ -85,4 +85,26 @@ fn rights_routes_and_mirrors_are_held_to_their_rules() {
     let mirror = json!({"stream": "ORDERS", "to": ["b"], "as": "ORDERS_A"});
     assert_eq!(taken(&[resource(OURS, "Mirror", "m", mirror)]).mirrors()["m"].stream_there, "ORDERS_A");
     spec_refused("Mirror", json!({"stream": "S", "to": ["b", "b"]}), &["spec.to[1] \"b\" is there twice"]);
+    for spec in [
+        json!({"stream": "S", "to": ["*"]}),
+        json!({"stream": "S", "to": ["b", "hub/h1"]}),
+        json!({"stream": "S", "from": "b"}),
+        json!({"stream": "S", "from": "b/b1", "as": "T"}),
+    ] {
+        taken(&[resource(OURS, "Mirror", "m", spec)]);
+    }
+    let refused = |spec, reason: &str| spec_refused("Mirror", spec, &[reason]);
+    refused(json!({"stream": "S"}), "spec says neither to, where it is kept, nor from, whose stream it is");
+    refused(json!({"stream": "S", "to": ["a"], "from": "b"}), "spec says to and from, where one of them may be said");
+    refused(json!({"stream": "S", "from": "*"}), "spec.from must name one domain, or one node as domain/node");
+    refused(
+        json!({"stream": "S", "to": ["a", "*"]}),
+        "spec.to[1] is every domain: nothing else can be named beside it",
+    );
+    refused(json!({"stream": "a.b", "from": "b"}), "spec.stream \"a.b\" can name no stream");
+    let rule = "must have 1 to 63 lower-case letters, digits, '.', '_' and '-', and begin with a letter or digit";
+    for from in ["b/", "/b", "b/c/d", "B"] {
+        let reason = format!("spec.from \"{from}\" is no domain and no domain/node: each {rule}");
+        refused(json!({"stream": "S", "from": from}), &reason);
+    }
 }

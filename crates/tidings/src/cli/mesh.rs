@@ -104,6 +104,7 @@ const DOMAINS: &[Column] = &[
 const MIRRORS: &[Column] = &[
     ("MIRROR", "/name"),
     ("STREAM", "/stream"),
+    ("FROM", "/from"),
     ("TO", "/to"),
     ("AS", "/as"),
     ("CONFIRMED", "/confirmed"),

@@ -418,8 +418,17 @@ async fn what_a_rogue_has_kept_goes_into_no_stream_of_others_and_its_word_counts
     let keep = |envelope: &Envelope, position: u64, into: &str, subject: &str| {
         let envelope = envelope.encode();
         let (run, previous) = (1, position - 1);
-        let head =
-            Head { envelope: &envelope, run, position, previous, mirror: "copy", stream: "BILLS", into }.encode();
+        let head = Head {
+            envelope: &envelope,
+            run,
+            position,
+            previous,
+            mirror: "copy",
+            stream: "BILLS",
+            into,
+            ..Head::default()
+        }
+        .encode();
         assert_ne!(rogue.out.keep(&Letter { head: &head, subject, payload: b"rogue", ..Letter::default() }), Put::No);
         rogue.out.flush();
     };
