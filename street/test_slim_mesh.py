@@ -11,7 +11,7 @@ from conftest import wait_for
 
 slim = pytest.importorskip("slim")
 from slim import Peer, get, say  # noqa: E402
-from test_slim import Node, exchange  # noqa: E402
+from test_slim import Line, Node, exchange  # noqa: E402
 
 SETTLE_SECONDS_MAX = 60
 
@@ -108,6 +108,58 @@ def test_a_group_over_three_domains_hears_all(world, mls):
             assert await get(each) == b"from one"
 
     slim.run(story())
+
+
+def kept(node):
+    return sum(each["messages"] for each in json.loads(node.run("inbox", "ls", "--json"))["inboxes"])
+
+
+@pytest.mark.parametrize("returns", ["b", "a", "hub"])
+def test_an_inbox_at_one_node_keeps_what_is_published_at_another_for_an_owner_of_a_third(world, returns):
+    """The owner's link is cut, and it comes back at any node: it has all of it, once and in order."""
+    prefix = f"mesh/away{returns}"
+    name = f"{prefix}/owner"
+    world.hub.run("inbox", "keep", name, "--for", "7d")
+    at = {"node": world.b}
+    line = Line(lambda: at["node"].slim)
+
+    async def story():
+        sender = await Peer("sender", prefix).connect(world.a.url)
+        owner = await Peer("owner", prefix).connect(f"http://{line.address}")
+        await asyncio.sleep(2)
+        joining = asyncio.create_task(owner.hear())
+        session = await sender.open("owner", reliable=False)
+        hearing = await joining
+        for number in range(50):
+            await session.publish_async(b"before-%d" % number, None, None)
+        for number in range(50):
+            assert await get(hearing) == b"before-%d" % number
+        assert kept(world.hub) == 0, "who is there is not kept for"
+        links = world.b.count("tidings_slim_links")
+        line.take_away()
+        while world.b.count("tidings_slim_links") >= links:
+            await asyncio.sleep(0.05)
+        # That nobody is there any more travels to the sender's node.
+        await asyncio.sleep(1)
+        for number in range(100):
+            await session.publish_async(b"%d" % number, None, None)
+        deadline = asyncio.get_running_loop().time() + 20
+        while kept(world.hub) < 100:
+            assert asyncio.get_running_loop().time() < deadline, (world.hub.run("inbox", "ls"), world.hub.log.read_text()[-2000:])
+            await asyncio.sleep(0.1)
+        at["node"] = world.nodes[returns]
+        line.bring_back()
+        for number in range(100):
+            assert await get(hearing, 60) == b"%d" % number
+        for number in range(50):
+            await session.publish_async(b"after-%d" % number, None, None)
+        for number in range(50):
+            assert await get(hearing) == b"after-%d" % number
+        await asyncio.sleep(1)
+        assert kept(world.hub) == 0
+
+    slim.run(story())
+    world.hub.run("inbox", "forget", name, "--yes")
 
 
 def test_customers_of_different_segments_do_not_meet(world):

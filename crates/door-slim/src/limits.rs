@@ -52,8 +52,17 @@ pub const INBOX_IDS_MAX: usize = 16_384;
 pub const INBOX_PAGE_MESSAGES: usize = 64;
 /// Bytes of them.
 pub const INBOX_PAGE_BYTES: usize = 1024 * 1024;
-/// How often an inbox is looked at though nobody was seen to come.
-pub const INBOX_SWEEP: Duration = Duration::from_secs(5);
+/// How often it is looked whether there are other inboxes, though this node did not change them.
+pub const INBOX_LOOK: Duration = Duration::from_secs(1);
+/// How soon something that is kept is offered again to a receiver that had no room.
+pub const INBOX_RETRY: Duration = Duration::from_millis(50);
+/// How long nothing may come, after all that was kept is delivered, until other nodes are told to send to the owner
+/// itself: several round trips between continents.
+pub const INBOX_LINGER: Duration = Duration::from_millis(500);
+/// How long they are kept from it at most, however much comes.
+pub const INBOX_LINGER_MAX: Duration = Duration::from_secs(5);
+/// Most bytes of messages on their way into inboxes; what is beyond is not taken.
+pub const INBOX_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(PRESSED_BYTES < PENDING_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX < PENDING_BYTES_DEFAULT);

@@ -31,6 +31,17 @@ pub type ConnectionId = u64;
 /// The connection of what comes from no connection.
 pub const NOBODY: ConnectionId = 0;
 
+/// The queue group of those who keep what nobody else takes. No client can name it: it holds a space.
+pub const KEEPS_UNTAKEN: &str = "keeps untaken";
+
+/// The queue group of those who have something kept, and so take what comes before anybody else does: nothing is to
+/// overtake what they keep.
+pub const KEEPS_AHEAD: &str = "keeps ahead";
+
+/// The header of a parcel from another node that is handed to one who keeps it: the segment in which it came; empty
+/// where it entered in the own domain.
+pub const WITHIN_HEADER: &str = "Tidings-Within";
+
 /// A message on its way to its receivers: borrowed, never kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Parcel<'a> {
@@ -328,6 +339,15 @@ fn give(hop: &Hop, took: Took, first: &mut dyn FnMut(&Arc<dyn Taker>)) -> bool {
     took != Took::No
 }
 
+/// Who keeps the messages of a subject for receivers that are away, here or beyond this node.
+#[derive(Clone, Default)]
+pub struct Keepers {
+    /// One of these is offered each message first; only where nobody of them takes it, others are.
+    pub ahead: Option<Arc<Way>>,
+    /// One of these is offered what nobody else took.
+    pub untaken: Option<Arc<Way>>,
+}
+
 /// Where the messages of one subject go beyond this node, as it was when it was asked for.
 #[derive(Default)]
 pub struct Beyond {
@@ -346,6 +366,13 @@ pub trait Far: Send + Sync {
 
     /// Where the messages of a subject go that enter at this node. Asked when a way is made, not for each message.
     fn beyond(&self, subject: &str) -> Beyond;
+
+    /// The same for a message that entered elsewhere and was kept here: it goes to the own domain, and to others
+    /// within the segment in which it came.
+    fn beyond_within(&self, subject: &str, segment: &str) -> Beyond {
+        let (_, _) = (subject, segment);
+        Beyond::default()
+    }
 
     /// Who notes what becomes of messages that enter at this node.
     fn tracer(&self) -> Option<Arc<dyn Tracer>> {
@@ -366,6 +393,22 @@ pub trait Fabric: Send + Sync {
         self.way_from(subject, Class::Client)
     }
 
+    /// Where a message of a subject goes that was kept here: as one from a client, but of other domains to those
+    /// alone that are in the segment in which it came. `None`: it entered in the own domain.
+    fn way_within(&self, subject: &str, segment: Option<&str>) -> Arc<Way> {
+        match segment {
+            None => self.way(subject),
+            Some(_) => Arc::new(Way::new(Vec::new(), Vec::new(), [0; 3])),
+        }
+    }
+
+    /// Who keeps the messages of a subject: no way leads to them. Current for as long as a way to the subject is that
+    /// was asked for before.
+    fn keepers(&self, subject: &str) -> Keepers {
+        let _ = subject;
+        Keepers::default()
+    }
+
     /// Whether a way to this subject is as it would be if it was asked for now.
     fn is_current(&self, way: &Way) -> bool;
 
@@ -382,8 +425,8 @@ pub trait Fabric: Send + Sync {
     /// Takes a listener out. Unknown ones are ignored.
     fn leave(&self, id: ListenerId);
 
-    /// Has `joined` called after each listener that joins, from now on: on the joiner's thread, so it
-    /// must be quick. For the few who wait for somebody to listen.
+    /// Has `joined` called after each listener that joins, here or beyond this node, from now on: on the joiner's
+    /// thread, so it must be quick. For the few who wait for somebody to listen.
     fn watch(&self, joined: Arc<dyn Fn() + Send + Sync>);
 
     /// Offers a message to everyone who wants it, and wakes whoever took it; how many did.

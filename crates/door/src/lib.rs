@@ -27,8 +27,8 @@ pub use catalogue::Catalogue;
 pub use check::{Check, Unfit};
 pub use deliveries::Deliveries;
 pub use fabric::{
-    Beyond, Class, ConnectionId, Fabric, Far, Group, Hop, Listener, ListenerId, NOBODY, Offered, Parcel, Quiet, Spread,
-    Taker, Took, Tracer, Way,
+    Beyond, Class, ConnectionId, Fabric, Far, Group, Hop, KEEPS_AHEAD, KEEPS_UNTAKEN, Keepers, Listener, ListenerId,
+    NOBODY, Offered, Parcel, Quiet, Spread, Taker, Took, Tracer, WITHIN_HEADER, Way,
 };
 pub use journal;
 pub use limits::Limits;

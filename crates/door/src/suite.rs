@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use event::Pattern;
 
-use crate::fabric::{Class, Fabric, Group, Hop, Listener, ListenerId, Way};
+use crate::fabric::{Class, Fabric, Group, Hop, KEEPS_AHEAD, KEEPS_UNTAKEN, Keepers, Listener, ListenerId, Way};
 
 /// A message as a client at a door's far side sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Fabric for Plain {
                 }
                 let hop = Hop { connection: listener.connection, taker: Arc::clone(&listener.taker) };
                 match &listener.queue {
+                    Some(queue) if matches!(&**queue, KEEPS_AHEAD | KEEPS_UNTAKEN) => {}
                     Some(queue) => groups.entry(Arc::clone(queue)).or_default().push(hop),
                     None if listener.class == Class::Repeater => repeaters.push(hop),
                     None => direct.push(hop),
@@ -72,6 +73,20 @@ impl Fabric for Plain {
             let mut way = Way::new(direct, groups.into_values().map(Group::near).collect(), [*version, 0, 0]);
             (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.2));
             Arc::new(way)
+        })
+    }
+
+    fn keepers(&self, subject: &str) -> Keepers {
+        self.with(|(version, all)| {
+            let of = |queue: &str| {
+                let matches = |each: &&Listener| each.patterns.iter().any(|pattern| pattern.matches(subject));
+                let members = all.values().filter(|each| each.queue.as_deref() == Some(queue)).filter(matches);
+                let hop = |each: &Listener| Hop { connection: each.connection, taker: Arc::clone(&each.taker) };
+                let near: Vec<Hop> = members.map(hop).collect();
+                let way = Way::new(Vec::new(), vec![Group::near(near)], [*version, 0, 0]);
+                (way.hops().count() > 0).then(|| Arc::new(way))
+            };
+            Keepers { ahead: of(KEEPS_AHEAD), untaken: of(KEEPS_UNTAKEN) }
         })
     }
 

@@ -19,7 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use door::{Beyond, Class, Fabric, Far, Group, Hop, Listener, ListenerId, Taker, Way};
+use door::{
+    Beyond, Class, Fabric, Far, Group, Hop, KEEPS_AHEAD, KEEPS_UNTAKEN, Keepers, Listener, ListenerId, Taker, Way,
+};
 use event::Pattern;
 use parking_lot::RwLock;
 use route::{Interests, Leg};
@@ -88,6 +90,9 @@ pub(crate) struct Near {
     /// Whether every subject that differs in its last token alone has the same.
     pub(crate) alike: bool,
 }
+
+/// Who listens to a subject, and of the groups of those who keep it, the one that is ahead and the other.
+type Found = (Near, [Option<Group>; 2]);
 
 /// Whether what comes from other nodes may go to a connection of a class, so that they are to know what it wants.
 fn is_told(class: Class) -> bool {
@@ -161,6 +166,7 @@ impl Live {
     /// Says that who listens beyond this node to subjects of these patterns has changed: ways are made anew.
     pub(crate) fn touch(&self, patterns: &[Pattern]) {
         patterns.iter().for_each(|pattern| self.bump(pattern));
+        self.watchers.read().iter().for_each(|joined| joined());
     }
 
     fn bump(&self, pattern: &Pattern) {
@@ -240,11 +246,49 @@ impl Live {
 
     /// Where the messages of a subject go beyond this node. What comes from a hub or from another node is not sent on
     /// from here: the first by the rules of hubs, the second by those who brought it.
-    fn beyond(&self, subject: &str, from: Class) -> Beyond {
-        match self.far.get() {
-            Some((far, _)) if is_told(from) && !far.is_quiet() => far.beyond(subject),
+    fn beyond(&self, subject: &str, from: Class, segment: Option<&str>) -> Beyond {
+        match (self.far.get(), segment) {
+            (Some((far, _)), None) if is_told(from) && !far.is_quiet() => far.beyond(subject),
+            (Some((far, _)), Some(segment)) if is_told(from) && !far.is_quiet() => far.beyond_within(subject, segment),
             _ => Beyond { alike: true, ..Beyond::default() },
         }
+    }
+
+    /// The way of a subject, and its groups by name: those who keep are not on it.
+    fn found(&self, subject: &str, from: Class, segment: Option<&str>) -> Found {
+        let mut near = self.near(subject, from);
+        let beyond = self.beyond(subject, from, segment);
+        near.direct.extend(beyond.direct);
+        for (queue, far) in beyond.groups {
+            match near.groups.iter_mut().find(|(name, _)| name.as_ref() == Some(&queue)) {
+                Some((_, group)) => {
+                    group.far.extend(far.far);
+                    group.everywhere.extend(far.everywhere);
+                }
+                None => near.groups.push((Some(queue), far)),
+            }
+        }
+        near.alike &= beyond.alike;
+        let mut keepers = [None, None];
+        near.groups.retain_mut(|(name, group)| {
+            let kind = match name.as_deref() {
+                Some(KEEPS_AHEAD) => &mut keepers[0],
+                Some(KEEPS_UNTAKEN) => &mut keepers[1],
+                _ => return true,
+            };
+            *kind = Some(std::mem::take(group));
+            false
+        });
+        (near, keepers)
+    }
+
+    fn way_of(&self, near: Near, subject: &str, from: Class) -> Arc<Way> {
+        let groups = near.groups.into_iter().map(|(_, group)| group).collect();
+        let mut way = Way::new(near.direct, groups, near.stamp);
+        (way.repeaters, way.from, way.round) = (near.repeaters, from, Arc::clone(&self.round));
+        way.alike = near.alike && subject.contains('.');
+        way.tracer = self.far.get().filter(|_| is_told(from)).and_then(|(far, _)| far.tracer());
+        Arc::new(way)
     }
 
     fn stamp(&self, part: usize) -> [u64; 3] {
@@ -275,23 +319,17 @@ impl Fabric for Live {
     }
 
     fn way_from(&self, subject: &str, from: Class) -> Arc<Way> {
-        let Near { mut direct, mut groups, repeaters, stamp, alike } = self.near(subject, from);
-        let beyond = self.beyond(subject, from);
-        direct.extend(beyond.direct);
-        for (queue, far) in beyond.groups {
-            match groups.iter_mut().find(|(name, _)| name.as_ref() == Some(&queue)) {
-                Some((_, group)) => {
-                    group.far.extend(far.far);
-                    group.everywhere.extend(far.everywhere);
-                }
-                None => groups.push((Some(queue), far)),
-            }
-        }
-        let mut way = Way::new(direct, groups.into_iter().map(|(_, group)| group).collect(), stamp);
-        (way.repeaters, way.from, way.round) = (repeaters, from, Arc::clone(&self.round));
-        way.alike = alike && beyond.alike && subject.contains('.');
-        way.tracer = self.far.get().filter(|_| is_told(from)).and_then(|(far, _)| far.tracer());
-        Arc::new(way)
+        self.way_of(self.found(subject, from, None).0, subject, from)
+    }
+
+    fn way_within(&self, subject: &str, segment: Option<&str>) -> Arc<Way> {
+        self.way_of(self.found(subject, Class::Client, segment).0, subject, Class::Client)
+    }
+
+    fn keepers(&self, subject: &str) -> Keepers {
+        let (Near { stamp, .. }, keepers) = self.found(subject, Class::Client, None);
+        let [ahead, untaken] = keepers.map(|group| Some(Arc::new(Way::new(Vec::new(), vec![group?], stamp))));
+        Keepers { ahead, untaken }
     }
 
     fn is_current(&self, way: &Way) -> bool {

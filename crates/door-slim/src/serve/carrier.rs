@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use door::{Class, Parcel, Principal, PublishError, Published, Spread, Taker, Way};
+use door::{Class, Keepers, NOBODY, Parcel, Principal, PublishError, Published, Spread, Taker, Way};
 use event::{Headers, Message, Subject};
 use journal::{Append, AppendError};
 use serde_json::json;
 use tracing::{debug, info};
 
-use super::inbox::Inbox;
 use super::shared::{Connection, Shared, Terms};
 use super::subscriptions::Subscriptions;
 use crate::codec::{Answer, Encoded, Header, Kind, Name, Publish, Session as Said, ack, answer, forwarded_bytes};
@@ -39,7 +38,9 @@ struct Known {
     /// A stream keeps it, or a schema is bound to it.
     handled: bool,
     captured: bool,
-    inbox: Option<Inbox>,
+    /// An inbox of the name is here.
+    inbox: bool,
+    keepers: Keepers,
     catalogue: u64,
     access: u64,
 }
@@ -246,15 +247,16 @@ impl Carrier {
             self.dropped(Dropped::NotAllowed);
             return self.answer(header, publish.session, &why);
         }
-        if let Some(inbox) = &known.inbox
-            && inbox.is_behind()
-        {
-            return self.keep(publish, key);
+        let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(known.subject.as_str(), publish.raw) };
+        if known.inbox && !self.shared.inboxes.is_known() && self.shared.inboxes.take(&self.shared, &parcel) {
+            return;
+        }
+        if keeps(known.keepers.ahead.as_ref(), &parcel, &mut self.first) {
+            return;
         }
         if known.handled {
             return self.record(publish, key);
         }
-        let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(known.subject.as_str(), publish.raw) };
         let first = &mut self.first;
         let (taken, refused) = known.way.offer(&parcel, self.connection.id, &mut |taker| first.push(Arc::clone(taker)));
         self.shared.port.fabric().count(taken, refused);
@@ -264,13 +266,19 @@ impl Carrier {
     }
 
     /// Nobody took it.
-    fn untaken(&self, publish: &Publish<'_>, key: (Encoded, bool), full: bool) {
-        if self.ways.get(&key).is_some_and(|known| known.inbox.is_some()) {
-            return self.keep(publish, key);
+    fn untaken(&mut self, publish: &Publish<'_>, key: (Encoded, bool), full: bool) {
+        let keepers = self.ways.get(&key).and_then(|known| Some((known.keepers.untaken.as_ref()?, &known.subject)));
+        let kept = keepers.is_some();
+        if let Some((untaken, subject)) = keepers {
+            let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(subject.as_str(), publish.raw) };
+            if keeps(Some(untaken), &parcel, &mut self.first) {
+                return;
+            }
         }
         self.dropped(Dropped::Unroutable);
         add(&self.shared.totals.unroutable, 1);
         let why = match full {
+            _ if kept => "nobody who subscribed the name is there, and its inbox does not take it",
             true => "those who subscribed the name have no room",
             false => "nobody subscribed the name",
         };
@@ -291,13 +299,15 @@ impl Carrier {
         }
         let Some(subject) = subject(&key.0) else { return false };
         let spread = if key.1 { Spread::Every } else { Spread::One };
+        let inbox = self.shared.inboxes.ensure(&self.shared, &key.0);
         let way = port.fabric().way_from(subject.as_str(), self.class()).spread(spread);
         let captured = port.captured_by(&subject).is_some();
         let known = Known {
             allowed: self.connection.who.lock().may_publish(subject.as_str()),
             handled: captured || port.is_judged(&subject),
             captured,
-            inbox: self.shared.inboxes.of(port, &key.0),
+            inbox,
+            keepers: port.fabric().keepers(subject.as_str()),
             way,
             subject,
             catalogue,
@@ -373,15 +383,6 @@ impl Carrier {
         self.shared.port.publish_from(&who, self.connection.id, Some(&known.way), Append::new(message), done);
     }
 
-    /// Keeps a message until its receiver comes.
-    fn keep(&self, publish: &Publish<'_>, key: (Encoded, bool)) {
-        let Some(inbox) = self.ways.get(&key).and_then(|known| known.inbox.as_ref()) else { return };
-        if !inbox.keep(&self.shared, publish, key.1) {
-            self.dropped(Dropped::Journal);
-            self.answer(&publish.header, publish.session, "the inbox has no room");
-        }
-    }
-
     /// Has sent what receivers took; how many of them are pressed, and of how many.
     pub(crate) fn flush(&mut self) -> (usize, usize) {
         let all = self.first.len();
@@ -395,6 +396,11 @@ impl Carrier {
     pub(crate) fn is_pressed(&self) -> bool {
         self.pressed.iter().any(|taker| taker.is_pressed())
     }
+}
+
+/// Whether one of those who keep messages takes one.
+fn keeps(way: Option<&Arc<Way>>, parcel: &Parcel<'_>, first: &mut Vec<Arc<dyn Taker>>) -> bool {
+    way.is_some_and(|way| way.offer(parcel, NOBODY, &mut |taker| first.push(Arc::clone(taker))).0 > 0)
 }
 
 /// A name as people read it, and its instance; its components in hexadecimal digits where its texts are missing, or

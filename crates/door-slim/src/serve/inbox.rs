@@ -1,11 +1,18 @@
 //! The inbox: what is for a name whose owner is away is kept, and delivered in order when it comes.
 //!
 //! An inbox of a name is a stream of the journal, `SLIM_INBOX_<c0>_<c1>_<c2>`, which captures
-//! `slim-inbox.<c0>.<c1>.<c2>.*`; the last token is the instance, or `any`. Its age is how long messages are kept. So
-//! it is declared, listed and forgotten like any stream.
+//! `slim-inbox.<c0>.<c1>.<c2>.*`; the last token is the instance, or `any`, and for what came from another domain
+//! `@` and the segment behind it. Its age is how long messages are kept. So it is declared, listed and forgotten like
+//! any stream.
+//!
+//! It listens like any subscriber, in groups of its own: for its name, to what nobody else takes; and while something is
+//! kept for an instance, to what is for that one, before everybody else. So what is published at any node of a mesh
+//! comes here, wherever the owner is.
 //!
 //! # Invariants
-//! - While anything is kept for a name's instance, what comes for it is kept too: nothing overtakes.
+//! - While anything is kept for a name's instance, what comes for it is kept too: nothing overtakes. What other nodes
+//!   bring is awaited a moment longer: it may be on its way while they hear that they may send it to the owner.
+//! - What came in a segment goes to the own domain and to others within that segment.
 //! - A message is removed after somebody took it. Whoever is cut off just then may have lost it; nobody has it twice
 //!   but after a crash between the two.
 //!
@@ -14,22 +21,28 @@
 //! for nothing more.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use door::{Class, NOBODY, Parcel, Port, Spread, Taker};
-use event::{Headers, Message, Pattern, Subject};
+use door::{
+    Class, ConnectionId, KEEPS_AHEAD, KEEPS_UNTAKEN, Listener, ListenerId, NOBODY, Parcel, Port, Spread, Taker, Took,
+    WITHIN_HEADER,
+};
+use event::{Headers, Message, Pattern, Subject, decode_token, encode_token};
 use journal::{Append, Purge, Read, Start};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use super::shared::Shared;
-use crate::codec::{Encoded, Publish, component};
+use crate::codec::{self, Encoded, Publish, component, read};
 use crate::counts::add;
-use crate::limits::{INBOX_IDS_MAX, INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES, INBOX_SWEEP};
+use crate::limits::{
+    INBOX_IDS_MAX, INBOX_LINGER, INBOX_LINGER_MAX, INBOX_LOOK, INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES,
+    INBOX_PENDING_BYTES_MAX, INBOX_RETRY,
+};
 use crate::session::Dropped;
 
 /// What begins the subjects that inboxes record at.
@@ -38,14 +51,18 @@ pub const INBOX_PREFIX: &str = "slim-inbox.";
 const STREAM_PREFIX: &str = "SLIM_INBOX_";
 /// Stands for any instance.
 const ANY: &str = "any";
+/// Stands before the segment in which a message came.
+const WITHIN: char = '@';
 /// Says that every member is to have a kept message.
 const EVERY: &str = "slim-every";
 /// Of a session's messages those that are worthless later: signs of life.
 const HEARTBEAT: u32 = 17;
-/// Subjects of one inbox looked at in one sweep.
+/// Subjects of one inbox looked at at the start.
 const SUBJECTS_MAX: usize = 4096;
 /// How long a receiver that is pressed is left alone.
 const NAP: Duration = Duration::from_millis(2);
+/// The connection that inboxes listen by.
+const CONNECTION: ConnectionId = 0x736c_696d_2069_6e62;
 
 /// The stream of a name's inbox.
 fn inbox_stream(components: [u64; 3]) -> String {
@@ -76,6 +93,12 @@ struct Backlog {
     /// What is kept: a session sends again what is not acknowledged. Forgotten with the last that is kept, since what
     /// was delivered may be needed again.
     ids: HashSet<Id>,
+    /// Who listens before everybody else.
+    ahead: Option<ListenerId>,
+    /// Whether any of it came from another node.
+    afar: bool,
+    /// Nothing is kept any more: since when, and when the last came since.
+    drained: Option<(Instant, Instant)>,
 }
 
 /// Tells a session's messages apart: who sends it, the session, its kind and its number.
@@ -85,79 +108,198 @@ type Id = (Encoded, u32, u32, u32);
 struct State {
     /// By the subject it is recorded at.
     backlogs: Mutex<HashMap<Arc<str>, Backlog>>,
+    /// Who listens for each name that has an inbox.
+    held: Mutex<HashMap<[u64; 3], ListenerId>>,
     /// What was kept before this start is known.
     known: AtomicBool,
-    /// Something was kept.
-    kept: Notify,
+    /// Bytes of appends that are not answered.
+    pending_bytes: AtomicUsize,
+    /// The streams as they were last looked at.
+    version: AtomicU64,
+    /// Something was kept, or inboxes have changed.
+    kept: Arc<Notify>,
 }
 
 /// See the module.
 #[derive(Clone, Default)]
 pub(crate) struct Inboxes(Arc<State>);
 
-/// The inbox of one name's instance.
-pub(crate) struct Inbox {
-    at: Subject,
-    key: Arc<str>,
-    state: Arc<State>,
+/// The end of all inboxes that the fabric holds.
+struct Keeper(Weak<Shared>);
+
+impl Taker for Keeper {
+    fn take(&self, parcel: &Parcel<'_>) -> Took {
+        let taken = self.0.upgrade().is_some_and(|shared| shared.inboxes.take(&shared, parcel));
+        if taken { Took::Yes } else { Took::No }
+    }
+
+    fn is_pressed(&self) -> bool {
+        let pending = |shared: Arc<Shared>| shared.inboxes.0.pending_bytes.load(Ordering::Relaxed);
+        self.0.upgrade().is_some_and(|shared| pending(shared) > INBOX_PENDING_BYTES_MAX / 2)
+    }
+}
+
+/// Where a message is kept that is for a name, and came in a segment.
+fn subject_of(name: &Encoded, segment: Option<&str>) -> Option<Subject> {
+    let any = if name.instance().is_none() { format!(".{ANY}") } else { String::new() };
+    let within = segment.map(|segment| format!("{WITHIN}{}", encode_token(segment))).unwrap_or_default();
+    Subject::parse(&format!("{INBOX_PREFIX}{name}{any}{within}")).ok()
+}
+
+/// Where what is kept at a subject is delivered, and the segment in which it came.
+fn target(at: &str) -> Option<(String, Option<String>)> {
+    let name = at.strip_prefix(INBOX_PREFIX)?;
+    let (name, segment) = match name.split_once(WITHIN) {
+        Some((name, segment)) => (name, Some(decode_token(segment)?)),
+        None => (name, None),
+    };
+    let name = name.strip_suffix(ANY).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
+    Some((format!("slim.{name}"), segment))
+}
+
+/// What a parcel from another node says of how it came: the segment, empty in the own domain. It is what the headers
+/// begin with: what stands behind is the publisher's.
+fn within(headers: &[u8]) -> Option<&str> {
+    let rest = headers.strip_prefix(WITHIN_HEADER.as_bytes())?.strip_prefix(b": ")?;
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}
+
+/// The name that an inbox's stream is for.
+fn components_of(stream: &str) -> Option<[u64; 3]> {
+    let mut parts = stream.strip_prefix(STREAM_PREFIX)?.split('_').map(|part| u64::from_str_radix(part, 16).ok());
+    let components = [parts.next()??, parts.next()??, parts.next()??];
+    (parts.next().is_none() && inbox_stream(components) == stream).then_some(components)
 }
 
 impl Inboxes {
-    /// The inbox of a name, where there is one.
-    pub(crate) fn of(&self, port: &Port, name: &Encoded) -> Option<Inbox> {
-        let at = subject_of(name)?;
-        let stream = port.captured_by(&at)?;
-        (*stream == *inbox_stream(name.components)).then(|| Inbox {
-            key: at.as_str().into(),
-            at,
-            state: Arc::clone(&self.0),
-        })
+    /// Whether there is an inbox of a name here; it listens from now on.
+    pub(crate) fn ensure(&self, shared: &Arc<Shared>, name: &Encoded) -> bool {
+        let Some(at) = subject_of(name, None) else { return false };
+        let is = shared.port.captured_by(&at).is_some_and(|stream| *stream == *inbox_stream(name.components));
+        if is {
+            self.listen(shared, name.components);
+        }
+        is
     }
-}
 
-fn subject_of(name: &Encoded) -> Option<Subject> {
-    let any = if name.instance().is_none() { format!(".{ANY}") } else { String::new() };
-    Subject::parse(&format!("{INBOX_PREFIX}{name}{any}")).ok()
-}
+    /// Whether all that was kept before this start stands before what comes.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.known.load(Ordering::Acquire)
+    }
 
-/// Where what is kept at a subject is delivered.
-fn target(at: &str) -> Option<String> {
-    let name = at.strip_prefix(INBOX_PREFIX)?;
-    let name = name.strip_suffix(ANY).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
-    Some(format!("slim.{name}"))
-}
+    fn join(shared: &Arc<Shared>, queue: &str, patterns: Vec<Pattern>) -> ListenerId {
+        let (queue, taker) = (Some(queue.into()), Arc::new(Keeper(Arc::downgrade(shared))));
+        shared.port.fabric().join(Listener { patterns, queue, connection: CONNECTION, class: Class::Client, taker })
+    }
 
-impl Inbox {
-    /// Whether what comes is to be kept, since something is.
-    pub(crate) fn is_behind(&self) -> bool {
-        !self.state.known.load(Ordering::Acquire) || self.state.backlogs.lock().contains_key(&self.key)
+    fn listen(&self, shared: &Arc<Shared>, components: [u64; 3]) {
+        let mut held = self.0.held.lock();
+        if held.contains_key(&components) || shared.stopping.is_cancelled() {
+            return;
+        }
+        let name = Encoded { components, id: None };
+        let patterns = [format!("slim.{name}"), format!("slim.{name}.*")];
+        let patterns = patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        held.insert(components, Self::join(shared, KEEPS_UNTAKEN, patterns));
+    }
+
+    /// Takes up inboxes that are new, and lets go of those that are not there any more.
+    async fn look(&self, shared: &Arc<Shared>) {
+        let port = &shared.port;
+        let version = port.catalogue_version().wrapping_add(port.journal().version()).wrapping_add(1);
+        if self.0.version.swap(version, Ordering::AcqRel) == version {
+            return;
+        }
+        let streams = port.journal().streams().await;
+        let now: HashSet<[u64; 3]> = streams.iter().filter_map(|each| components_of(&each.config.name)).collect();
+        now.iter().for_each(|components| self.listen(shared, *components));
+        self.0.held.lock().retain(|components, id| {
+            let stays = now.contains(components);
+            if !stays {
+                port.fabric().leave(*id);
+            }
+            stays
+        });
+    }
+
+    /// Hands a message on, where its receiver has come and nothing is kept, or else keeps it; whether that could be.
+    pub(crate) fn take(&self, shared: &Arc<Shared>, parcel: &Parcel<'_>) -> bool {
+        let Ok(codec::Message::Publish(publish)) = read(parcel.payload) else {
+            shared.totals.dropped(Dropped::Malformed);
+            return false;
+        };
+        let name = publish.header.to.plain();
+        let is_for = codec::subject(&name).is_some_and(|subject| subject.as_str() == parcel.subject);
+        if !is_for || shared.port.is_closed(parcel.subject) {
+            return false;
+        }
+        let within = within(parcel.headers);
+        let segment = within.filter(|segment| !segment.is_empty());
+        let Some(at) = subject_of(&name, segment) else { return false };
+        self.pass(shared, parcel, &at, segment, publish.header.fanout != 1)
+            || self.keep(shared, &publish, at, within.is_some())
+    }
+
+    /// Hands a message to its receiver, where nothing is kept for it; whether somebody took it.
+    fn pass(
+        &self,
+        shared: &Arc<Shared>,
+        parcel: &Parcel<'_>,
+        at: &Subject,
+        segment: Option<&str>,
+        every: bool,
+    ) -> bool {
+        if !self.is_known() {
+            return false;
+        }
+        match self.0.backlogs.lock().get_mut(at.as_str()).map(|backlog| &mut backlog.drained) {
+            Some(Some((_, last))) => *last = Instant::now(),
+            Some(None) => return false,
+            None => {}
+        }
+        let fabric = shared.port.fabric();
+        let way = fabric.way_within(parcel.subject, segment).spread(if every { Spread::Every } else { Spread::One });
+        let parcel = Parcel::new(parcel.subject, parcel.payload);
+        let (taken, refused) = way.offer(&parcel, NOBODY, &mut |taker| taker.wake());
+        fabric.count(taken, refused);
+        taken > 0
     }
 
     /// Keeps a message; whether it is going to be.
-    pub(crate) fn keep(&self, shared: &Arc<Shared>, publish: &Publish<'_>, every: bool) -> bool {
-        let said = publish.session;
+    fn keep(&self, shared: &Arc<Shared>, publish: &Publish<'_>, at: Subject, afar: bool) -> bool {
+        let (state, said, size) = (Arc::clone(&self.0), publish.session, publish.raw.len());
         if said.message_type == HEARTBEAT {
             return true;
         }
+        let every = publish.header.fanout != 1;
         let Ok(headers) = Headers::from_pairs(every.then_some((EVERY, "true"))) else { return false };
-        let payload = Bytes::copy_from_slice(publish.raw);
-        let message = Message { subject: self.at.clone(), reply: None, headers, payload };
+        if state.pending_bytes.fetch_add(size, Ordering::Relaxed) > INBOX_PENDING_BYTES_MAX {
+            state.pending_bytes.fetch_sub(size, Ordering::Relaxed);
+            return false;
+        }
+        let key: Arc<str> = at.as_str().into();
         let source = publish.header.source.encoded.unwrap_or(publish.header.to);
         let id: Id = (source, said.session, said.message_type, said.message);
-        let mut backlogs = self.state.backlogs.lock();
-        let backlog = backlogs.entry(Arc::clone(&self.key)).or_default();
+        let mut backlogs = state.backlogs.lock();
+        let backlog = backlogs.entry(Arc::clone(&key)).or_default();
         if backlog.ids.contains(&id) {
+            state.pending_bytes.fetch_sub(size, Ordering::Relaxed);
             return true;
         }
         if backlog.ids.len() < INBOX_IDS_MAX {
             backlog.ids.insert(id);
         }
-        backlog.pending += 1;
+        (backlog.pending, backlog.drained) = (backlog.pending + 1, None);
+        backlog.afar |= afar;
+        backlog.go_ahead(shared, &key);
         drop(backlogs);
-        let (state, key, totals) = (Arc::clone(&self.state), Arc::clone(&self.key), Arc::clone(&shared.totals));
+        let message = Message { subject: at, reply: None, headers, payload: Bytes::copy_from_slice(publish.raw) };
+        let totals = Arc::clone(&shared.totals);
         shared.port.journal().append(
             Append::new(message),
             Box::new(move |answer| {
+                state.pending_bytes.fetch_sub(size, Ordering::Relaxed);
                 if let Some(backlog) = state.backlogs.lock().get_mut(&key) {
                     backlog.pending = backlog.pending.saturating_sub(1);
                     backlog.recorded += 1;
@@ -179,55 +321,94 @@ impl Inbox {
     }
 }
 
+impl Backlog {
+    /// Has everything that is for the same come here first.
+    fn go_ahead(&mut self, shared: &Arc<Shared>, key: &str) {
+        let pattern = target(key).and_then(|(to, _)| Pattern::parse(&to).ok());
+        if let (None, Some(pattern)) = (self.ahead, pattern) {
+            self.ahead = Some(Inboxes::join(shared, KEEPS_AHEAD, vec![pattern]));
+        }
+    }
+}
+
 /// Delivers what is kept, until the door closes.
 pub(crate) async fn deliver(shared: Arc<Shared>) {
     let state = Arc::clone(&shared.inboxes.0);
     let joined = Arc::clone(&shared.joined);
     let hook = Arc::clone(&joined);
     shared.port.fabric().watch(Arc::new(move || hook.notify_one()));
+    let hook = Arc::clone(&state.kept);
+    shared.port.when_catalogue_changes(Arc::new(move || hook.notify_one()));
     loop {
-        sweep(&shared, &state).await;
+        shared.inboxes.look(&shared).await;
+        let again = sweep(&shared, &state).await;
         tokio::select! {
             () = joined.notified() => {}
             () = state.kept.notified() => {}
-            () = tokio::time::sleep(INBOX_SWEEP) => {}
-            () = shared.stopping.cancelled() => return,
+            () = tokio::time::sleep(again.unwrap_or(INBOX_LOOK)) => {}
+            () = shared.stopping.cancelled() => break,
         }
     }
+    let fabric = shared.port.fabric();
+    state.held.lock().drain().for_each(|(_, id)| fabric.leave(id));
+    state.backlogs.lock().drain().filter_map(|(_, backlog)| backlog.ahead).for_each(|id| fabric.leave(id));
 }
 
-/// Looks at everything that is kept.
-async fn sweep(shared: &Arc<Shared>, state: &Arc<State>) {
-    let journal = shared.port.journal();
-    let (known, every) = (state.known.load(Ordering::Acquire), Pattern::all());
-    let keys: Vec<(String, Arc<str>)> = if known {
-        let backlogs = state.backlogs.lock();
-        backlogs.keys().filter_map(|key| Some((stream_of(key)?, Arc::clone(key)))).collect()
-    } else {
-        let mut keys = Vec::new();
-        for stream in journal.streams().await.iter().filter(|each| each.config.name.starts_with(STREAM_PREFIX)) {
-            match journal.subjects(&stream.config.name, &every, None, SUBJECTS_MAX).await {
-                Ok(subjects) => {
-                    let found = subjects.into_iter().map(|each| Arc::<str>::from(each.subject.as_str()));
-                    keys.extend(found.map(|key| (stream.config.name.clone(), key)));
-                }
-                Err(error) => {
-                    debug!(%error, "an inbox cannot be read");
-                    return;
-                }
-            }
-        }
-        let mut backlogs = state.backlogs.lock();
-        for (_, key) in &keys {
-            backlogs.entry(Arc::clone(key)).or_default();
-        }
-        drop(backlogs);
-        state.known.store(true, Ordering::Release);
-        keys
-    };
-    for (stream, key) in keys {
-        empty(shared, state, &stream, &key).await;
+/// Looks at everything that is kept; when it is to be looked at again though nobody says so.
+async fn sweep(shared: &Arc<Shared>, state: &Arc<State>) -> Option<Duration> {
+    if !state.known.load(Ordering::Acquire) && !find(shared, state).await {
+        return Some(INBOX_RETRY);
     }
+    let keys: Vec<Arc<str>> = state.backlogs.lock().keys().cloned().collect();
+    let mut again = None;
+    for key in keys {
+        let wait = match linger(shared, state, &key) {
+            None => empty(shared, state, &key).await,
+            Some(wait) => wait,
+        };
+        again = [again, wait].into_iter().flatten().min();
+    }
+    again
+}
+
+/// Finds what was kept before this start; whether it could be read.
+async fn find(shared: &Arc<Shared>, state: &Arc<State>) -> bool {
+    let (journal, every) = (shared.port.journal(), Pattern::all());
+    for stream in journal.streams().await.iter().filter(|each| components_of(&each.config.name).is_some()) {
+        let subjects = match journal.subjects(&stream.config.name, &every, None, SUBJECTS_MAX).await {
+            Ok(subjects) => subjects,
+            Err(error) => {
+                debug!(%error, "an inbox cannot be read");
+                return false;
+            }
+        };
+        let mut backlogs = state.backlogs.lock();
+        for each in subjects {
+            let key: Arc<str> = each.subject.as_str().into();
+            let backlog = backlogs.entry(Arc::clone(&key)).or_default();
+            // Where it came from is not known any more.
+            backlog.afar = true;
+            backlog.go_ahead(shared, &key);
+        }
+    }
+    state.known.store(true, Ordering::Release);
+    true
+}
+
+/// Of one for which nothing is kept any more: whether it still goes ahead, and when to look again. `None`: something is
+/// kept.
+fn linger(shared: &Shared, state: &State, key: &Arc<str>) -> Option<Option<Duration>> {
+    let mut backlogs = state.backlogs.lock();
+    let backlog = backlogs.get(key)?;
+    let (since, last) = backlog.drained?;
+    let left = INBOX_LINGER.saturating_sub(last.elapsed()).min(INBOX_LINGER_MAX.saturating_sub(since.elapsed()));
+    if backlog.afar && !left.is_zero() {
+        return Some(Some(left));
+    }
+    if let Some(id) = backlogs.remove(key).and_then(|backlog| backlog.ahead) {
+        shared.port.fabric().leave(id);
+    }
+    Some(None)
 }
 
 /// The stream that records at a subject.
@@ -237,13 +418,21 @@ fn stream_of(at: &str) -> Option<String> {
     (parts.len() == 3).then(|| format!("{STREAM_PREFIX}{}", parts.join("_")))
 }
 
-/// Delivers what is kept at a subject, as far as somebody takes it.
-async fn empty(shared: &Arc<Shared>, state: &Arc<State>, stream: &str, key: &Arc<str>) {
-    let (Some(to), Ok(filter)) = (target(key), Pattern::parse(key)) else { return };
+/// Forgets what is kept at a subject.
+fn forget(shared: &Shared, state: &State, key: &str) {
+    if let Some(id) = state.backlogs.lock().remove(key).and_then(|backlog| backlog.ahead) {
+        shared.port.fabric().leave(id);
+    }
+}
+
+/// Delivers what is kept at a subject, as far as somebody takes it; when to try again where somebody is there who has
+/// no room now.
+async fn empty(shared: &Arc<Shared>, state: &Arc<State>, key: &Arc<str>) -> Option<Duration> {
+    let ((to, segment), stream, filter) = (target(key)?, stream_of(key)?, Pattern::parse(key).ok()?);
     let (port, fabric) = (&shared.port, shared.port.fabric());
     loop {
-        if fabric.way_from(&to, Class::Client).is_empty() {
-            return;
+        if fabric.way_within(&to, segment.as_deref()).is_empty() {
+            return None;
         }
         let recorded = state.backlogs.lock().get(key).map_or(0, |backlog| backlog.recorded);
         let read = Read {
@@ -252,19 +441,21 @@ async fn empty(shared: &Arc<Shared>, state: &Arc<State>, stream: &str, key: &Arc
             bytes: INBOX_PAGE_BYTES,
             ..Read::from(1, INBOX_PAGE_MESSAGES)
         };
-        let page = match port.journal().read(stream, read).await {
+        let page = match port.journal().read(&stream, read).await {
             Ok(page) => page,
             Err(error) => {
                 debug!(%error, stream, "an inbox cannot be read");
-                // The inbox is forgotten.
-                state.backlogs.lock().remove(key);
-                return;
+                if is_inbox(port, key, &stream) {
+                    return Some(INBOX_RETRY);
+                }
+                forget(shared, state, key);
+                return None;
             }
         };
         let mut taken = Vec::new();
         let mut done = None;
         for stored in &page.messages {
-            if !offer(shared, &to, &stored.message, &mut taken) {
+            if !offer(shared, (&to, segment.as_deref()), &stored.message, &mut taken) {
                 break;
             }
             add(&shared.totals.inbox_delivered, 1);
@@ -273,35 +464,64 @@ async fn empty(shared: &Arc<Shared>, state: &Arc<State>, stream: &str, key: &Arc
         taken.iter().for_each(|taker| taker.wake());
         if let Some(last) = done {
             let purge = Purge { filter: Some(filter.clone()), before: Some(last + 1), keep: None };
-            if let Err(error) = port.journal().purge(stream, purge).await {
+            if let Err(error) = port.journal().purge(&stream, purge).await {
                 warn!(%error, stream, "what an inbox delivered cannot be removed");
-                return;
+                return Some(INBOX_RETRY);
             }
         }
         while taken.iter().any(|taker| taker.is_pressed()) && !shared.stopping.is_cancelled() {
             tokio::time::sleep(NAP).await;
         }
         if done != page.messages.last().map(|last| last.seq) {
-            return;
+            return Some(INBOX_RETRY);
         }
         if page.messages.is_empty() && page.next > page.last {
-            let mut backlogs = state.backlogs.lock();
-            if backlogs.get(key).is_some_and(|backlog| backlog.pending == 0 && backlog.recorded == recorded) {
-                backlogs.remove(key);
-                return;
-            }
-            // What is pending tells when it is there.
-            if backlogs.get(key).is_none_or(|backlog| backlog.pending > 0) {
-                return;
+            match finish(state, key, recorded) {
+                Finished::Yes => return linger(shared, state, key).flatten(),
+                // What is pending tells when it is there.
+                Finished::Pending => return None,
+                Finished::No => {}
             }
         }
     }
 }
 
+/// Whether a subject still is an inbox's.
+fn is_inbox(port: &Port, key: &str, stream: &str) -> bool {
+    let captured = Subject::parse(key).ok().and_then(|at| port.captured_by(&at));
+    captured.is_some_and(|captured| *captured == *stream)
+}
+
+enum Finished {
+    Yes,
+    Pending,
+    No,
+}
+
+/// Nothing is kept at a subject, unless something was recorded since.
+fn finish(state: &State, key: &str, recorded: u64) -> Finished {
+    let mut backlogs = state.backlogs.lock();
+    match backlogs.get_mut(key) {
+        Some(backlog) if backlog.pending > 0 => Finished::Pending,
+        Some(backlog) if backlog.recorded != recorded => Finished::No,
+        Some(backlog) => {
+            let now = Instant::now();
+            (backlog.drained, backlog.ids) = (Some((now, now)), HashSet::new());
+            Finished::Yes
+        }
+        None => Finished::Pending,
+    }
+}
+
 /// Offers a kept message; whether somebody took it, or it is of no use to anybody.
-fn offer(shared: &Shared, to: &str, message: &Message, taken: &mut Vec<Arc<dyn Taker>>) -> bool {
+fn offer(
+    shared: &Shared,
+    (to, segment): (&str, Option<&str>),
+    message: &Message,
+    taken: &mut Vec<Arc<dyn Taker>>,
+) -> bool {
     let every = message.headers.get(EVERY).is_some();
-    let way = shared.port.fabric().way_from(to, Class::Client);
+    let way = shared.port.fabric().way_within(to, segment);
     let way = way.spread(if every { Spread::Every } else { Spread::One });
     let parcel = Parcel::new(to, &message.payload);
     let (count, refused) = way.offer(&parcel, NOBODY, &mut |taker| taken.push(Arc::clone(taker)));

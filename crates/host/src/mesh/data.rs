@@ -31,6 +31,7 @@ use super::body::{Body, Conn};
 use super::far::{Led, group, hops};
 use super::replies::Asker;
 use super::traces::Relay;
+use super::within::told;
 
 /// Judgements that are kept for one link. Inboxes come and go: when it is full, it begins anew.
 const KEPT_MAX: usize = 8_192;
@@ -231,7 +232,7 @@ impl Intake {
         match self.body.ask(|node| node.judge(self.conn.number, &envelope, letter.subject)) {
             Ok(onward) => {
                 let relay = self.relay(&envelope, &onward.lost);
-                let mut way = self.way(letter.subject, &onward);
+                let mut way = self.way(letter.subject, &onward, &envelope);
                 way.tracer = relay.map(|relay| Arc::new(relay) as Arc<dyn Tracer>);
                 let way = Ok(Arc::new(way));
                 let asker = self.asker(&envelope).filter(|_| !onward.here.is_empty());
@@ -259,7 +260,7 @@ impl Intake {
     }
 
     /// The way of a message: its listeners here, and the links that it goes on by.
-    fn way(&self, subject: &str, onward: &Onward) -> Way {
+    fn way(&self, subject: &str, onward: &Onward, envelope: &Envelope) -> Way {
         let led = Led::by(subject, false);
         let near = self.body.live.near(subject, self.class);
         let mut direct = if onward.here.direct { near.direct } else { Vec::new() };
@@ -267,6 +268,7 @@ impl Intake {
         let mut groups: Vec<(Arc<str>, Group)> = Vec::new();
         for (queue, members) in near.groups {
             if let Some(queue) = queue.filter(|queue| onward.here.queues.contains(queue)) {
+                let members = told(&queue, members, &self.body.id.domain, envelope);
                 groups.push((queue, members));
             }
         }

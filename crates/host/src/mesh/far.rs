@@ -116,6 +116,16 @@ fn answer(body: &Body, subject: &str, found: &[Leg]) -> Option<Leg> {
     }
 }
 
+/// The links of what the machine found.
+fn led(body: &Body, subject: &str, found: &mesh::node::Beyond) -> Beyond {
+    let led = Led::by(subject, found.alike);
+    Beyond {
+        direct: hops(body, &found.direct, &led),
+        groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(body, far, &led))).collect(),
+        alike: found.alike,
+    }
+}
+
 impl Far for Body {
     fn is_quiet(&self) -> bool {
         self.replies.is_empty() && self.ask(mesh::node::Node::is_quiet)
@@ -124,12 +134,11 @@ impl Far for Body {
     fn beyond(&self, subject: &str) -> Beyond {
         let mut found = self.ask(|node| node.beyond(subject));
         found.direct.extend(answer(self, subject, &found.direct));
-        let led = Led::by(subject, found.alike);
-        Beyond {
-            direct: hops(self, &found.direct, &led),
-            groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(self, far, &led))).collect(),
-            alike: found.alike,
-        }
+        led(self, subject, &found)
+    }
+
+    fn beyond_within(&self, subject: &str, segment: &str) -> Beyond {
+        led(self, subject, &self.ask(|node| node.beyond_within(subject, segment)))
     }
 
     fn tracer(&self) -> Option<Arc<dyn Tracer>> {

@@ -26,6 +26,7 @@ mod said;
 pub(crate) mod stored;
 mod traces;
 mod way;
+mod within;
 
 use std::sync::{Arc, OnceLock};
 
