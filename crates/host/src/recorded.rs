@@ -42,6 +42,30 @@ pub(crate) struct Change {
     pub(crate) data: Option<Bytes>,
 }
 
+/// Why nothing was recorded.
+#[derive(Debug)]
+pub(crate) enum Unrecorded {
+    /// Another node recorded something meanwhile.
+    Moved,
+    /// The journal, or the change itself.
+    Refused(Problem),
+}
+
+impl From<Problem> for Unrecorded {
+    fn from(problem: Problem) -> Self {
+        Unrecorded::Refused(problem)
+    }
+}
+
+impl From<AppendError> for Unrecorded {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::LastSeq { .. } => Unrecorded::Moved,
+            error => Unrecorded::Refused(error.into()),
+        }
+    }
+}
+
 /// Writes and reads the events of a node's resources.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -56,15 +80,23 @@ impl Recorder {
     }
 
     /// Records changes, all or none; the position of each, and their moment. Where the engine's servers
-    /// know no atomic batches, one after the other.
+    /// know no atomic batches, one after the other. With `after`, only where that is the last position of all.
     ///
     /// # Errors
-    /// The journal's refusal; nothing was recorded then, but where the engine knows no batches.
-    pub(crate) async fn record(&self, by: Option<&str>, changes: Vec<Change>) -> Result<(Vec<u64>, Moment), Problem> {
+    /// [`Unrecorded`]; nothing was recorded then, but where the engine knows no batches.
+    pub(crate) async fn record(
+        &self,
+        by: Option<&str>,
+        changes: Vec<Change>,
+        after: Option<u64>,
+    ) -> Result<(Vec<u64>, Moment), Unrecorded> {
         let time = self.port.now();
         let mut appends = Vec::new();
         for change in changes {
             appends.push(Append::new(self.message(change, by, time)?));
+        }
+        if let Some(first) = appends.first_mut() {
+            first.expect.last = after;
         }
         let atomic = self.need_stream(appends.len() > 1).await?;
         if atomic && appends.len() > 1 {
@@ -81,7 +113,7 @@ impl Recorder {
         for append in appends {
             let (done, recorded) = answer(|| Err(lost()));
             self.journal.append(append, done);
-            positions.push(recorded.await.map_err(Problem::from)?.seq);
+            positions.push(recorded.await?.seq);
         }
         Ok((positions, time))
     }

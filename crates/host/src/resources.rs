@@ -15,6 +15,7 @@
 
 mod file;
 mod secrets;
+mod sources;
 mod tree;
 mod view;
 
@@ -27,21 +28,21 @@ use bytes::Bytes;
 use door_http::problem::Problem;
 use door_http::{Faulty, Named, ResourceAnswer, Resources as Shown, ambiguous, faulty, no_resource};
 use event::{Moment, encode_token};
-use journal::Stored;
 use journal::limits::BATCH_MESSAGES_MAX;
 use mesh::names::Name;
 use parking_lot::Mutex;
-use plan::{Declared, Document, Fault, Identity, KINDS, check, documents};
+use plan::{Declared, Document, Fault, Identity, KINDS, documents};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use crate::error::{FileFault, StartError};
-use crate::recorded::{Change, Recorder};
+use crate::error::StartError;
+use crate::recorded::{Change, Recorder, Unrecorded};
 use file::read_folder;
 pub use file::{FromFile, read_path, read_string};
 use secrets::inline_secrets;
+use sources::{FromEvent, Sources, located, recorded, report_warnings, usable};
 use view::Action;
 
 /// Most bytes of one resource as JSON: it is recorded as one message.
@@ -50,46 +51,17 @@ const RESOURCE_BYTES_MAX: usize = 960 * 1024;
 /// Most resources that are kept: a hundred times the largest configuration known.
 const RESOURCES_MAX: usize = 65_536;
 
+/// How often a change is judged anew because other nodes were faster.
+const ATTEMPTS: u32 = 16;
+
 /// The types of the events that put a resource in force, and take it out.
-const APPLIED: &str = "dev.tidings.resource.applied";
+pub(super) const APPLIED: &str = "dev.tidings.resource.applied";
 const DELETED: &str = "dev.tidings.resource.deleted";
 
-/// A resource of the API.
-#[derive(Debug, Clone)]
-struct FromEvent {
-    document: Document,
-    seq: u64,
-    time: Moment,
-}
-
-/// What each source declares, by identity.
-#[derive(Debug, Clone, Default)]
-struct Sources {
-    files: BTreeMap<Identity, FromFile>,
-    events: BTreeMap<Identity, FromEvent>,
-}
-
-impl Sources {
-    /// What is in force: a file before the API.
-    fn documents(&self) -> impl Iterator<Item = &Document> {
-        let hidden = |identity: &Identity| self.files.contains_key(identity);
-        let events =
-            self.events.iter().filter(move |(identity, _)| !hidden(identity)).map(|(_, event)| &event.document);
-        self.files.values().map(|file| &file.document).chain(events)
-    }
-
-    fn get(&self, identity: &Identity) -> Option<&Document> {
-        let file = self.files.get(identity).map(|file| &file.document);
-        file.or_else(|| self.events.get(identity).map(|event| &event.document))
-    }
-
-    fn check(&self, domain: Option<&Name>) -> Result<Declared, Vec<Fault>> {
-        let mut documents: Vec<Document> = self.documents().cloned().collect();
-        documents.sort_by_cached_key(Document::identity);
-        let declared = check(documents)?;
-        let faults = crate::mesh::declared::judge(&declared, domain);
-        if faults.is_empty() { Ok(declared) } else { Err(faults) }
-    }
+/// A change that somebody asks for.
+enum Wanted {
+    Applied(Vec<Document>),
+    Deleted(Named),
 }
 
 /// The resources of a node.
@@ -102,8 +74,10 @@ pub(crate) struct Resources {
     domain: Option<Name>,
     sources: Mutex<Arc<Sources>>,
     in_force: watch::Sender<Arc<Declared>>,
-    /// The last position that [`Resources::catch_up`] has looked at.
+    /// Everything up to this position of the journal is in `sources`.
     caught_up: AtomicU64,
+    /// Up to this position others recorded what cannot be in force here: it is told once.
+    unfit: AtomicU64,
     /// One change at a time: each is recorded before the next is judged.
     changing: tokio::sync::Mutex<()>,
 }
@@ -119,15 +93,16 @@ impl Resources {
         domain: Option<Name>,
     ) -> Result<Arc<Self>, StartError> {
         let files = folder.as_deref().map(read_folder).transpose().map_err(StartError::File)?.unwrap_or_default();
+        let last = recorder.last().await.map_err(|error| StartError::invalid("resources", error.to_string()))?;
         let events = recorded(&recorder).await?;
         let (sources, declared) = usable(Sources { files, events }, domain.as_ref())?;
         report_warnings(&declared);
         let (in_force, _) = watch::channel(Arc::new(declared));
         let (sources, changing) = (Mutex::new(Arc::new(sources)), tokio::sync::Mutex::default());
-        let caught_up = AtomicU64::new(0);
+        let (caught_up, unfit) = (AtomicU64::new(last), AtomicU64::new(0));
         let whole = |me: &Weak<Self>| {
             let me = me.clone();
-            Resources { me, folder, recorder, domain, sources, in_force, caught_up, changing }
+            Resources { me, folder, recorder, domain, sources, in_force, caught_up, unfit, changing }
         };
         Ok(Arc::new_cyclic(whole))
     }
@@ -183,25 +158,57 @@ impl Resources {
     /// Takes up what another node recorded on the same engine.
     pub(crate) async fn catch_up(&self) {
         let Ok(last) = self.recorder.last().await else { return };
-        let seen = self.sources.lock().events.values().map(|event| event.seq).max().unwrap_or(0);
-        if last > seen.max(self.caught_up.swap(last, Ordering::Relaxed)) {
+        if last != self.caught_up.load(Ordering::Relaxed) {
             let _one = self.changing.lock().await;
-            self.read_again().await;
+            // What stands in the way was told; whoever changes something hears of it.
+            let _told = self.up_to_date().await;
         }
     }
 
-    /// Takes up what was recorded although it was not answered for: by an engine without batches.
-    async fn read_again(&self) {
-        let Ok(events) = recorded(&self.recorder).await else { return };
-        let next = Sources { events, files: self.sources.lock().files.clone() };
-        if let Ok(declared) = next.check(self.domain.as_ref()) {
-            self.put_in_force(next, declared);
+    /// Takes up all that was recorded: by other nodes, or by this one without an answer. One at a time.
+    async fn up_to_date(&self) -> Result<(), Problem> {
+        let last = self.recorder.last().await?;
+        if last == self.caught_up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let events = recorded(&self.recorder).await.map_err(|error| Problem::closed(error.to_string()))?;
+        let (files, domain) = (self.sources.lock().files.clone(), self.domain.clone());
+        let next = spawn_blocking(move || usable(Sources { events, files }, domain.as_ref())).await.map_err(broken)?;
+        match next {
+            Ok((sources, declared)) => {
+                self.put_in_force(sources, declared);
+                self.caught_up.store(last, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                let why = format!("what other nodes recorded does not go with the files of this one: {error}");
+                if self.unfit.swap(last, Ordering::Relaxed) != last {
+                    error!(why, "resources cannot be taken up; the old ones stay in force");
+                }
+                Err(Problem::closed(why))
+            }
         }
     }
 
-    async fn apply(&self, who: &str, body: Bytes, dry_run: bool) -> Result<Value, Problem> {
-        let wanted = spawn_blocking(move || read_body(&body)).await.map_err(broken)??;
+    /// Judges and records a change; anew where another node was faster.
+    async fn change(&self, who: &str, wanted: Wanted, dry_run: bool) -> Result<Value, Problem> {
         let _one = self.changing.lock().await;
+        for _ in 0..ATTEMPTS {
+            self.up_to_date().await?;
+            let attempt = match &wanted {
+                Wanted::Applied(documents) => self.apply(who, documents.clone(), dry_run).await,
+                Wanted::Deleted(named) => self.delete(who, named, dry_run).await,
+            };
+            match attempt {
+                Ok(answer) => return Ok(answer),
+                Err(Unrecorded::Refused(problem)) => return Err(problem),
+                Err(Unrecorded::Moved) => {}
+            }
+        }
+        Err(Problem::busy("other nodes change resources all the time; try again"))
+    }
+
+    async fn apply(&self, who: &str, wanted: Vec<Document>, dry_run: bool) -> Result<Value, Unrecorded> {
         let sources = Arc::clone(&self.sources.lock());
         let (mut next, mut actions, mut faults) = (Sources::clone(&sources), Vec::new(), Vec::new());
         for document in wanted {
@@ -210,7 +217,7 @@ impl Resources {
             let action = Action::applied(old, &document);
             if action.changes_anything() {
                 if let Some(file) = sources.files.get(&identity) {
-                    return Err(of_file(&identity, file));
+                    return Err(of_file(&identity, file).into());
                 }
                 faults.extend(unfit(&document));
                 let entry = FromEvent { document, seq: 0, time: Moment::EPOCH };
@@ -219,24 +226,23 @@ impl Resources {
             actions.push(action);
         }
         if next.events.len() > RESOURCES_MAX {
-            return Err(Problem::body(format!("there would be more than {RESOURCES_MAX} resources")));
+            return Err(Problem::body(format!("there would be more than {RESOURCES_MAX} resources")).into());
         }
         faults.extend(same_subject(&next));
         if !faults.is_empty() {
-            return Err(refused(&faults));
+            return Err(refused(&faults).into());
         }
         self.carry_out(who, next, actions, dry_run).await
     }
 
-    async fn delete(&self, who: &str, named: Named, dry_run: bool) -> Result<Value, Problem> {
-        let _one = self.changing.lock().await;
+    async fn delete(&self, who: &str, named: &Named, dry_run: bool) -> Result<Value, Unrecorded> {
         let sources = Arc::clone(&self.sources.lock());
-        let identity = find(&sources, &named)?;
+        let identity = find(&sources, named)?;
         if let Some(file) = sources.files.get(&identity) {
-            return Err(of_file(&identity, file));
+            return Err(of_file(&identity, file).into());
         }
         let mut next = Sources::clone(&sources);
-        let Some(gone) = next.events.remove(&identity) else { return Err(no_resource(&named)) };
+        let Some(gone) = next.events.remove(&identity) else { return Err(no_resource(named).into()) };
         self.carry_out(who, next, vec![Action::deleted(&gone.document)], dry_run).await
     }
 
@@ -247,7 +253,7 @@ impl Resources {
         mut next: Sources,
         actions: Vec<Action>,
         dry_run: bool,
-    ) -> Result<Value, Problem> {
+    ) -> Result<Value, Unrecorded> {
         let domain = self.domain.clone();
         let checked = spawn_blocking(move || (next.check(domain.as_ref()), next));
         let (declared, checked) = checked.await.map_err(broken)?;
@@ -260,16 +266,24 @@ impl Resources {
         }
         if changing.len() > BATCH_MESSAGES_MAX {
             let detail = format!("one request changes at most {BATCH_MESSAGES_MAX} resources; apply fewer at a time");
-            return Err(Problem::body(detail));
+            return Err(Problem::body(detail).into());
         }
         let changes = changing.iter().map(|action| change(action)).collect();
-        let (positions, time) = match self.recorder.record(Some(who), changes).await {
+        let after = self.caught_up.load(Ordering::Relaxed);
+        let (positions, time) = match self.recorder.record(Some(who), changes, Some(after)).await {
             Ok(recorded) => recorded,
-            Err(problem) => {
-                self.read_again().await;
-                return Err(problem);
+            Err(Unrecorded::Moved) => return Err(Unrecorded::Moved),
+            Err(Unrecorded::Refused(problem)) => {
+                // Some of it may be recorded although it was not answered for.
+                let _told = self.up_to_date().await;
+                return Err(problem.into());
             }
         };
+        let last = positions.last().copied().unwrap_or(after);
+        if last == after + positions.len() as u64 {
+            // Nobody else's is between them.
+            self.caught_up.store(last, Ordering::Relaxed);
+        }
         for (action, position) in changing.iter().zip(positions) {
             if let Some(entry) = next.events.get_mut(&action.identity) {
                 (entry.seq, entry.time) = (position, time);
@@ -327,12 +341,15 @@ impl Shown for Resources {
 
     fn apply<'a>(&'a self, who: &'a str, body: Bytes, dry_run: bool) -> ResourceAnswer<'a> {
         let who = who.to_owned();
-        self.to_the_end(|me| async move { me.apply(&who, body, dry_run).await })
+        self.to_the_end(|me| async move {
+            let wanted = spawn_blocking(move || read_body(&body)).await.map_err(broken)??;
+            me.change(&who, Wanted::Applied(wanted), dry_run).await
+        })
     }
 
     fn delete<'a>(&'a self, who: &'a str, named: Named, dry_run: bool) -> ResourceAnswer<'a> {
         let who = who.to_owned();
-        self.to_the_end(|me| async move { me.delete(&who, named, dry_run).await })
+        self.to_the_end(|me| async move { me.change(&who, Wanted::Deleted(named), dry_run).await })
     }
 
     fn history(&self, named: Named) -> ResourceAnswer<'_> {
@@ -440,76 +457,5 @@ fn find(sources: &Sources, named: &Named) -> Result<Identity, Problem> {
     }
 }
 
-/// A fault of a file's resource, with its line.
-fn located(sources: &Sources, fault: &Fault) -> Option<FileFault> {
-    let mut files = sources.files.iter();
-    files.find(|(identity, _)| identity.to_string() == fault.resource).map(|(_, file)| file.fault(fault))
-}
-
-/// What of the sources can be in force: all files, and what was recorded and fits.
-fn usable(mut sources: Sources, domain: Option<&Name>) -> Result<(Sources, Declared), StartError> {
-    if let Err(faults) = (Sources { files: sources.files.clone(), ..Sources::default() }).check(domain) {
-        return Err(start_error(&sources, &faults));
-    }
-    loop {
-        let faults = match sources.check(domain) {
-            Ok(declared) => return Ok((sources, declared)),
-            Err(faults) => faults,
-        };
-        let before = sources.events.len();
-        for fault in &faults {
-            let at_fault = |identity: &Identity| identity.to_string() == fault.resource;
-            if sources.events.keys().any(at_fault) {
-                warn!(%fault, "a recorded resource cannot be used, and is not in force");
-                sources.events.retain(|identity, _| !at_fault(identity));
-            }
-        }
-        if sources.events.len() == before {
-            // The files alone are fine: what was recorded does not go with them.
-            let fault = faults.first().map(Fault::to_string).unwrap_or_default();
-            error!(fault, "the recorded resources do not go with those of the files, and are not in force");
-            sources.events.clear();
-        }
-    }
-}
-
-fn start_error(sources: &Sources, faults: &[Fault]) -> StartError {
-    for fault in faults.iter().skip(1) {
-        let fault = located(sources, fault).map_or_else(|| fault.to_string(), |fault| fault.to_string());
-        error!(fault, "a resource is wrong");
-    }
-    let first = faults.first();
-    match first.and_then(|fault| located(sources, fault)) {
-        Some(fault) => StartError::File(fault),
-        None => StartError::invalid("resources", first.map(Fault::to_string).unwrap_or_default()),
-    }
-}
-
-fn report_warnings(declared: &Declared) {
-    for warning in declared.warnings() {
-        warn!(%warning, "a resource is in force, and perhaps not what was meant");
-    }
-}
-
-/// What the journal holds.
-async fn recorded(recorder: &Recorder) -> Result<BTreeMap<Identity, FromEvent>, StartError> {
-    let mut events = BTreeMap::new();
-    let take = |stored: &Stored| {
-        if stored.message.headers.get("ce-type") != Some(APPLIED) {
-            return;
-        }
-        let (seq, time, subject) = (stored.seq, stored.time, stored.message.subject.as_str());
-        let value = serde_json::from_slice(&stored.message.payload).map_err(|error| error.to_string());
-        let read = value.and_then(|value| documents(value).map_err(|fault| fault.to_string()));
-        match read {
-            Ok(documents) => {
-                for document in documents {
-                    events.insert(document.identity(), FromEvent { document, seq, time });
-                }
-            }
-            Err(reason) => warn!(reason, subject, seq, "a recorded resource cannot be used, and is not in force"),
-        }
-    };
-    recorder.last_of_each(">", take).await?;
-    Ok(events)
-}
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use serde_json::json;
 use tracing::{error, info, warn};
 
 use crate::error::{FileFault, StartError};
-use crate::recorded::{Change, Recorder};
+use crate::recorded::{Change, Recorder, Unrecorded};
 pub use file::read_schema;
 
 /// The types of the events that put a schema in force, and take it out.
@@ -162,7 +162,11 @@ impl Schemas {
     /// Records what became of a schema; position and moment.
     async fn record(&self, name: &str, kind: &'static str, data: Option<Bytes>) -> Result<Origin, Problem> {
         let change = Change { subject: format!("schema.{name}"), name: name.to_owned(), kind, data };
-        let (positions, time) = self.recorder.record(None, vec![change]).await?;
+        let (positions, time) = match self.recorder.record(None, vec![change], None).await {
+            Ok(recorded) => recorded,
+            Err(Unrecorded::Refused(problem)) => return Err(problem),
+            Err(Unrecorded::Moved) => return Err(Problem::closed("the schema was recorded after nothing")),
+        };
         Ok(Origin::Event { seq: positions.first().copied().unwrap_or(0), time })
     }
 

@@ -115,13 +115,25 @@ impl Bounds {
 
 /// What is wrong with what is declared of the mesh, taken together.
 pub(crate) fn judge(declared: &Declared, own: Option<&Name>) -> Vec<Fault> {
+    judged(declared, own, |_| true)
+}
+
+/// As [`judge`], but for domains that are always to see each other, and do not.
+pub(crate) fn forbidden(declared: &Declared, own: Option<&Name>) -> Vec<Fault> {
+    judged(declared, own, |invariant| matches!(invariant, Invariant::Never { .. }))
+}
+
+fn judged(declared: &Declared, own: Option<&Name>, holds: fn(&Invariant) -> bool) -> Vec<Fault> {
     if declared.topologies().is_empty() && declared.segments().is_empty() {
         return Vec::new();
     }
     match Bounds::of(declared, own) {
         Ok(bounds) => {
             let invariants = bounds.topology.invariants();
-            let broken = invariants.iter().filter_map(|invariant| bounds.reach.broken(invariant));
+            let broken = invariants
+                .iter()
+                .filter(|invariant| holds(invariant))
+                .filter_map(|invariant| bounds.reach.broken(invariant));
             let fault = |(broken, count): (mesh::proof::Broken, usize)| {
                 let more = if count > 1 { format!(" ({} more pairs do too)", count - 1) } else { String::new() };
                 Fault::new(owner(declared, &broken.invariant), "", format!("forbids it: {broken}{more}"))
