@@ -1,4 +1,5 @@
-//! Takes up new tokens, certificates, schemas and resources while the node runs: when their files change, or on request.
+//! Takes up new tokens, certificates, schemas, resources and secrets of domains while the node runs: when their files
+//! change, or on request.
 //!
 //! On a thread of its own, since it reads files. What cannot be used is reported and the old stays
 //! in force.
@@ -15,6 +16,7 @@ use tracing::{error, info};
 
 use crate::federation::Federation;
 use crate::hub::Hub;
+use crate::mesh::secrets::Secrets;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::tls::Certificate;
@@ -42,6 +44,7 @@ pub(crate) struct Reloadable {
     pub(crate) resources: Arc<Resources>,
     pub(crate) federation: Arc<Federation>,
     pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) secrets: Option<Arc<Secrets>>,
 }
 
 impl Reloadable {
@@ -53,6 +56,7 @@ impl Reloadable {
         let folders = self.schemas.watched().into_iter().chain(self.resources.watched());
         let folders = folders.chain(self.federation.watched());
         let folders = folders.chain(self.hub.iter().flat_map(|hub| hub.watched()));
+        let folders = folders.chain(self.secrets.iter().flat_map(|secrets| secrets.watched()));
         self.tokens.iter().cloned().chain(certificate).chain(folders).collect()
     }
 
@@ -77,6 +81,9 @@ impl Reloadable {
         self.federation.reload();
         if let Some(hub) = &self.hub {
             hub.reload();
+        }
+        if let Some(secrets) = &self.secrets {
+            secrets.reload();
         }
     }
 }

@@ -164,6 +164,7 @@ impl Rooms {
             resources: Arc::clone(&resources),
             federation: Arc::clone(&federation),
             hub: doors.hub.clone(),
+            secrets: joined.as_ref().map(|joined| Arc::clone(&joined.secrets)),
         });
         let reloader =
             reloader.map_err(|error| StartError::System { doing: "start the thread that reloads files", error })?;

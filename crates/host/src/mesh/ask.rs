@@ -22,9 +22,10 @@ use plan::{Declared, Document, Identity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::body::Body;
-use super::controller::{Governor, View};
+use super::controller::{Governor, Shows, View};
 use super::declared::Bounds;
 use super::lead::Leading;
 use super::member::Member;
@@ -35,6 +36,9 @@ use crate::resources::{read_body, refused};
 
 /// Routes that an answer shows, at most.
 const ROUTES_MAX: usize = 10_000;
+
+/// Pairs of domains, or rules and domains, of each kind of change that are told; of more, how many there are.
+const CHANGES_MAX: usize = 1_000;
 
 /// Routes of one source that an answer shows where nothing else is said.
 const WISHES_OF_SOURCE: usize = 100;
@@ -71,9 +75,13 @@ impl Asker {
 
     /// How the controller stands, where this node leads.
     async fn view(&self) -> Option<View> {
+        self.view_of(Shows::Little).await
+    }
+
+    async fn view_of(&self, shows: Shows) -> Option<View> {
         let governor = self.governor.as_ref()?;
         match governor.leading() {
-            Leading::Me { .. } => governor.view().await,
+            Leading::Me { .. } => governor.view_of(shows).await,
             Leading::Other { .. } | Leading::Nobody => None,
         }
     }
@@ -167,7 +175,7 @@ impl Asker {
     }
 
     async fn graph(&self, only: Option<String>) -> Result<Value, Problem> {
-        let view = self.view().await;
+        let view = self.view_of(Shows::Live).await;
         let own = self.plan();
         let (all, live) = match &view {
             Some(view) => (view.segments.clone(), view.live.clone()),
@@ -343,11 +351,14 @@ impl Asker {
     async fn explain(&self, from: String, to: String) -> Result<Value, Problem> {
         let name = |text: String| Name::parse(&text).map_err(|_| no_such_in_mesh("domain", &text));
         let (from, to) = (name(from)?, name(to)?);
-        let view = self.view().await;
+        let mut view = self.view_of(Shows::Reach).await;
         let plan = self.plan();
-        let (reach, segments, rules) = match &view {
-            Some(view) => (view.reach.clone(), view.segments.clone(), super::declared::rules(&self.declared.borrow())),
-            None => {
+        let reach = view.as_mut().and_then(|view| view.reach.take());
+        let (reach, segments, rules) = match (&view, reach) {
+            (Some(view), Some(reach)) => {
+                (reach, view.segments.clone(), super::declared::rules(&self.declared.borrow()))
+            }
+            _ => {
                 let segments = Segments::shared(plan.segments.clone());
                 let mut domains: BTreeSet<Name> = segments.domains().cloned().collect();
                 domains.insert(self.body.id.domain.clone());
@@ -370,49 +381,6 @@ impl Asker {
         });
         Ok(if view.is_some() { answer } else { self.of_node(answer) })
     }
-
-    /// What a change would do. Judged by what is declared, not by what is up.
-    fn check(&self, resources: &Bytes, without: &[String]) -> Result<Value, Problem> {
-        let before = Arc::clone(&self.declared.borrow());
-        let wanted = if resources.is_empty() { Vec::new() } else { read_body(resources)? };
-        let mut documents: BTreeMap<Identity, Document> =
-            before.documents().iter().map(|document| (document.identity(), document.clone())).collect();
-        for name in without {
-            let found = documents.keys().find(|identity| identity.kind == "Segment" && identity.name == *name).cloned();
-            let gone = found.and_then(|identity| documents.remove(&identity));
-            gone.ok_or_else(|| no_such_in_mesh("Segment", name))?;
-        }
-        documents.extend(wanted.into_iter().map(|document| (document.identity(), document)));
-        let after = plan::check(documents.into_values()).map_err(|faults| refused(&faults))?;
-        let own = Some(&self.body.id.domain);
-        let wrong = |error: mesh::topology::TopologyError| {
-            refused(&[plan::Fault::new(format!("{}/Topology", plan::API_VERSION), "", error.to_string())])
-        };
-        let (before, after) = (Bounds::of(&before, own).map_err(wrong)?, Bounds::of(&after, own).map_err(wrong)?);
-        let proof = prove((&before.reach, &before.rules), (&after.reach, &after.rules), after.topology.invariants());
-        let change = |change: &mesh::proof::Change| {
-            json!({"from": change.from.as_str(), "to": change.to.as_str(), "segment": change.witness.segment.as_str(),
-                "path": change.witness.domains.iter().map(Name::as_str).collect::<Vec<_>>()})
-        };
-        let of =
-            |gained: bool| proof.changes.iter().filter(|each| each.gained == gained).map(change).collect::<Vec<_>>();
-        let violated = proof.broken.iter().map(|(broken, count)| {
-            let witness = broken.witness.as_ref();
-            json!({"invariant": broken.to_string(), "pairs": count,
-                "segment": witness.map(|path| path.segment.as_str()),
-                "path": witness.map(|path| path.domains.iter().map(Name::as_str).collect::<Vec<_>>())})
-        });
-        let access = proof.access.iter().map(|each| {
-            let verb = if each.access == Access::Publish { "publish to" } else { "subscribe to" };
-            let may = if each.gained { "may" } else { "may no longer" };
-            json!({"rule": &*each.rule, "domain": each.domain.as_str(), "gained": each.gained,
-                "text": format!("{} {may} {verb} the names of {}", each.domain, each.rule)})
-        });
-        Ok(json!({
-            "scope": "mesh", "gained": of(true), "lost": of(false), "holds": proof.holds(),
-            "violated": violated.collect::<Vec<_>>(), "access": access.collect::<Vec<_>>(),
-        }))
-    }
 }
 
 impl Shown for Asker {
@@ -430,7 +398,11 @@ impl Shown for Asker {
                 MeshQuestion::Traced(id) => self.traced(id).await,
                 MeshQuestion::Probe { subject, from } => self.probe(subject, from).await,
                 MeshQuestion::Explain { from, to } => self.explain(from, to).await,
-                MeshQuestion::Check { resources, without } => self.check(&resources, &without),
+                MeshQuestion::Check { resources, without } => {
+                    let (before, own) = (Arc::clone(&self.declared.borrow()), self.body.id.domain.clone());
+                    let check = spawn_blocking(move || check(&before, &own, &resources, &without)).await;
+                    check.unwrap_or_else(|_| Err(mesh_away("the check did not end".to_owned())))
+                }
             }
         })
     }
@@ -442,6 +414,50 @@ impl Shown for Asker {
             format!("the controller of the mesh does not take this node: {why}")
         })
     }
+}
+
+/// What a change would do. Judged by what is declared, not by what is up.
+fn check(before: &Declared, own: &Name, resources: &Bytes, without: &[String]) -> Result<Value, Problem> {
+    let wanted = if resources.is_empty() { Vec::new() } else { read_body(resources)? };
+    let mut documents: BTreeMap<Identity, Document> =
+        before.documents().iter().map(|document| (document.identity(), document.clone())).collect();
+    for name in without {
+        let found = documents.keys().find(|identity| identity.kind == "Segment" && identity.name == *name).cloned();
+        let gone = found.and_then(|identity| documents.remove(&identity));
+        gone.ok_or_else(|| no_such_in_mesh("Segment", name))?;
+    }
+    documents.extend(wanted.into_iter().map(|document| (document.identity(), document)));
+    let after = plan::check(documents.into_values()).map_err(|faults| refused(&faults))?;
+    let own = Some(own);
+    let wrong = |error: mesh::topology::TopologyError| {
+        refused(&[plan::Fault::new(format!("{}/Topology", plan::API_VERSION), "", error.to_string())])
+    };
+    let (before, after) = (Bounds::of(before, own).map_err(wrong)?, Bounds::of(&after, own).map_err(wrong)?);
+    let proof = prove((&before.reach, &before.rules), (&after.reach, &after.rules), after.topology.invariants());
+    let change = |change: &mesh::proof::Change| {
+        json!({"from": change.from.as_str(), "to": change.to.as_str(), "segment": change.witness.segment.as_str(),
+            "path": change.witness.domains.iter().map(Name::as_str).collect::<Vec<_>>()})
+    };
+    let all = |gained: bool| proof.changes.iter().filter(move |each| each.gained == gained);
+    let of = |gained: bool| all(gained).take(CHANGES_MAX).map(change).collect::<Vec<_>>();
+    let more = |gained: bool| all(gained).count().saturating_sub(CHANGES_MAX);
+    let violated = proof.broken.iter().map(|(broken, count)| {
+        let witness = broken.witness.as_ref();
+        json!({"invariant": broken.to_string(), "pairs": count,
+            "segment": witness.map(|path| path.segment.as_str()),
+            "path": witness.map(|path| path.domains.iter().map(Name::as_str).collect::<Vec<_>>())})
+    });
+    let access = proof.access.iter().take(CHANGES_MAX).map(|each| {
+        let verb = if each.access == Access::Publish { "publish to" } else { "subscribe to" };
+        let may = if each.gained { "may" } else { "may no longer" };
+        json!({"rule": &*each.rule, "domain": each.domain.as_str(), "gained": each.gained,
+            "text": format!("{} {may} {verb} the names of {}", each.domain, each.rule)})
+    });
+    Ok(json!({
+        "scope": "mesh", "gained": of(true), "lost": of(false), "holds": proof.holds(),
+        "violated": violated.collect::<Vec<_>>(), "access": access.collect::<Vec<_>>(),
+        "more": {"gained": more(true), "lost": more(false), "access": proof.access.len().saturating_sub(CHANGES_MAX)},
+    }))
 }
 
 fn nodes(view: &View, own: &NodeId) -> Vec<Value> {

@@ -8,7 +8,9 @@
 //! - A node's name is what the handshake proved its domain for; what it says of itself is where it can be dialled.
 //! - A node that says nothing after it came, or says what nodes do not say, is closed.
 //! - Secrets are read from the files that are declared, when resources change and when they are asked to be; a domain
-//!   whose file cannot be used is told, and its nodes are not taken.
+//!   whose file cannot be used is told, and its nodes are not taken. When a secret is another one, the channels that
+//!   were proven by the old one end: its nodes come back with the new one, and go on by their plans meanwhile.
+//! - What nodes say and is not yet heard takes at most [`SAID_KIB_MAX`], and one word of each: who says much waits.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +27,7 @@ use mesh::segment::Segments;
 use parking_lot::RwLock;
 use plan::Declared;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,7 @@ use zeroize::Zeroizing;
 use super::accept::Controls;
 use super::declared::governed;
 use super::lead::Leading;
+use super::root::Root;
 use super::said::{Asked, Said, Word, generation, plan_bytes};
 use super::traces::Shelf;
 use crate::clock::now;
@@ -44,6 +47,8 @@ use crate::file::read_token;
 pub(crate) const SECRET_BYTES_MIN: usize = 32;
 /// Things that happened and are not yet told to the machine, at most: beyond, who tells them waits.
 const TOLD_MAX: usize = 4_096;
+/// What nodes said and is not yet heard, in KiB as it came, at most: sixteen of the longest words.
+const SAID_KIB_MAX: u32 = 64 * 1024;
 /// How long a node that came may take to register.
 const REGISTER: Duration = Duration::from_secs(15);
 /// How long a node may take to answer what it is asked.
@@ -58,12 +63,14 @@ pub(crate) type Secret = Arc<Zeroizing<Vec<u8>>>;
 enum Told {
     /// For the machine, as it is.
     Event(Event),
-    /// A node came.
-    Came { session: u64, end: End },
-    /// A node said something.
-    Said { session: u64, node: NodeId, from: Option<SocketAddr>, word: Box<Word> },
+    /// A node came, and by what it proved its domain; of a foreign make that is known when it registers.
+    Came { session: u64, proven: Option<(Name, Secret)>, end: End },
+    /// A node said something; there is room for more once it is heard.
+    Said { session: u64, node: NodeId, from: Option<SocketAddr>, word: Box<Word>, room: OwnedSemaphorePermit },
     /// Somebody wants to see how it stands.
-    View(oneshot::Sender<View>),
+    View(Shows, oneshot::Sender<View>),
+    /// Files of secrets may have changed.
+    Secrets,
     /// Somebody asks a node.
     Ask { node: NodeId, what: Asked, answer: oneshot::Sender<Result<Value, String>> },
 }
@@ -83,10 +90,21 @@ pub(crate) struct View {
     pub(crate) status: Status,
     /// The segments, as the topology has them.
     pub(crate) segments: Segments,
-    /// Those with the edges that can be walked now.
-    pub(crate) live: Segments,
-    /// Who could reach whom, were every link up.
-    pub(crate) reach: Reach,
+    /// Those with the edges that can be walked now, where that was asked for.
+    pub(super) live: Segments,
+    /// Who could reach whom, were every link up, where that was asked for.
+    pub(super) reach: Option<Reach>,
+}
+
+/// What is to be seen besides what is at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Nothing.
+    Little,
+    /// The edges that can be walked now.
+    Live,
+    /// Who could reach whom.
+    Reach,
 }
 
 /// What a governor is made of.
@@ -96,7 +114,7 @@ pub(crate) struct GovernorParts {
     /// The secret of its own domain.
     pub(crate) secret: Secret,
     /// That from which the keys of links are made.
-    pub(crate) root: Vec<u8>,
+    pub(super) root: Root,
     /// What is declared.
     pub(crate) declared: watch::Receiver<Arc<Declared>>,
     /// Who leads.
@@ -107,20 +125,21 @@ pub(crate) struct GovernorParts {
 pub(crate) struct Governor {
     me: Weak<Governor>,
     id: NodeId,
-    own: Secret,
+    own: RwLock<Secret>,
     secrets: RwLock<BTreeMap<Name, Secret>>,
     leading: watch::Receiver<Leading>,
     told: mpsc::Sender<Told>,
     sessions: AtomicU64,
+    said: Arc<Semaphore>,
     /// What nodes told of traced messages.
     pub(super) traces: Shelf,
     runtime: tokio::runtime::Handle,
 }
 
 /// Keys of links: what a root gives for a text.
-struct Root(Vec<u8>);
+struct LinkKeys(Vec<u8>);
 
-impl Keys for Root {
+impl Keys for LinkKeys {
     fn key(&self, text: &str) -> [u8; 32] {
         let mut key = [0; 32];
         let signing = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.0);
@@ -151,23 +170,32 @@ impl Governor {
         let governor = Arc::new_cyclic(|me| Governor {
             me: me.clone(),
             id,
-            own: secret,
+            own: RwLock::new(secret),
             secrets: RwLock::default(),
             leading: leading.clone(),
             told,
             sessions: AtomicU64::new(1),
+            said: Arc::new(Semaphore::new(SAID_KIB_MAX as usize)),
             traces: Shelf::default(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let desk = Desk {
-            governor: Arc::clone(&governor),
-            machine: Controller::new(Box::new(Root(root))),
-            ends: BTreeMap::new(),
-            named: BTreeMap::new(),
-            questions: BTreeMap::new(),
-            asked: 0,
-        };
-        tokio::spawn(desk.run(receiver, declared, leading, end));
+        let held = Arc::clone(&governor);
+        tokio::spawn(async move {
+            let root = tokio::select! {
+                root = root.bytes() => root,
+                () = end.cancelled() => return,
+            };
+            let desk = Desk {
+                governor: held,
+                machine: Controller::new(Box::new(LinkKeys(root))),
+                ends: BTreeMap::new(),
+                proven: BTreeMap::new(),
+                named: BTreeMap::new(),
+                questions: BTreeMap::new(),
+                asked: 0,
+            };
+            desk.run(receiver, declared, leading, end).await;
+        });
         governor
     }
 
@@ -178,9 +206,22 @@ impl Governor {
 
     /// How it stands; `None`: the node stops.
     pub(crate) async fn view(&self) -> Option<View> {
+        self.view_of(Shows::Little).await
+    }
+
+    /// The same, with what takes longer to find.
+    pub(super) async fn view_of(&self, shows: Shows) -> Option<View> {
         let (view, shown) = oneshot::channel();
-        self.told.send(Told::View(view)).await.ok()?;
+        self.told.send(Told::View(shows, view)).await.ok()?;
         shown.await.ok()
+    }
+
+    /// Has the secrets of domains read again, and takes up that of its own. Blocks.
+    pub(crate) fn reload(&self, own: Option<Secret>) {
+        if let Some(own) = own {
+            *self.own.write() = own;
+        }
+        let _stopped = self.told.blocking_send(Told::Secrets);
     }
 
     /// Asks a node that is connected here.
@@ -202,7 +243,7 @@ impl Governor {
     /// [`Governor::happened`].
     pub(crate) async fn foreign(&self, acts: mpsc::Sender<Act>) -> u64 {
         let session = self.session();
-        let _stopped = self.told.send(Told::Came { session, end: End::Foreign(acts) }).await;
+        let _stopped = self.told.send(Told::Came { session, proven: None, end: End::Foreign(acts) }).await;
         session
     }
 
@@ -219,7 +260,7 @@ impl Governor {
     /// The secret of a domain whose nodes are taken.
     pub(crate) fn secret(&self, domain: &Name) -> Option<Secret> {
         let declared = self.secrets.read().get(domain).cloned();
-        declared.or_else(|| (*domain == self.id.domain).then(|| self.own.clone()))
+        declared.or_else(|| (*domain == self.id.domain).then(|| self.own.read().clone()))
     }
 
     fn session(&self) -> u64 {
@@ -238,7 +279,8 @@ impl Governor {
     async fn read(self: Arc<Self>, opened: Opened, node: NodeId) {
         let (session, from) = (self.session(), opened.address());
         let (out, mut talk) = Talk::start(opened);
-        if self.told.send(Told::Came { session, end: End::Native(Arc::clone(&out)) }).await.is_err() {
+        let proven = self.secret(&node.domain).map(|secret| (node.domain.clone(), secret));
+        if self.told.send(Told::Came { session, proven, end: End::Native(Arc::clone(&out)) }).await.is_err() {
             return out.close("the controller stops");
         }
         let mut first = true;
@@ -251,13 +293,16 @@ impl Governor {
                 Ok(bytes) => bytes,
                 Err(why) => break why.to_string(),
             };
+            // One word of a node at a time, and not too much of all: a permit is given back when it was heard.
+            let kib = u32::try_from(bytes.len().div_ceil(1_024)).unwrap_or(u32::MAX).clamp(1, SAID_KIB_MAX / 4);
+            let Ok(room) = Arc::clone(&self.said).acquire_many_owned(kib).await else { break String::new() };
             let word = match Said::decode(&bytes) {
                 Ok(Said::Word(word)) if matches!(word, Word::Register { .. }) == first => Box::new(word),
                 Ok(_) => break "it says what a node does not say there".to_owned(),
                 Err(error) => break error.to_string(),
             };
             first = false;
-            if self.told.send(Told::Said { session, node: node.clone(), from, word }).await.is_err() {
+            if self.told.send(Told::Said { session, node: node.clone(), from, word, room }).await.is_err() {
                 break "the controller stops".to_owned();
             }
         };
@@ -287,6 +332,8 @@ struct Desk {
     machine: Controller,
     /// Unique by session: where what is for it goes.
     ends: BTreeMap<u64, End>,
+    /// Unique by session: the domain, and the secret that it was proven by.
+    proven: BTreeMap<u64, (Name, Secret)>,
     /// Unique by node: its newest session.
     named: BTreeMap<NodeId, u64>,
     /// Unique by number: who waits for a node's answer, and the session that is asked.
@@ -319,7 +366,13 @@ impl Desk {
                     };
                     self.machine.handle(now(), event);
                 }
-                Some(happened) = told.recv() => self.happened(happened),
+                Some(happened) = told.recv() => match happened {
+                    Told::Secrets => {
+                        let now_declared = Arc::clone(&declared.borrow());
+                        self.secrets(&now_declared).await;
+                    }
+                    happened => self.happened(happened),
+                },
                 () = sleep(wake) => self.machine.handle(now(), Event::Tick),
             }
             while let Some(act) = self.machine.poll() {
@@ -334,6 +387,15 @@ impl Desk {
     }
 
     async fn resources(&mut self, declared: &Declared) {
+        self.secrets(declared).await;
+        match governed(declared, &self.governor.id.domain) {
+            Ok(declared) => self.machine.handle(now(), Event::Resources(declared)),
+            Err(error) => error!(%error, "what is declared of the mesh cannot be; what held before goes on"),
+        }
+    }
+
+    /// Reads the secrets of the domains that are declared.
+    async fn secrets(&mut self, declared: &Declared) {
         let domain = |(name, spec): (&String, &plan::DomainSpec)| {
             Some((Name::parse(name).ok()?, PathBuf::from(&spec.secret_file)))
         };
@@ -349,11 +411,20 @@ impl Desk {
             files.into_iter().filter_map(secret).collect()
         };
         if let Ok(secrets) = spawn_blocking(read).await {
-            *self.governor.secrets.write() = secrets;
+            self.prove_anew(secrets);
         }
-        match governed(declared, &self.governor.id.domain) {
-            Ok(declared) => self.machine.handle(now(), Event::Resources(declared)),
-            Err(error) => error!(%error, "what is declared of the mesh cannot be; what held before goes on"),
+    }
+
+    /// Takes up secrets, and ends what was proven by those that are others now.
+    fn prove_anew(&mut self, secrets: BTreeMap<Name, Secret>) {
+        *self.governor.secrets.write() = secrets;
+        let is_old = |(domain, by): &(Name, Secret)| self.governor.secret(domain).is_some_and(|now| now != *by);
+        let old: Vec<u64> =
+            self.proven.iter().filter(|(_, proven)| is_old(proven)).map(|(session, _)| *session).collect();
+        for session in old {
+            info!(session, "the secret of a domain is another one: a node of it must prove itself anew");
+            self.close(session, "the secret of the domain is another one");
+            self.machine.handle(now(), Event::Gone { session });
         }
     }
 
@@ -363,28 +434,41 @@ impl Desk {
                 if let Event::Gone { session } = event {
                     self.forget(session);
                 }
+                if let Event::Registered { session, node, .. } = &event
+                    && let Some(secret) = self.governor.secret(&node.domain)
+                {
+                    self.proven.insert(*session, (node.domain.clone(), secret));
+                }
                 self.machine.handle(now(), event);
             }
-            Told::Came { session, end } => {
+            Told::Came { session, proven, end } => {
                 self.ends.insert(session, end);
+                self.proven.extend(proven.map(|proven| (session, proven)));
             }
-            Told::Said { session, node, from, word } => self.said(session, node, from, *word),
-            Told::View(view) => {
+            Told::Said { session, node, from, word, room } => {
+                self.said(session, node, from, *word);
+                drop(room);
+            }
+            Told::View(shows, view) => {
+                let live = || self.machine.live().clone();
                 let shown = View {
                     status: self.machine.status(),
                     segments: self.machine.segments().clone(),
-                    live: self.machine.live().clone(),
-                    reach: self.machine.reach(),
+                    live: if shows == Shows::Live { live() } else { Segments::default() },
+                    reach: (shows == Shows::Reach).then(|| self.machine.reach()),
                 };
                 // Who does not wait any more need not know.
                 let _gone = view.send(shown);
             }
+            // They are read with what is declared.
+            Told::Secrets => {}
             Told::Ask { node, what, answer } => self.ask(&node, what, answer),
         }
     }
 
     fn forget(&mut self, session: u64) {
         self.ends.remove(&session);
+        self.proven.remove(&session);
         self.named.retain(|_, known| *known != session);
         self.questions.retain(|_, (asked, _)| *asked != session);
     }
@@ -425,7 +509,8 @@ impl Desk {
                 return;
             }
             Word::Told { number, answer } => {
-                if let Some((_, waiting)) = self.questions.remove(&number).filter(|(asked, _)| *asked == session) {
+                let asked = self.questions.get(&number).is_some_and(|(asked, _)| *asked == session);
+                if let Some((_, waiting)) = asked.then(|| self.questions.remove(&number)).flatten() {
                     // Who does not wait any more need not know.
                     let _gone = waiting.send(answer);
                 }
@@ -544,7 +629,7 @@ mod tests {
 
     #[test]
     fn keys_of_links_differ_by_text_and_root() {
-        let (one, two) = (Root(vec![1; 32]), Root(vec![2; 32]));
+        let (one, two) = (LinkKeys(vec![1; 32]), LinkKeys(vec![2; 32]));
         assert_eq!(one.key("a"), one.key("a"));
         assert!(one.key("a") != one.key("b") && one.key("a") != two.key("a"));
     }

@@ -19,9 +19,11 @@ use zeroize::Zeroizing;
 use super::Mesh;
 use super::ask::Asker;
 use super::body::Body;
-use super::controller::{Governor, GovernorParts, Secret, domain_key, read_secret};
+use super::controller::{Governor, GovernorParts, Secret, read_secret};
 use super::lead::Candidate;
 use super::member::{Member, MemberParts};
+use super::root::Root;
+use super::secrets::Secrets;
 use super::stored;
 use crate::config::{Config, Engine};
 use crate::error::StartError;
@@ -48,16 +50,19 @@ pub(crate) struct Joined {
     pub(crate) asker: Arc<Asker>,
     /// The controller, where this node may lead.
     pub(crate) governor: Option<Arc<Governor>>,
+    /// What domains are proven by.
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 /// Comes into the mesh; until `mesh` is closed.
 ///
 /// # Errors
-/// [`StartError`] where there is no secret, or it cannot be used.
+/// [`StartError`] where there is no secret, or it cannot be used; and where others could not reach this controller.
 pub(crate) fn join(runtime: &Runtime, mesh: &Mesh, parts: JoinParts<'_>) -> Result<Joined, StartError> {
     let JoinParts { config, address, port, resources } = parts;
     let (body, end) = (Arc::clone(mesh.body()), mesh.body().end.clone());
     let secret = secret(config)?;
+    advertised(config, address)?;
     let listen: Arc<str> = config.mesh.advertise.clone().unwrap_or_else(|| address.to_string()).into();
     let external = config.mesh.external.as_deref().map(Arc::from);
     let endpoints = Endpoints { listen: Some(Arc::clone(&listen)), external };
@@ -72,16 +77,18 @@ pub(crate) fn join(runtime: &Runtime, mesh: &Mesh, parts: JoinParts<'_>) -> Resu
     mesh.mirror(runtime, port.journal(), resources.watch());
     tokio::spawn(rules(Arc::clone(&body), port, end.clone()));
     let own = governor.is_some().then(|| dialled(address).to_string());
+    let (domain, own_secret) = (body.id.domain.clone(), (config.mesh.secret_file.clone(), secret));
+    let secrets = Secrets::new(domain, own_secret, governor.clone(), resources.watch());
     let member = MemberParts {
         body: Arc::clone(&body),
-        key: domain_key(&secret, body.id.domain.as_str()),
+        secrets: Arc::clone(&secrets),
         join: own.into_iter().chain(config.mesh.join.iter().cloned()).collect(),
         endpoints,
         data: config.data.clone(),
     };
     let member = Member::start(member, end);
     let asker = Arc::new(Asker::new(body, member, governor.clone(), resources.watch()));
-    Ok(Joined { asker, governor })
+    Ok(Joined { asker, governor, secrets })
 }
 
 fn govern(
@@ -93,11 +100,11 @@ fn govern(
     end: &CancellationToken,
 ) -> Result<Arc<Governor>, StartError> {
     let shared = matches!(config.engine, Engine::Nats(_));
-    // Controllers that share an engine have no other secret in common; one alone has a key that no node knows.
     let root = match shared {
-        true => secret.to_vec(),
+        true => Root::Shared(Arc::clone(journal), Arc::clone(secret)),
         false => {
-            stored::key(&config.data).map_err(|error| StartError::System { doing: "keep a key of links", error })?
+            let key = stored::key(&config.data);
+            Root::Known(key.map_err(|error| StartError::System { doing: "keep a key of links", error })?)
         }
     };
     let (journal, node) = (Arc::clone(journal), body.id.to_string());
@@ -107,6 +114,20 @@ fn govern(
     }
     let (id, secret, declared) = (body.id.clone(), Arc::clone(secret), resources.watch());
     Ok(Governor::start(GovernorParts { id, secret, root, declared, leading }, end.clone()))
+}
+
+/// That a controller which may follow another says where it can be reached itself: other nodes are sent there.
+fn advertised(config: &Config, address: SocketAddr) -> Result<(), StartError> {
+    let shared = matches!(config.engine, Engine::Nats(_));
+    if config.mesh.controller && shared && config.mesh.advertise.is_none() && address.ip().is_unspecified() {
+        let what = format!(
+            "is needed: this controller shares its engine with others, which send nodes to it, and {address} is no place \
+             to go to: say where it is reached (--mesh-advertise HOST:{})",
+            address.port()
+        );
+        return Err(StartError::invalid("mesh.advertise", what));
+    }
+    Ok(())
 }
 
 /// The secret of the node's domain: of its file, or of a controller that was given none, one that it makes and keeps.
@@ -213,6 +234,22 @@ mod tests {
         check(&["domain:north"], None);
         check(&["domain:south"], Some(&[]));
         check(&["clerk", "domain:south/boss", "domain:north/boss"], Some(&["clerk", "boss"]));
+    }
+
+    #[test]
+    fn a_controller_that_others_send_nodes_to_says_where_it_is() {
+        let check = |engine: Option<&str>, advertise: Option<&str>, at: &str, expected: bool| {
+            let mut config = Config { engine: engine.unwrap_or("disk").parse().unwrap(), ..Config::default() };
+            config.mesh.controller = true;
+            config.mesh.advertise = advertise.map(ToOwned::to_owned);
+            assert_eq!(advertised(&config, at.parse().unwrap()).is_ok(), expected, "{engine:?} {advertise:?} {at}");
+        };
+        let nats = Some("nats://127.0.0.1:4222");
+        check(None, None, "0.0.0.0:7200", true);
+        check(nats, None, "0.0.0.0:7200", false);
+        check(nats, None, "[::]:7200", false);
+        check(nats, None, "10.0.0.1:7200", true);
+        check(nats, Some("h1:7200"), "0.0.0.0:7200", true);
     }
 
     #[test]

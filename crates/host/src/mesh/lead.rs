@@ -24,14 +24,14 @@ use event::{Message, Moment, Pattern, Subject};
 use journal::{Append, AppendError, Expect, Journal, ReadError, StreamConfig, StreamError, answer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::now;
 
 /// The stream of the mesh's own state.
-const STREAM: &str = "TIDINGS_MESH";
+pub(super) const STREAM: &str = "TIDINGS_MESH";
 /// What it captures.
 const CAPTURES: &str = "tidings.mesh.>";
 /// The subject of the lease.
@@ -101,7 +101,10 @@ impl Candidate {
         let mut seen = Seen { position: 0, lease: None, since: Instant::now() };
         let (mut mine, mut quiet) = (None::<(u64, Instant)>, false);
         loop {
-            match self.step(&mut seen, &mut mine).await {
+            // An engine that does not answer must not keep who leads from stepping down.
+            let left = mine.map_or(STEP_DOWN, |(_, renewed)| STEP_DOWN.saturating_sub(renewed.elapsed()));
+            let step = timeout(left, self.step(&mut seen, &mut mine)).await;
+            match step.unwrap_or_else(|_| Err("it takes too long".to_owned())) {
                 Ok(()) => quiet = false,
                 Err(why) if !std::mem::replace(&mut quiet, true) => {
                     warn!(why, "who leads cannot be known: the engine does not answer for the lease");
@@ -179,7 +182,7 @@ impl Candidate {
         let pattern = Pattern::parse(LEASE_SUBJECT).map_err(|error| error.to_string())?;
         let stored = match self.journal.last(STREAM, &pattern).await {
             Ok(stored) => stored,
-            Err(ReadError::NotFound(_)) => return self.make().await,
+            Err(ReadError::NotFound(_)) => return make_stream(&*self.journal).await,
             Err(ReadError::NoMessage) => {
                 seen.lease = None;
                 return Ok(());
@@ -193,17 +196,6 @@ impl Candidate {
         Ok(())
     }
 
-    async fn make(&self) -> Result<(), String> {
-        let pattern = Pattern::parse(CAPTURES).map_err(|error| error.to_string())?;
-        let mut config = StreamConfig::new(STREAM, [pattern]);
-        config.description = String::from("Which controller leads the mesh");
-        config.messages_per_subject_max = Some(1);
-        match self.journal.stream_create(config).await {
-            Ok(_) | Err(StreamError::Exists(_)) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     async fn write(&self, lease: &Lease, before: u64) -> Result<u64, AppendError> {
         let closed = || AppendError::Closed(String::from("the journal gave the append up"));
         let subject = Subject::parse(LEASE_SUBJECT).map_err(|_| closed())?;
@@ -214,6 +206,18 @@ impl Candidate {
         let (done, written) = answer(move || Err(closed()));
         self.journal.append(append, done);
         written.await.map(|receipt| receipt.seq)
+    }
+}
+
+/// Makes the stream of the mesh's own state, where it is not there.
+pub(super) async fn make_stream(journal: &dyn Journal) -> Result<(), String> {
+    let pattern = Pattern::parse(CAPTURES).map_err(|error| error.to_string())?;
+    let mut config = StreamConfig::new(STREAM, [pattern]);
+    config.description = String::from("Which controller leads the mesh");
+    config.messages_per_subject_max = Some(1);
+    match journal.stream_create(config).await {
+        Ok(_) | Err(StreamError::Exists(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::mesh::{Hello, LinkKey, Outbound, Purpose, Talk, dial};
+use link::mesh::{Hello, Outbound, Purpose, Talk, dial};
 use mesh::control::{Endpoints, Standing};
 use mesh::names::LinkId;
 use mesh::node::{LinkView, Report};
@@ -33,6 +33,7 @@ use tracing::{debug, info, warn};
 
 use super::body::Body;
 use super::said::{Link, Said, Word};
+use super::secrets::Secrets;
 use super::{ask, stored};
 
 /// Wait before the first place is dialled again, and the longest such wait.
@@ -50,8 +51,8 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(crate) struct MemberParts {
     /// The node's part in the mesh.
     pub(crate) body: Arc<Body>,
-    /// The key of its domain.
-    pub(crate) key: LinkKey,
+    /// What its domain is proven by.
+    pub(crate) secrets: Arc<Secrets>,
     /// Where controllers are, `host:port`.
     pub(crate) join: Vec<String>,
     /// Where this node can be dialled.
@@ -152,11 +153,12 @@ impl Member {
 
     /// One control channel, to its end.
     async fn follow(&self, address: &str, end: &CancellationToken) -> Ended {
-        let MemberParts { body, key, endpoints, .. } = &self.parts;
+        let MemberParts { body, secrets, endpoints, .. } = &self.parts;
+        let key = secrets.key();
         let hello =
             Hello { purpose: Purpose::Control, link: String::new(), from: body.id.to_string(), to: String::new() };
         let opened = tokio::select! {
-            opened = dial(address, hello, key, &[]) => opened,
+            opened = dial(address, hello, &key, &[]) => opened,
             () = end.cancelled() => return Ended::Failed("this node stops".to_owned()),
         };
         let (out, talk) = match opened {

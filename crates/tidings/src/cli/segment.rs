@@ -215,6 +215,9 @@ fn tell_check(out: &mut Out, told: &Value) -> Result<(), Failure> {
             let line = format!("{mark} {} reaches {}", text(&change["from"]), text(&change["to"]));
             out.line(format!("{}  {}", out.paint(colour, &line), witness(change)))?;
         }
+        if let Some(more @ 1..) = told["more"][what].as_u64() {
+            out.line(out.paint(colour, &format!("{mark} and {more} pairs more")))?;
+        }
     }
     if rows(told, "gained").is_empty() && rows(told, "lost").is_empty() {
         out.line("who reaches whom stays as it is")?;

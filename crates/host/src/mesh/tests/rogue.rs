@@ -24,7 +24,9 @@ use super::super::controller::{Governor, GovernorParts, domain_key, read_secret}
 use super::super::kept::{Head, What, Word as KeptWord};
 use super::super::lead::Leading;
 use super::super::member::{Member, MemberParts};
+use super::super::root::Root;
 use super::super::said::{Link, Said, Word, plan_bytes};
+use super::super::secrets::Secrets;
 use super::*;
 
 mod storms;
@@ -32,17 +34,18 @@ mod storms;
 /// Frames that a rogue may have heard and not looked at.
 const HEARD_MAX: usize = 4_096;
 
-struct World {
-    hub: Station,
-    b: Station,
-    governor: Arc<Governor>,
+pub(super) struct World {
+    pub(super) hub: Station,
+    pub(super) b: Station,
+    pub(super) of_b: Arc<Secrets>,
+    pub(super) governor: Arc<Governor>,
     heard_hub: Subscription,
-    heard_b: Subscription,
+    pub(super) heard_b: Subscription,
     secrets: BTreeMap<&'static str, LinkKey>,
     fences: usize,
     _leading: watch::Sender<Leading>,
     _declared: watch::Sender<Arc<plan::Declared>>,
-    _folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 /// By how many links a message of the subject goes on that enters there.
@@ -69,23 +72,32 @@ fn declared(folder: &Path) -> Arc<plan::Declared> {
     Arc::new(plan::check(plan::documents(Value::Array(all)).unwrap()).unwrap())
 }
 
+/// A node that follows a controller, and what it proves its domain by.
+pub(super) struct Honest {
+    pub(super) station: Station,
+    pub(super) secrets: Arc<Secrets>,
+}
+
 /// A node that keeps to the rules, and follows the controller there.
-async fn honest(id: &str, controls: &ControlSlot, key: &LinkKey, controller: Option<&str>, folder: &Path) -> Station {
+pub(super) async fn honest(id: &str, controls: &ControlSlot, controller: Option<&str>, folder: &Path) -> Honest {
     let station = station_with(id, Arc::clone(controls)).await;
+    let (domain, file) = (station.body.id.domain.clone(), folder.join(station.body.id.domain.as_str()));
+    let own = (Some(file.clone()), read_secret(&file).unwrap());
+    let secrets = Secrets::new(domain, own, None, watch::channel(Arc::default()).1);
     let address: Arc<str> = station.address.as_str().into();
     let parts = MemberParts {
         body: Arc::clone(&station.body),
-        key: key.clone(),
+        secrets: Arc::clone(&secrets),
         join: vec![controller.unwrap_or(&address).to_owned()],
         endpoints: Endpoints { listen: Some(Arc::clone(&address)), external: Some(address) },
         data: folder.join(id),
     };
     Member::start(parts, station.body.end.clone());
-    station
+    Honest { station, secrets }
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = |name: &'static str| {
             let path = folder.path().join(name);
@@ -97,18 +109,25 @@ impl World {
         let (leading, leads) = watch::channel(Leading::Me { epoch: 7 });
         let (sender, declared) = watch::channel(declared(folder.path()));
         let id = NodeId::parse("hub/h1").unwrap();
-        let parts = GovernorParts { id, secret: Arc::clone(&all["hub"]), root: vec![3; 32], declared, leading: leads };
+        let parts = GovernorParts {
+            id,
+            secret: Arc::clone(&all["hub"]),
+            root: Root::Known(vec![3; 32]),
+            declared,
+            leading: leads,
+        };
         let governor = Governor::start(parts, CancellationToken::new());
         let controls = ControlSlot::default();
         assert!(controls.set(Arc::clone(&governor) as Arc<dyn super::super::Controls>).is_ok());
-        let hub = honest("hub/h1", &controls, &secrets["hub"], None, folder.path()).await;
-        let b = honest("b/b1", &ControlSlot::default(), &secrets["b"], Some(&hub.address), folder.path()).await;
+        let Honest { station: hub, .. } = honest("hub/h1", &controls, None, folder.path()).await;
+        let b = honest("b/b1", &ControlSlot::default(), Some(&hub.address), folder.path()).await;
+        let Honest { station: b, secrets: of_b } = b;
         let listen =
             |station: &Station| Subscription::new(Arc::clone(&station.live) as _, &[Pattern::all()], 100_000, 1 << 26);
         let (heard_hub, heard_b) = (listen(&hub), listen(&b));
         until(async || beyond(&hub, "x") == 1 && beyond(&b, "x") == 1).await;
         let (_leading, _declared) = (leading, sender);
-        World { hub, b, governor, heard_hub, heard_b, secrets, fences: 0, _leading, _declared, _folder: folder }
+        World { hub, b, of_b, governor, heard_hub, heard_b, secrets, fences: 0, _leading, _declared, folder }
     }
 
     fn refused(&self, why: Refusal) -> u64 {
@@ -116,7 +135,7 @@ impl World {
         self.hub.body.counts.refused[place].load(Ordering::Relaxed)
     }
 
-    async fn nodes(&self) -> Vec<NodeView> {
+    pub(super) async fn nodes(&self) -> Vec<NodeView> {
         self.governor.view().await.unwrap().status.nodes
     }
 

@@ -6,7 +6,9 @@ use door::{Fabric, Subscription};
 use event::{Headers, Message, Pattern, TraceParent};
 use serde_json::Value;
 
+use super::super::controller::Governor;
 use super::super::way;
+use super::rogue::World;
 use super::{LONG, Station, chain, message, next, until, wanted};
 
 fn traced(subject: &str, parent: &TraceParent) -> Message {
@@ -64,4 +66,37 @@ async fn what_nobody_wants_is_noted_where_it_ends() {
     assert!(!stations[0].body.traces.shelf.whole(way::parent().unwrap().trace, Duration::ZERO).await);
     assert!(stations[0].body.traces.shelf.whole(parent.trace, LONG).await);
     assert!(way::probe(&stations[0].body, &subject, "no parent").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_controller_shows_the_whole_path_of_what_its_nodes_note() {
+    let world = World::new().await;
+    let parent = way::parent().unwrap();
+    wanted(&world.b, "orders.1", true).await;
+    world.b.live.deliver(&traced("orders.1", &parent));
+    assert!(world.governor.traces.whole(parent.trace, LONG).await);
+    let told = world.governor.traces.told(parent.trace).unwrap();
+    let nodes: Vec<&str> = told["notes"].as_array().unwrap().iter().filter_map(|note| note["node"].as_str()).collect();
+    assert_eq!(nodes, ["b/b1", "hub/h1"], "{told}");
+    assert_eq!((&told["notes"][1]["segment"], &told["notes"][1]["direct"]), (&"customer-b".into(), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_another_one_has_nodes_prove_themselves_anew_while_their_links_stay() {
+    let mut world = World::new().await;
+    let is_there =
+        async |world: &World| world.nodes().await.iter().any(|node| node.connected && node.id.to_string() == "b/b1");
+    std::fs::write(world.folder.path().join("b"), "another".repeat(8)).unwrap();
+    let reload = |secrets: std::sync::Arc<Governor>| tokio::task::spawn_blocking(move || secrets.reload(None));
+    reload(world.governor.clone()).await.unwrap();
+    until(async || !is_there(&world).await).await;
+    let links = world.b.body.ask(mesh::node::Node::links);
+    assert!(links.iter().all(|link| link.up.is_some()) && !links.is_empty(), "links have keys of their own");
+    world.hub.live.deliver(&message("still", "here".to_owned()));
+    assert_eq!(next(&mut world.heard_b).await.subject.as_str(), "still");
+    let of_b = std::sync::Arc::clone(&world.of_b);
+    tokio::task::spawn_blocking(move || of_b.reload()).await.unwrap();
+    until(async || is_there(&world).await).await;
+    reload(world.governor.clone()).await.unwrap();
+    assert!(is_there(&world).await, "what is as it was ends nothing");
 }
