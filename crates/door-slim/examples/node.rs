@@ -19,7 +19,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = Port::new(journal, Arc::new(Plain::default()), Access::open(), Limits::default());
     let told = std::env::args().skip(2).collect::<Vec<_>>();
     let replicas = told.iter().filter_map(|each| each.split_once('='));
-    let replicas = replicas.map(|(node, address)| Replica { node: node.to_owned(), address: address.to_owned() });
+    let replicas =
+        replicas.map(|(node, address)| Replica { node: node.to_owned(), address: address.to_owned(), tls: false });
     let options = Options {
         node: String::from("node"),
         require_header_mac: !lax,

@@ -27,5 +27,5 @@ mod serve;
 mod session;
 
 pub use counts::Counts;
-pub use options::{Options, Replica, Tls};
-pub use serve::{INBOX_PREFIX, SlimDoor, inbox_of};
+pub use options::{Options, Present, Presented, Replica, Tls};
+pub use serve::{Changed, Dial, INBOX_PREFIX, Link, Listed, Reins, Route, SlimDoor, inbox_of};

@@ -10,6 +10,8 @@ pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const PARTIAL_BYTES: usize = 16 * 1024;
 /// Longest name of a link, in bytes; the original's are UUIDs, or two nodes' names.
 pub const LINK_BYTES_MAX: usize = 512;
+/// Longest text of a name's component that is kept, in bytes: for a controller and for listings.
+pub const TEXT_BYTES_MAX: usize = 256;
 /// Most connections together.
 pub const CONNECTIONS_DEFAULT: usize = 16_384;
 /// Streams of one connection; a stock client opens one.

@@ -1,15 +1,30 @@
 //! What the door is told: by the host, typed and complete.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use crate::limits;
 
 /// What is presented to a client that speaks TLS. Asked anew for each connection, so that a
 /// certificate can be replaced.
 pub type Tls = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// What this node dials others with.
+#[derive(Clone, Default)]
+pub struct Presented {
+    /// With TLS: whom it believes.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// The whole `authorization` header; `None`: it has nothing to show.
+    pub authorization: Option<Box<str>>,
+}
+
+/// Says what others are dialled with; told whether TLS is needed. Asked anew for each link, so that files can be
+/// replaced. An error says which cannot be used.
+pub type Present = Arc<dyn Fn(bool) -> Pin<Box<dyn Future<Output = Result<Presented, String>> + Send>> + Send + Sync>;
 
 /// Another node of the same names, as a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +33,8 @@ pub struct Replica {
     pub node: String,
     /// Where it listens, `host:port`.
     pub address: String,
+    /// Whether it is dialled with TLS.
+    pub tls: bool,
 }
 
 /// What the door is told.
@@ -34,10 +51,13 @@ pub struct Options {
     pub require_header_mac: bool,
     /// Whether links without a key of ML-KEM are refused.
     pub enforce_pqc: bool,
-    /// Whether links that say they come from a replica are taken; such links have no tags.
-    pub peers: bool,
-    /// The replicas that there are, this node left out or not.
+    /// The replicas that there are, this node left out or not. Links that say they come from one of them are taken, and
+    /// have no tags.
     pub replicas: Vec<Replica>,
+    /// Whether a controller leads this node: links between domains subscribe nothing then but what it tells.
+    pub led: bool,
+    /// What replicas and other domains are dialled with; `None`: nothing is presented, and TLS is not spoken.
+    pub present: Option<Present>,
     /// Largest message, in bytes; beyond, its sender is told.
     pub message_bytes_max: usize,
     /// Most connections.
@@ -68,8 +88,9 @@ impl Default for Options {
             version: String::from(env!("CARGO_PKG_VERSION")),
             require_header_mac: true,
             enforce_pqc: false,
-            peers: false,
             replicas: Vec::new(),
+            led: false,
+            present: None,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             connections_max: limits::CONNECTIONS_DEFAULT,
             subscriptions_max: limits::SUBSCRIPTIONS_DEFAULT,

@@ -6,6 +6,7 @@
 //! | `names` | names as they are sent and as patterns; pure |
 //! | `proof` | the tokens by which a node proves its domain; pure |
 //! | `grpc` | HTTP/2 connections, calls and frames |
+//! | `node` | a node's side of its control channel: this node under a controller of that make |
 //! | `south` | the controller's side of a node's control channel: original nodes join this mesh |
 //! | `north` | what operators ask and change: the original's command line |
 //!
@@ -21,11 +22,14 @@
 //! Source: agntcy/slim, its `.proto` files and what its node and control plane do.
 
 mod board;
+mod counts;
 mod grpc;
 pub mod limits;
 mod names;
+mod node;
 mod north;
 mod options;
+mod parts;
 mod proof;
 pub mod proto;
 mod south;
@@ -38,14 +42,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use counts::Totals;
+
 pub use board::{Answer, Board, Channel, Fault, View};
+pub use counts::Counts;
+pub use node::{Dial, Identity, Leads, Led, Place, Shown};
 pub use options::{Options, Tls};
-pub use proof::{Unproven, verify};
+pub use proof::{Unproven, make, verify};
 
 /// The open door.
 pub struct SlimControl {
     stopping: CancellationToken,
     tasks: TaskTracker,
+    totals: Arc<Totals>,
 }
 
 impl SlimControl {
@@ -62,7 +71,8 @@ impl SlimControl {
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
         let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
         let addresses = [address(&south)?, address(&north)?];
-        let nodes = Arc::new(south::Nodes::new(board, tasks.clone(), stopping.clone()));
+        let totals = Arc::default();
+        let nodes = Arc::new(south::Nodes::new(board, tasks.clone(), stopping.clone(), Arc::clone(&totals)));
         let server = grpc::Server { options, tasks: tasks.clone(), stopping: stopping.clone() };
         if let Some(listener) = south {
             tasks.spawn(server.clone().listen(listener, Arc::clone(&nodes) as Arc<dyn grpc::Calls>));
@@ -70,10 +80,43 @@ impl SlimControl {
         if let Some(listener) = north {
             tasks.spawn(server.listen(listener, Arc::new(north::Desk::new(nodes))));
         }
-        Ok((SlimControl { stopping, tasks }, addresses))
+        Ok((SlimControl { stopping, tasks, totals }, addresses))
+    }
+
+    /// What was counted of the nodes that this one leads.
+    pub fn counts(&self) -> Counts {
+        self.totals.counts()
     }
 
     /// Ends all connections, and returns when everything has come to rest.
+    pub async fn close(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// This node under a controller of SLIM's make.
+pub struct SlimNode {
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    totals: Arc<Totals>,
+}
+
+impl SlimNode {
+    /// Registers with a controller, and stays registered, from now on. Must be called inside an executor.
+    pub fn open(led: Arc<dyn Led>, who: Identity) -> SlimNode {
+        let (stopping, tasks, totals) = (CancellationToken::new(), TaskTracker::new(), Arc::default());
+        tasks.spawn(node::follow(led, who, Arc::clone(&totals), stopping.clone()));
+        SlimNode { stopping, tasks, totals }
+    }
+
+    /// What was counted of this node under its controller.
+    pub fn counts(&self) -> Counts {
+        self.totals.counts()
+    }
+
+    /// Takes leave of the controller, so that others take over at once.
     pub async fn close(&self) {
         self.stopping.cancel();
         self.tasks.close();

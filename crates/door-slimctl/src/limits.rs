@@ -42,3 +42,29 @@ pub const SECRET_BYTES_MIN: usize = 32;
 pub const TOKEN_VALID: Duration = Duration::from_secs(3600);
 /// How far a token may be ahead of this clock: as the original's.
 pub const TOKEN_SKEW: Duration = Duration::from_secs(5);
+/// Links to other domains that this node dials at its controller's word: more than a mesh has domains.
+pub const LINKS_MAX: usize = 1024;
+/// Longest name of a link, in bytes; the original's are UUIDs.
+pub const LINK_BYTES_MAX: usize = 512;
+/// How long a controller may take to be dialled, TLS with it.
+pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a controller may take to say whether this node is taken.
+pub const REGISTERED_DEADLINE: Duration = Duration::from_secs(15);
+/// How long links that are dialled anew are waited for before a command is acknowledged: the controller tries again.
+pub const LINKS_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a controller may take to read what this node says before the channel is given up.
+pub const SAY_DEADLINE: Duration = Duration::from_secs(10);
+/// Wait before a controller is dialled again, at first and at most.
+pub const AGAIN_FIRST: Duration = Duration::from_millis(200);
+/// See [`AGAIN_FIRST`].
+pub const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Wait after a controller turned this node away: only a person can change that.
+pub const REJECTED_PAUSE: Duration = Duration::from_secs(60);
+/// How long a channel lives at least for its end to be no failure.
+pub const STEADY: Duration = Duration::from_secs(10);
+/// How long taking leave of a controller may take when this node stops.
+pub const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
+/// Names that a controller is told in one message: far below its largest.
+pub const NAMES_PER_MESSAGE: usize = 500;
+
+const _: () = assert!(NAMES_PER_MESSAGE * 3 * TEXT_BYTES_MAX < MESSAGE_BYTES_MAX);

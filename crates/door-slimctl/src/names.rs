@@ -1,4 +1,4 @@
-//! Names as they are sent, and as patterns of the fabric; and the texts of those that were seen, for listings.
+//! Names as they are sent, and as patterns of the fabric; and the texts of those that are announced, for listings.
 //!
 //! A name is the pattern `slim.<c0>.<c1>.<c2>`, with 16 hexadecimal digits for each component, and `.<id>` with 32 for
 //! one instance.
@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use event::Pattern;
 use parking_lot::Mutex;
+use twox_hash::XxHash64;
 
-use crate::limits::{LIST_MAX, TEXT_BYTES_MAX};
+use crate::limits::TEXT_BYTES_MAX;
 use crate::proto::{Encoded, Id, Name, Texts};
 
 /// What begins the patterns of names.
@@ -54,32 +55,58 @@ pub(crate) fn name(pattern: &str) -> Option<Name> {
         .then_some(Name { encoded: Some(Encoded { first, second, third, id: Some(id) }), texts: None })
 }
 
-/// The texts of names that were seen.
+/// Whether texts are what a name's hashes were made of: XXH64 with the seed 0 over a text's bytes and one of 0xff.
+fn fit(encoded: &Encoded, texts: &Texts) -> bool {
+    let of = |text: &str| {
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0xff);
+        XxHash64::oneshot(0, &bytes)
+    };
+    let pairs = [(encoded.first, &texts.first), (encoded.second, &texts.second), (encoded.third, &texts.third)];
+    pairs.iter().all(|(hash, text)| text.len() <= TEXT_BYTES_MAX && of(text) == *hash)
+}
+
+/// The texts of names that nodes announced.
+///
+/// # Invariants
+/// - Texts are those that a name's hashes were made of: nobody can have another's name shown as his own.
+/// - They are kept as long as a node announces a name of them.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Unique by hashes. Never more than [`LIST_MAX`].
-    texts: Mutex<BTreeMap<[u64; 3], Texts>>,
+    /// Unique by hashes: the texts, where anybody said the true ones, and how many names of how many nodes there are.
+    texts: Mutex<BTreeMap<[u64; 3], (Option<Texts>, usize)>>,
 }
 
 impl Seen {
-    /// Keeps the texts of a name, where it has any.
+    /// A node announces a name. Where it has its true texts, they are kept.
     pub(crate) fn keep(&self, name: &Name) {
-        let (Some(Encoded { first, second, third, .. }), Some(texts)) = (&name.encoded, &name.texts) else { return };
-        if [&texts.first, &texts.second, &texts.third].iter().any(|text| text.len() > TEXT_BYTES_MAX) {
-            return;
-        }
+        let Some(encoded) = &name.encoded else { return };
         let mut known = self.texts.lock();
-        if known.len() < LIST_MAX {
-            known.entry([*first, *second, *third]).or_insert_with(|| texts.clone());
+        let (kept, count) = known.entry([encoded.first, encoded.second, encoded.third]).or_default();
+        *count += 1;
+        if kept.is_none() {
+            *kept = name.texts.clone().filter(|texts| fit(encoded, texts));
         }
     }
 
-    /// The name of a pattern, with its texts. Where they were not seen, the hashes stand for them: a reader that shows
+    /// It does not any longer.
+    pub(crate) fn forget(&self, pattern: &str) {
+        let Some(Encoded { first, second, third, .. }) = name(pattern).and_then(|name| name.encoded) else { return };
+        let mut known = self.texts.lock();
+        let Some((_, count)) = known.get_mut(&[first, second, third]) else { return };
+        *count -= 1;
+        if *count == 0 {
+            known.remove(&[first, second, third]);
+        }
+    }
+
+    /// The name of a pattern, with its texts. Where they are not known, the hashes stand for them: a reader that shows
     /// names by their texts shows something.
     pub(crate) fn name(&self, pattern: &str) -> Option<Name> {
         let mut name = name(pattern)?;
         let Encoded { first, second, third, .. } = name.encoded.clone()?;
-        let known = self.texts.lock().get(&[first, second, third]).cloned();
+        let known = self.texts.lock().get(&[first, second, third]).and_then(|(texts, _)| texts.clone());
         let hashes = || Texts {
             first: format!("{first:016x}"),
             second: format!("{second:016x}"),
@@ -119,16 +146,25 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_were_seen_are_shown_with_every_instance() {
+    fn true_texts_are_shown_with_every_instance_as_long_as_a_name_of_them_is_announced() {
         let seen = Seen::default();
-        let texts = Texts { first: "org".into(), second: "ns".into(), third: "app".into() };
-        let encoded = Encoded { first: 1, second: 2, third: 3, id: None };
-        let sent = Name { encoded: Some(encoded), texts: Some(texts.clone()) };
+        let texts = Texts { first: "org".into(), second: "default".into(), third: "class".into() };
+        let (first, second, third) = (0x873e_5803_76ea_963b, 0x2193_03c7_c93f_9668, 0xdf36_5d4b_83d2_7cb2);
+        let encoded = Encoded { first, second, third, id: None };
+        let sent = Name { encoded: Some(encoded.clone()), texts: Some(texts.clone()) };
         let text = pattern(&sent).unwrap().as_str().to_owned();
         let shown = |pattern: &str| seen.name(pattern).unwrap().texts.unwrap();
-        assert_eq!(shown(&text).first, "0000000000000001");
+        let lie = Texts { third: "other".into(), ..texts.clone() };
+        seen.keep(&Name { encoded: Some(encoded), texts: Some(lie) });
+        seen.forget(&text);
+        assert_eq!(shown(&text).first, "873e580376ea963b");
+        seen.keep(&sent);
         seen.keep(&sent);
         assert_eq!(shown(&text), texts);
         assert_eq!(shown(&format!("{text}.{:032x}", 9)), texts);
+        seen.forget(&text);
+        assert_eq!(shown(&text), texts);
+        seen.forget(&text);
+        assert_eq!((shown(&text).first.as_str(), seen.texts.lock().len()), ("873e580376ea963b", 0));
     }
 }

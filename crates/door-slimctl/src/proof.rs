@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::limits::{SECRET_BYTES_MIN, TOKEN_SKEW, TOKEN_VALID};
 
@@ -33,6 +34,34 @@ pub enum Unproven {
     /// It is of another node.
     #[error("the token is of another node or domain")]
     Identity,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// Bytes of what sets one token apart from another.
+const NONCE_BYTES: usize = 12;
+/// Letters and digits behind a node's name, in a token's id.
+const SUFFIX: usize = 8;
+
+/// A token that proves that a node belongs to a domain, made at a time since 1970.
+///
+/// # Errors
+/// [`Unproven::Secret`], [`Unproven::Random`]; [`Unproven::Identity`] where the node or domain cannot be in a token.
+pub fn make(secret: &[u8], domain: &str, node: &str, now: Duration) -> Result<String, Unproven> {
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(Unproven::Secret);
+    }
+    if format!("{domain}{node}").contains(|c: char| c == ':' || c.is_whitespace()) {
+        return Err(Unproven::Identity);
+    }
+    let mut random = [0; NONCE_BYTES + SUFFIX];
+    SystemRandom::new().fill(&mut random).map_err(|_| Unproven::Random)?;
+    let (nonce, suffix) = random.split_at(NONCE_BYTES);
+    let suffix: String = suffix.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    let signed = format!("{domain}/{node}_{suffix}:{}:{}:", now.as_secs(), URL_SAFE_NO_PAD.encode(nonce));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    Ok(format!("{signed}:{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
 /// Whether a token proves that a node belongs to a domain, at a time since 1970.
@@ -85,5 +114,16 @@ mod tests {
             check(bad, Err(Unproven::Malformed));
         }
         assert_eq!(verify("", b"short", "a", "n1", now), Err(Unproven::Secret));
+    }
+
+    #[test]
+    fn a_token_that_is_made_proves_what_it_says_and_none_is_like_another() {
+        let now = Duration::from_secs(10_000);
+        let (one, other) = (make(SECRET, "a", "n1", now).unwrap(), make(SECRET, "a", "n1", now).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(verify(&one, SECRET, "a", "n1", now), Ok(()));
+        assert_eq!(verify(&one, SECRET, "a", "n2", now), Err(Unproven::Identity));
+        assert_eq!(make(b"short", "a", "n1", now), Err(Unproven::Secret));
+        assert_eq!(make(SECRET, "a:b", "n1", now), Err(Unproven::Identity));
     }
 }

@@ -36,7 +36,7 @@ pub use nats::{
     HandshakeFirst, Hidden, MONITOR_PORT, NATS_PORT, NatsConfig, NatsJetStream, NatsLayer, NatsOperator, NatsSecret,
     NatsSubjects, NatsTls, NatsUserConfig,
 };
-pub use slim::{SLIM_PORT, SlimConfig, SlimLayer, SlimPeer};
+pub use slim::{SLIM_PORT, SlimConfig, SlimLayer, SlimMembership, SlimPeer, SlimPlace};
 
 /// Port of the HTTP door where none is said.
 pub const HTTP_PORT: u16 = 7070;
@@ -387,6 +387,7 @@ impl Layer {
             &mut self.effective,
         ];
         let sections = self.nats.paths().into_iter().chain(self.dns.paths()).chain(self.mesh.paths());
+        let sections = sections.chain(self.slim.paths());
         for path in paths.into_iter().chain(tls).flatten().chain(sections) {
             if path.is_relative() {
                 *path = base.join(&*path);
@@ -412,6 +413,7 @@ impl Config {
             _ => return Err(StartError::invalid("tls", "needs both a certificate and a key, or neither")),
         };
         let limits = limits(&layer.limits)?;
+        let (slim, mesh) = led(layer.slim, layer.mesh)?;
         let config = Config {
             node,
             data: layer.data.unwrap_or_else(|| DATA_DEFAULT.into()),
@@ -424,8 +426,8 @@ impl Config {
             hub: layer.hub.complete(limits.payload_bytes_max)?,
             consul: layer.consul.complete()?,
             dns: layer.dns.complete()?,
-            slim: layer.slim.complete()?,
-            mesh: layer.mesh.complete()?,
+            slim: slim.complete()?,
+            mesh: mesh.complete()?,
             open: layer.open.unwrap_or(false),
             tokens: layer.tokens,
             tls,
@@ -466,6 +468,16 @@ impl Config {
         });
         exposed.map_or(Ok(()), |(door, address)| Err(StartError::Exposed { door, address }))
     }
+}
+
+/// A node has one controller: where that is of the original's make, the domain that is told is that controller's.
+fn led(slim: SlimLayer, mut mesh: MeshLayer) -> Result<(SlimLayer, MeshLayer), StartError> {
+    if !slim.is_led() {
+        return Ok((slim, mesh));
+    }
+    let what = "leads this node, which is in a mesh of its own make too: a node has one controller";
+    let (domain, secret) = mesh.take_domain().ok_or_else(|| StartError::invalid("slim.controllers", what))?;
+    Ok((slim.of_domain(domain, secret), mesh))
 }
 
 impl Default for Config {

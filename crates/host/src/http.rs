@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use door::Port;
 use door_http::{Metrics as Gathered, MetricsText, NoHub, NoMesh, Options, router, serve};
+use door_slimctl::{SlimControl, SlimNode};
 use journal::Journal;
 use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::slim::{Slim, SlimCounts};
+use crate::slimctl::SlimControlCounts;
 use crate::views::DeclaredViews;
 
 /// What the door is made of.
@@ -35,6 +37,10 @@ pub(crate) struct HttpParts {
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) services: Option<Arc<Services>>,
     pub(crate) slim: Option<Arc<Slim>>,
+    /// Nodes of SLIM's make that this one leads.
+    pub(crate) control: Option<Arc<SlimControl>>,
+    /// This node under a controller of that make.
+    pub(crate) led: Option<Arc<SlimNode>>,
     /// Who answers for the mesh, where this node is in one.
     pub(crate) asker: Option<Arc<Asker>>,
     pub(crate) views: Arc<DeclaredViews>,
@@ -62,6 +68,8 @@ impl HttpDoor {
             hub,
             services,
             slim,
+            control,
+            led,
             asker,
             views,
             tls,
@@ -76,6 +84,8 @@ impl HttpDoor {
                 hub: hub.clone(),
                 services,
                 slim,
+                control,
+                led,
                 mesh: asker.clone(),
                 views: Arc::clone(&views),
             }),
@@ -114,6 +124,8 @@ struct Gatherer {
     hub: Option<Arc<Hub>>,
     services: Option<Arc<Services>>,
     slim: Option<Arc<Slim>>,
+    control: Option<Arc<SlimControl>>,
+    led: Option<Arc<SlimNode>>,
     mesh: Option<Arc<Asker>>,
     views: Arc<DeclaredViews>,
 }
@@ -129,6 +141,12 @@ impl Gathered for Gatherer {
         }
         if let Some(slim) = &self.slim {
             doors.push(Box::new(SlimCounts(slim.counts())));
+        }
+        if let Some(control) = &self.control {
+            doors.push(Box::new(SlimControlCounts::of_nodes(control.counts())));
+        }
+        if let Some(led) = &self.led {
+            doors.push(Box::new(SlimControlCounts::of_this(led.counts())));
         }
         if let Some(mesh) = &self.mesh {
             doors.push(Box::new(mesh.counts()));

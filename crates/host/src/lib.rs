@@ -30,6 +30,7 @@ mod scrape;
 mod signals;
 mod slim;
 mod slimctl;
+mod slimnode;
 mod tls;
 mod tokens;
 pub mod units;

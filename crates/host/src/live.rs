@@ -232,11 +232,15 @@ impl Live {
             match group.first() {
                 Some(leg) if leg.class == Class::Repeater => repeaters.extend(group.iter().map(hop)),
                 first => {
-                    // A member at a replica comes after those at this node.
-                    let (replicas, own): (Vec<_>, Vec<_>) = group.iter().partition(|leg| leg.class == Class::Peer);
-                    let mut members = Group::near(own.into_iter().map(hop).collect());
-                    members.everywhere = replicas.into_iter().map(hop).collect();
-                    members.far.extend((!members.everywhere.is_empty()).then(|| members.everywhere.clone()));
+                    // A member at a replica comes after those at this node, one in another domain after those.
+                    let of = |wanted: &dyn Fn(Class) -> bool| -> Vec<Hop> {
+                        group.iter().filter(|leg| wanted(leg.class)).map(hop).collect()
+                    };
+                    let mut members = Group::near(of(&|class| !matches!(class, Class::Peer | Class::Remote)));
+                    for tier in [of(&|class| class == Class::Peer), of(&|class| class == Class::Remote)] {
+                        members.everywhere.extend(tier.iter().cloned());
+                        members.far.extend((!tier.is_empty()).then_some(tier));
+                    }
                     groups.push((first.and_then(|leg| leg.queue.clone()), members));
                 }
             }
@@ -497,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_a_group_at_a_replica_comes_after_those_at_this_node() {
+    fn a_member_of_a_group_at_a_replica_or_in_another_domain_comes_after_those_at_this_node() {
         let live = Live::default();
         let queue: Arc<str> = "q".into();
         let join = |class, connection| {
@@ -514,7 +518,10 @@ mod tests {
         assert_eq!(shown(&live), (vec![2], vec![vec![1]], vec![1]));
         live.leave(client);
         assert_eq!(shown(&live), (vec![], vec![vec![1]], vec![1]));
+        let elsewhere = join(Class::Remote, 3);
+        assert_eq!(shown(&live), (vec![], vec![vec![1], vec![3]], vec![1, 3]));
         live.leave(replica);
+        live.leave(elsewhere);
         assert!(live.way("a.b").groups.is_empty());
     }
 

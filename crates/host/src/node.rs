@@ -156,6 +156,8 @@ impl Node {
                 hub: doors.hub.clone(),
                 services: doors.services.clone(),
                 slim: doors.slim.clone(),
+                control: doors.control.clone(),
+                led: doors.led.clone(),
                 asker: joined.map(|joined| joined.asker),
                 views: Arc::clone(&views),
                 tls,

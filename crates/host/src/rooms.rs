@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ::mesh::names::{Name, NodeId};
 use door::Port;
 use door_nats::Sockets;
-use door_slimctl::SlimControl;
+use door_slimctl::{SlimControl, SlimNode};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -31,6 +31,7 @@ use crate::resources::Resources;
 use crate::schemas::Schemas;
 use crate::slim::{self, Slim, SlimParts};
 use crate::slimctl::{self, SlimControlParts};
+use crate::slimnode;
 use crate::tls::Certificate;
 use crate::views::DeclaredViews;
 
@@ -55,6 +56,7 @@ pub(crate) struct Doors {
     pub(crate) services: Option<Arc<Services>>,
     pub(crate) slim: Option<Arc<Slim>>,
     pub(crate) control: Option<Arc<SlimControl>>,
+    pub(crate) led: Option<Arc<SlimNode>>,
     pub(crate) mesh: Option<Arc<Mesh>>,
 }
 
@@ -62,7 +64,7 @@ impl Doors {
     /// Disconnects all clients, and waits for what is in flight. Links to other nodes stay: what clients said last goes
     /// over them.
     pub(crate) async fn close(self, lame_duck: bool) {
-        let Doors { nats, hub, services, slim, control, mesh: _ } = self;
+        let Doors { nats, hub, services, slim, control, led, mesh: _ } = self;
         let nats = async {
             if let Some(nats) = nats {
                 nats.close(lame_duck).await;
@@ -79,6 +81,9 @@ impl Doors {
             }
         };
         let slim = async {
+            if let Some(led) = led {
+                led.close().await;
+            }
             if let Some(slim) = slim {
                 slim.close().await;
             }
@@ -146,6 +151,7 @@ impl Rooms {
         (doors.services, at) = Services::open(runtime, bound.catalogue, port, &config.node)?;
         (ports.consul, ports.consul_grpc, ports.dns) = (at.consul, at.grpc, at.dns);
         (doors.slim, ports.slim) = Slim::open(runtime, bound.slim, port)?;
+        doors.led = slimnode::open(runtime, config, doors.slim.as_ref());
         let mut joined = None;
         if let Some((listener, address)) = bound.mesh {
             ports.mesh = Some(address);

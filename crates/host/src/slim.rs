@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use door::Port;
 pub use door_slim::inbox_of;
-use door_slim::{Counts, Options, Replica, SlimDoor};
+use door_slim::{Counts, Options, Present, Presented, Reins, Replica, SlimDoor};
+use door_slimctl::Shown;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::config::Config;
+use crate::config::{Config, SlimPlace};
 use crate::error::StartError;
 use crate::node::listen;
 use crate::scrape::{Encoded, counter, counters, gauge};
+use crate::slimnode::Papers;
 use crate::tls::Certificate;
 
 /// The door as it was told, with its socket, before anything is served.
@@ -54,8 +56,13 @@ fn options(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Op
         replicas: slim
             .peers
             .iter()
-            .map(|peer| Replica { node: peer.node.clone(), address: peer.address.clone() })
+            .map(|peer| {
+                let SlimPlace { address, tls } = peer.address.clone();
+                Replica { node: peer.node.clone(), address, tls }
+            })
             .collect(),
+        led: !slim.membership.controllers.is_empty(),
+        present: Some(present(Arc::new(Papers::new(&slim.membership)))),
         require_header_mac: slim.strict,
         enforce_pqc: slim.enforce_pqc,
         message_bytes_max: slim
@@ -66,6 +73,17 @@ fn options(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<Op
         pending_bytes_max: slim.pending_bytes_max.unwrap_or(standard.pending_bytes_max),
         tls,
         ..standard
+    })
+}
+
+/// What the door shows to those whom it dials.
+fn present(papers: Arc<Papers>) -> Present {
+    Arc::new(move |tls| {
+        let papers = Arc::clone(&papers);
+        Box::pin(async move {
+            let Shown { tls, authorization } = papers.shown(tls).await?;
+            Ok(Presented { tls, authorization })
+        })
     })
 }
 
@@ -83,6 +101,16 @@ impl Slim {
         let door = SlimDoor::open(listener, port.clone(), options)
             .map_err(|error| StartError::System { doing: "open the SLIM door", error })?;
         Ok((Some(Arc::new(Slim { door })), Some(address)))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// By which a controller leads the door.
+    pub(crate) fn reins(&self) -> Reins {
+        self.door.reins()
     }
 
     /// What the door counted.

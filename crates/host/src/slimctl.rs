@@ -17,12 +17,14 @@ use bytes::Bytes;
 use door::Port;
 use door_http::problem::Problem;
 use door_http::{Named, Resources as _};
-use door_slimctl::{Answer, Board, Channel, Fault, Options, SlimControl, View};
+use door_slimctl::{Answer, Board, Channel, Counts, Fault, Options, SlimControl, View};
 use mesh::control::Event;
 use mesh::names::{Name, NodeId};
 use mesh::segment::{Edit, EditError, edit};
 use mesh::topology::{Adjacent, Mode, SegmentText};
 use plan::Declared;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -35,6 +37,7 @@ use crate::mesh::declared::added;
 use crate::mesh::{Governor, stored};
 use crate::node::listen;
 use crate::resources::Resources;
+use crate::scrape::{Encoded, counter, gauge};
 use crate::tls::Certificate;
 
 /// Plans and routes that may wait for one node before its channel ends.
@@ -273,6 +276,52 @@ impl Board for ControlBoard {
             let gone = spawn_blocking(move || stored::forget_domain(&data, &name)).await;
             gone.map_err(|_| stops())?.map_err(|error| Fault::Unavailable(error.to_string()))
         })
+    }
+}
+
+/// What was counted of control channels, as a scrape shows it.
+#[derive(Debug)]
+pub(crate) struct SlimControlCounts {
+    counts: Counts,
+    /// The names of what follows, and what they say.
+    names: [(&'static str, &'static str); 5],
+}
+
+impl SlimControlCounts {
+    /// Of nodes that this one leads.
+    pub(crate) fn of_nodes(counts: Counts) -> Self {
+        let names = [
+            ("tidings_slim_control_nodes", "Original nodes that are registered here now"),
+            ("tidings_slim_control_registrations", "Original nodes that were taken"),
+            ("tidings_slim_control_rejected", "Original nodes that were turned away"),
+            ("tidings_slim_control_commands", "Commands that original nodes were told"),
+            ("tidings_slim_control_failed", "Links that original nodes said could not be had"),
+        ];
+        SlimControlCounts { counts, names }
+    }
+
+    /// Of this node under its controller.
+    pub(crate) fn of_this(counts: Counts) -> Self {
+        let names = [
+            ("tidings_slim_led", "Whether an original controller leads this node now"),
+            ("tidings_slim_led_registrations", "How often a controller took this node"),
+            ("tidings_slim_led_rejected", "How often a controller turned this node away"),
+            ("tidings_slim_led_commands", "Commands that this node was told"),
+            ("tidings_slim_led_failed", "Links and routes of them that could not be had"),
+        ];
+        SlimControlCounts { counts, names }
+    }
+}
+
+impl Collector for SlimControlCounts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
+        let Counts { nodes, registered, rejected, commands, failed } = self.counts;
+        let [(now, says), rest @ ..] = self.names;
+        gauge(&mut encoder, now, says, nodes)?;
+        for ((name, says), count) in rest.into_iter().zip([registered, rejected, commands, failed]) {
+            counter(&mut encoder, name, says, count)?;
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::builder::BoolishValueParser;
 use host::config::{
     ConsulLayer, DnsLayer, Engine, HubLayer, Layer, LimitsLayer, Listen, LogFormat, MeshFields, MeshLayer, NatsLayer,
-    SlimLayer, SlimPeer, Sync, TlsLayer,
+    SlimLayer, SlimMembership, SlimPeer, SlimPlace, Sync, TlsLayer,
 };
 use host::units::Size;
 use host::{Config, Ended, FileFault, Node, StartError};
@@ -87,7 +87,7 @@ pub struct ServeArgs {
     /// A replica of this node in a SLIM domain, of this make or the original's; can be given several times
     #[arg(
         long,
-        value_name = "NODE=HOST:PORT",
+        value_name = "NODE=[https://]HOST:PORT",
         env = "TIDINGS_SLIM_PEER",
         value_delimiter = ',',
         help_heading = "Doors"
@@ -99,6 +99,25 @@ pub struct ServeArgs {
     /// Where slimctl asks this controller and changes its segments, as 127.0.0.1:50051 [default: off]
     #[arg(long, value_name = "ADDR|off", env = "TIDINGS_SLIM_NORTH", help_heading = "Mesh")]
     slim_north: Option<Listen>,
+    /// An original SLIM control plane that leads this node, as [https://]HOST:PORT; can be given several times, to be
+    /// tried in turn. --domain and --domain-secret-file are this node's domain there
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "TIDINGS_SLIM_CONTROLLER",
+        value_delimiter = ',',
+        help_heading = "Mesh"
+    )]
+    slim_controller: Vec<SlimPlace>,
+    /// Where SLIM nodes of other domains reach this one
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_SLIM_EXTERNAL", help_heading = "Mesh")]
+    slim_external: Option<String>,
+    /// The file of authorities that certificates of SLIM nodes and controllers must come from [default: the system's]
+    #[arg(long, value_name = "FILE", env = "TIDINGS_SLIM_CA", help_heading = "Security")]
+    slim_ca: Option<PathBuf>,
+    /// The file with what is shown to SLIM nodes and controllers that ask: Bearer TOKEN or Basic USER:PASSWORD
+    #[arg(long, value_name = "FILE", env = "TIDINGS_SLIM_CREDENTIALS", help_heading = "Security")]
+    slim_credentials: Option<PathBuf>,
     /// Where other nodes of the mesh connect [default: 127.0.0.1:7200 in a mesh; off otherwise]
     #[arg(long, value_name = "ADDR", env = "TIDINGS_MESH", help_heading = "Mesh")]
     mesh: Option<Listen>,
@@ -169,7 +188,15 @@ impl ServeArgs {
             hub: HubLayer::listening(self.hub, self.repeater, self.strict_compat),
             consul: ConsulLayer::listening(self.consul, self.consul_grpc, self.datacenter),
             dns: DnsLayer::listening(self.dns),
-            slim: SlimLayer::listening(self.slim, self.slim_south, self.slim_north).with_peers(self.slim_peer),
+            slim: SlimLayer::listening(self.slim, self.slim_south, self.slim_north)
+                .with_peers(self.slim_peer)
+                .with_membership(SlimMembership {
+                    controllers: self.slim_controller,
+                    external: self.slim_external,
+                    secret_file: None,
+                    authorities: self.slim_ca,
+                    credentials_file: self.slim_credentials,
+                }),
             mesh: MeshLayer::from(MeshFields {
                 listen: self.mesh,
                 domain: self.domain,

@@ -130,11 +130,12 @@ pub(crate) fn ack(subscription: u64, outcome: Result<(), &str>) -> Vec<u8> {
 const REPLICA_TTL: u64 = 2;
 
 /// Subscribes a name at a replica, or takes that back.
-pub(crate) fn subscription(name: &Encoded, id: u64, wanted: bool) -> Vec<u8> {
-    // The texts are not known here. A reader that shows them shows the hashes.
-    let texts = name.components.map(|component| format!("{component:016x}"));
-    let [first, second, third] = &texts;
-    let whole = self::name(&Name { encoded: Some(*name), texts: Some([first, second, third]) });
+pub(crate) fn subscription(name: &Encoded, texts: Option<[&str; 3]>, id: u64, wanted: bool) -> Vec<u8> {
+    // A reader that shows texts shows the hashes where they are not known here.
+    let hashes = name.components.map(|component| format!("{component:016x}"));
+    let [first, second, third] = &hashes;
+    let texts = texts.unwrap_or([first, second, third]);
+    let whole = self::name(&Name { encoded: Some(*name), texts: Some(texts) });
     let mut header = Vec::new();
     message(&mut header, 1, &whole);
     message(&mut header, 2, &whole);

@@ -97,8 +97,12 @@ impl Carrier {
         };
         match step {
             Step::Open(agreed) => self.open(*agreed),
-            Step::Subscribe(name, id) => {
-                let outcome = self.subscriptions.add(name, id);
+            Step::Subscribe(_, _, id) | Step::Unsubscribe(_, id) if self.class() == Class::Remote => {
+                self.dropped(Dropped::NotAllowed);
+                self.acknowledge(id, Err(String::from("a link between domains subscribes nothing by itself")));
+            }
+            Step::Subscribe(name, texts, id) => {
+                let outcome = self.subscriptions.add(name, texts, id);
                 self.acknowledge(id, outcome);
             }
             Step::Unsubscribe(name, id) => {
@@ -162,7 +166,12 @@ impl Carrier {
         match self.shared.port.authenticate(self.connection.token.as_deref()) {
             Ok(who) => {
                 self.access = version;
-                *self.connection.who.lock() = who;
+                let former = std::mem::replace(&mut *self.connection.who.lock(), who.clone());
+                if self.class() == Class::Peer && !former.has_rights_of(&who) {
+                    // It comes again, and is told what it may know now.
+                    self.end(ABORTED, "the replica's rights changed");
+                    return false;
+                }
                 self.subscriptions.judge();
                 true
             }
@@ -175,12 +184,24 @@ impl Carrier {
 
     fn open(&mut self, agreed: Agreed) {
         let Agreed { reply, key, link, kind, node } = agreed;
+        if kind == Kind::Peer && !self.is_replica() {
+            add(&self.shared.totals.refused, 1);
+            return self.end(PERMISSION_DENIED, "a replica's token must read everything");
+        }
         if let Some(former) = self.shared.former(&self.connection, &link) {
             former.out.end((ABORTED, String::from("the link came again")));
         }
         debug!(address = %self.connection.address, %link, ?kind, %node, tagged = key.is_some(), "a link is open");
         // It is set once: a session opens once.
-        let _first = self.connection.terms.set(Terms { key, link, kind, node });
+        let _first = self.connection.terms.set(Terms { key, link: link.clone(), kind, node });
+        if self.class() == Class::Remote
+            && let Err(why) = self.shared.remotes.opened(&self.shared, &self.connection, &link)
+        {
+            add(&self.shared.totals.refused, 1);
+            info!(address = %self.connection.address, %link, why, "a link is refused");
+            return self.end(ABORTED, &why);
+        }
+        self.connection.opened.notify_one();
         add(&self.shared.totals.negotiated, 1);
         if !reply.is_empty() {
             self.connection.out.say(&reply);
@@ -188,6 +209,12 @@ impl Carrier {
         if kind == Kind::Peer {
             self.shared.own.replica(&self.connection);
         }
+    }
+
+    /// Whether whoever presented this may be told what is subscribed here. Where there are no tokens, the node's name is all
+    /// that there is to tell by.
+    fn is_replica(&self) -> bool {
+        self.connection.trusted || self.shared.port.is_open() || self.connection.who.lock().reads_everything()
     }
 
     fn acknowledge(&self, id: u64, outcome: Result<(), String>) {
@@ -200,10 +227,7 @@ impl Carrier {
     }
 
     fn class(&self) -> Class {
-        match self.connection.terms.get().map(|terms| terms.kind) {
-            Some(Kind::Peer) => Class::Peer,
-            _ => Class::Client,
-        }
+        self.shared.class(&self.connection)
     }
 
     /// Tells the sender of a message what became of it. Who tells of a failure is told nothing.

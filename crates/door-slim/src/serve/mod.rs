@@ -11,6 +11,7 @@ mod inbox;
 mod outbound;
 mod own;
 mod receiver;
+mod remote;
 mod shared;
 mod socket;
 mod subscriptions;
@@ -31,6 +32,7 @@ use crate::limits::{PRESSED_PAUSE, PRESSED_PAUSE_ALONE};
 use crate::options::Options;
 use carrier::Carrier;
 pub use inbox::{INBOX_PREFIX, inbox_of};
+pub use remote::{Changed, Dial, Link, Listed, Reins, Route};
 use shared::Shared;
 
 /// How often links are looked at that take nothing.
@@ -78,6 +80,11 @@ impl SlimDoor {
     /// What was counted.
     pub fn counts(&self) -> Counts {
         self.shared.totals.counts()
+    }
+
+    /// By which a controller leads this node.
+    pub fn reins(&self) -> Reins {
+        Reins::new(&self.shared)
     }
 
     /// The links, for listings: `{"node", "links": [{"id","address","token","transport","link","kind","node","tagged",

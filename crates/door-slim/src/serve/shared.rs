@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use door::{ConnectionId, Port, Principal};
+use door::{Class, ConnectionId, Port, Principal};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
@@ -17,9 +17,10 @@ use tokio_util::task::TaskTracker;
 use super::inbox::Inboxes;
 use super::outbound::Outbound;
 use super::own::Own;
+use super::remote::Remotes;
 use crate::codec::{Key, Kind};
 use crate::counts::{Totals, add, less};
-use crate::options::Options;
+use crate::options::{Options, Presented};
 use crate::session::Rules;
 
 /// Sets the connections of this door apart from those of others: `slim` in its upper half.
@@ -53,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) trusted: bool,
     pub(crate) out: Outbound,
     pub(crate) terms: OnceLock<Terms>,
+    /// It is negotiated: for the one who dialled it.
+    pub(crate) opened: Notify,
     pub(crate) published: AtomicU64,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) dropped: AtomicU64,
@@ -69,8 +72,10 @@ pub(crate) struct Shared {
     /// Somebody subscribed: who keeps something may get rid of it.
     pub(crate) joined: Arc<Notify>,
     pub(crate) connected: AtomicUsize,
-    /// What replicas are told.
+    /// What replicas and a controller are told.
     pub(crate) own: Own,
+    /// Links to other domains that a controller told of.
+    pub(crate) remotes: Remotes,
     /// Where the ids of what they are told begin.
     pub(crate) ids: u64,
     links: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
@@ -89,6 +94,7 @@ impl Shared {
             joined: Arc::default(),
             connected: AtomicUsize::new(0),
             own: Own::default(),
+            remotes: Remotes::default(),
             ids: random(),
             links: Mutex::default(),
             next: AtomicU64::new(1),
@@ -103,7 +109,25 @@ impl Shared {
             version: self.options.version.clone(),
             strict: self.options.require_header_mac,
             enforce_pqc: self.options.enforce_pqc,
-            peers: self.options.peers || !self.options.replicas.is_empty(),
+            peers: self.options.replicas.iter().map(|replica| replica.node.clone()).collect(),
+        }
+    }
+
+    /// What a link is to the fabric.
+    pub(crate) fn class(&self, connection: &Connection) -> Class {
+        match connection.terms.get().map(|terms| terms.kind) {
+            Some(Kind::Peer) => Class::Peer,
+            Some(Kind::Remote) if self.options.led => Class::Remote,
+            _ => Class::Client,
+        }
+    }
+
+    /// What another node is dialled with.
+    pub(crate) async fn presented(&self, tls: bool) -> Result<Presented, String> {
+        match &self.options.present {
+            Some(present) => present(tls).await,
+            None if tls => Err(String::from("this node was not told how to speak TLS with others")),
+            None => Ok(Presented::default()),
         }
     }
 
@@ -140,6 +164,7 @@ impl Shared {
             trusted,
             out: Outbound::new(self.options.pending_bytes_max),
             terms: OnceLock::new(),
+            opened: Notify::new(),
             published: AtomicU64::new(0),
             subscriptions: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
@@ -152,6 +177,7 @@ impl Shared {
     /// A link is gone.
     pub(crate) fn leave(&self, id: ConnectionId) {
         self.own.gone(id);
+        self.remotes.closed(id);
         if self.links.lock().remove(&id).is_some() {
             less(&self.totals.links, 1);
         }

@@ -10,12 +10,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use door::{Class, Listener, ListenerId};
+use door::{Listener, ListenerId};
 
+use super::own::Texts;
 use super::receiver::Receiver;
 use super::shared::{Connection, Shared};
-use crate::codec::{Encoded, Kind, pattern};
+use crate::codec::{Encoded, component, pattern};
 use crate::counts::{add, less};
+use crate::limits::TEXT_BYTES_MAX;
 
 /// The queue group of all subscribers of a name: one of them, or every one, gets a message.
 const GROUP: &str = "slim";
@@ -50,8 +52,8 @@ impl Subscriptions {
         }
     }
 
-    /// Subscribes a name; what is said where that cannot be.
-    pub(crate) fn add(&mut self, name: Encoded, id: u64) -> Result<(), String> {
+    /// Subscribes a name, by these texts where they are known; what is said where that cannot be.
+    pub(crate) fn add(&mut self, name: Encoded, texts: Option<[&str; 3]>, id: u64) -> Result<(), String> {
         if let Some(held) = self.held.get_mut(&name) {
             if !held.ids.contains(&id) {
                 if self.count >= self.shared.options.subscriptions_max {
@@ -79,18 +81,12 @@ impl Subscriptions {
         }
         self.held.insert(name, Held { ids: BTreeSet::from([id]), listener });
         self.count += 1;
-        if self.is_own() {
-            self.shared.own.enter(name, self.shared.ids);
-        }
+        let link = (self.connection.id, self.shared.class(&self.connection));
+        self.shared.own.enter(name, texts.and_then(|texts| kept(&name, texts)), link, self.shared.ids);
         add(&self.shared.totals.subscriptions, 1);
         self.connection.subscriptions.store(self.held.len(), Ordering::Relaxed);
         self.shared.joined.notify_one();
         Ok(())
-    }
-
-    /// Whether replicas are told of what is subscribed here.
-    fn is_own(&self) -> bool {
-        self.connection.terms.get().is_none_or(|terms| terms.kind != Kind::Peer)
     }
 
     fn too_many(&self) -> String {
@@ -99,10 +95,7 @@ impl Subscriptions {
 
     fn listen(&self, name: &Encoded) -> Result<ListenerId, String> {
         let pattern = pattern(name).ok_or_else(|| String::from("the name cannot be a subject"))?;
-        let class = match self.connection.terms.get().map(|terms| terms.kind) {
-            Some(Kind::Peer) => Class::Peer,
-            _ => Class::Client,
-        };
+        let class = self.shared.class(&self.connection);
         let receiver = Receiver { connection: Arc::clone(&self.connection), totals: Arc::clone(&self.shared.totals) };
         let listener = Listener {
             patterns: vec![pattern],
@@ -132,9 +125,7 @@ impl Subscriptions {
     fn leave(&mut self, name: &Encoded) {
         let fabric = self.shared.port.fabric();
         let Some(held) = self.held.remove(name) else { return };
-        if self.is_own() {
-            self.shared.own.leave(name);
-        }
+        self.shared.own.leave(name, self.connection.id);
         held.listener.into_iter().for_each(|id| fabric.leave(id));
         if let Some((count, id)) = self.names.get_mut(&name.components) {
             *count -= 1;
@@ -158,6 +149,12 @@ impl Subscriptions {
             self.leave(&name);
         }
     }
+}
+
+/// The texts of a name, where they are what its hashes were made of, and not too long to be kept.
+fn kept(name: &Encoded, texts: [&str; 3]) -> Option<Texts> {
+    let fit = |(text, hash): (&&str, &u64)| text.len() <= TEXT_BYTES_MAX && component(text) == *hash;
+    texts.iter().zip(&name.components).all(fit).then(|| Arc::new(texts.map(Into::into)))
 }
 
 impl Drop for Subscriptions {

@@ -2,12 +2,12 @@
 //!
 //! Source: agntcy/slim, `negotiation.rs` and `link_ecdh.rs`.
 
-use ml_kem::EncapsulationKey768;
-use ml_kem::kem::TryKeyInit as _;
+use ml_kem::kem::{Decapsulate as _, KeyExport as _, TryKeyInit as _};
+use ml_kem::{DecapsulationKey768, EncapsulationKey768};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{Agreed, Fault, Rules};
+use super::{Agreed, Fault, Offered, Rules};
 use crate::codec::{Key, Kind, Negotiation, Reply, negotiation, reply};
 
 /// Bytes of a key of X25519.
@@ -15,42 +15,81 @@ const KEY_BYTES: usize = 32;
 /// Bytes of a key of ML-KEM-768.
 const KEM_BYTES: usize = 1184;
 
-/// An offer of this node to be a replica, until it is answered.
-#[derive(Debug)]
+/// An offer of this node, until it is answered.
 pub(super) struct Offer {
-    link: String,
+    offered: Offered,
     domain: String,
+    strict: bool,
+    private: EphemeralPrivateKey,
+    kem: Option<DecapsulationKey768>,
 }
 
 /// An offer, and how it is said. Links of replicas have no tags, so that the key which is shown is of no use to
 /// anybody; it is shown because a link without any is refused.
-pub(super) fn offer(rules: &Rules, link: String) -> Option<(Offer, Vec<u8>)> {
+pub(super) fn offer(rules: &Rules, offered: Offered) -> Option<(Offer, Vec<u8>)> {
+    let kind = offered.kind;
     let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).ok()?;
     let public = private.compute_public_key().ok()?;
+    let kem = if rules.enforce_pqc && kind != Kind::Peer { Some(decapsulation()?) } else { None };
+    let shown = kem.as_ref().map(|kem| kem.encapsulation_key().to_bytes());
     let said = Reply {
-        link: &link,
+        link: &offered.link,
         version: &rules.version,
         key: public.as_ref(),
-        kind: Kind::Peer,
+        kind,
         node: &rules.node,
         deployment: &rules.domain,
-        kem: None,
+        kem: shown.as_ref().map(|shown| &shown[..]),
     };
     let bytes = negotiation(&said, false);
-    Some((Offer { link, domain: rules.domain.clone() }, bytes))
+    let (domain, strict) = (rules.domain.clone(), rules.strict);
+    Some((Offer { offered, domain, strict, private, kem }, bytes))
+}
+
+fn decapsulation() -> Option<DecapsulationKey768> {
+    let mut seed = [0; 64];
+    SystemRandom::new().fill(&mut seed).ok()?;
+    Some(DecapsulationKey768::from_seed(seed.into()))
 }
 
 impl Offer {
     /// What its answer leads to.
     pub(super) fn answered(self, answer: &Negotiation<'_>) -> Result<Agreed, Fault> {
-        if !answer.is_reply || answer.link != self.link {
+        let Offered { link, kind, node } = &self.offered;
+        if !answer.is_reply || answer.link != link {
             return Err(Fault::Link);
         }
         let same = answer.deployment.is_empty() || self.domain.is_empty() || answer.deployment == self.domain;
-        if answer.kind != Kind::Peer || !same {
+        let meant = node.is_empty() || answer.node == node;
+        if answer.kind != *kind || !meant || (*kind == Kind::Peer && !same) {
             return Err(Fault::Peer);
         }
-        Ok(Agreed { reply: Vec::new(), key: None, link: self.link, kind: Kind::Peer, node: answer.node.to_owned() })
+        let (kind, node) = (*kind, answer.node.to_owned());
+        let key = if kind == Kind::Peer { None } else { self.key(answer)? };
+        Ok(Agreed { reply: Vec::new(), key, link: answer.link.to_owned(), kind, node })
+    }
+
+    /// The key of the link; none where the other side gives none and need not.
+    fn key(self, answer: &Negotiation<'_>) -> Result<Option<Key>, Fault> {
+        if answer.key.len() != KEY_BYTES {
+            return match self.strict || self.kem.is_some() {
+                true => Err(Fault::NoKey(answer.key.len())),
+                false => Ok(None),
+            };
+        }
+        let mixed = match self.kem {
+            None => None,
+            Some(kem) => {
+                let secret = answer.kem.map(|shown| kem.decapsulate_slice(shown));
+                Some(secret.and_then(Result::ok).ok_or(Fault::NoKem)?)
+            }
+        };
+        let theirs = UnparsedPublicKey::new(&X25519, answer.key);
+        // A key of low order leads to a secret of zeros, and is refused here.
+        let key = agree_ephemeral(self.private, &theirs, |shared| {
+            Key::derive(shared, mixed.as_ref().map(|mixed| &mixed[..]), answer.link)
+        });
+        key.ok().flatten().ok_or(Fault::BadKey).map(Some)
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) enum Fault {
     #[error("this node requires a key of ML-KEM-768, of 1184 bytes")]
     NoKem,
     /// It says that it is a replica, and none is expected.
-    #[error("this node takes no replica of that deployment or name")]
+    #[error("this node takes no replica of that deployment or name, or the answer is for another kind of link")]
     Peer,
 }
 
@@ -112,7 +112,18 @@ pub(crate) struct Rules {
     pub(crate) version: String,
     pub(crate) strict: bool,
     pub(crate) enforce_pqc: bool,
-    pub(crate) peers: bool,
+    /// The nodes whose links are taken as those of replicas.
+    pub(crate) peers: Vec<String>,
+}
+
+/// A link that this node offers.
+#[derive(Debug, Clone)]
+pub(crate) struct Offered {
+    /// Its name.
+    pub(crate) link: String,
+    pub(crate) kind: Kind,
+    /// Who must answer; empty: whoever does.
+    pub(crate) node: String,
 }
 
 /// What a link has become.
@@ -135,8 +146,8 @@ pub(crate) struct Agreed {
 pub(crate) enum Step<'a> {
     /// The link is open.
     Open(Box<Agreed>),
-    /// A name is subscribed.
-    Subscribe(Encoded, u64),
+    /// A name is subscribed, by these texts where they were said.
+    Subscribe(Encoded, Option<[&'a str; 3]>, u64),
     /// A subscription ends.
     Unsubscribe(Encoded, u64),
     /// Something is to be handed on.
@@ -170,10 +181,9 @@ impl Session {
         Session { rules, state: State::Waiting, scratch: Vec::new(), right: Vec::new() }
     }
 
-    /// One in which this node offers to be a replica, by a link of this name; and the offer. `None`: the system gives no
-    /// random bytes.
-    pub(crate) fn offering(rules: Rules, link: String) -> Option<(Self, Vec<u8>)> {
-        let (offer, said) = agree::offer(&rules, link)?;
+    /// One in which this node offers a link; and the offer. `None`: the system gives no random bytes.
+    pub(crate) fn offering(rules: Rules, offered: Offered) -> Option<(Self, Vec<u8>)> {
+        let (offer, said) = agree::offer(&rules, offered)?;
         let state = State::Offering(Box::new(offer));
         Some((Session { rules, state, scratch: Vec::new(), right: Vec::new() }, said))
     }
@@ -206,14 +216,17 @@ impl Session {
         Ok(match message {
             Err(_) => Step::Dropped(Dropped::Malformed),
             // Replicas are told names, and acknowledge them.
-            Ok(Message::Ack) if self.rules.peers => Step::Heard,
+            Ok(Message::Ack) if !self.rules.peers.is_empty() => Step::Heard,
             Ok(Message::Negotiate(_) | Message::Ack | Message::Other) => Step::Dropped(Dropped::Unexpected),
             Ok(Message::Subscribe(Change { header, .. }) | Message::Unsubscribe(Change { header, .. }))
                 if !is_right(key.as_ref(), &header, scratch, !strict) =>
             {
                 Step::Dropped(Dropped::Tag)
             }
-            Ok(Message::Subscribe(change)) => Step::Subscribe(change.header.to.plain(), change.subscription),
+            Ok(Message::Subscribe(change)) => {
+                let Change { header, subscription } = change;
+                Step::Subscribe(header.to.plain(), header.destination.texts, subscription)
+            }
             Ok(Message::Unsubscribe(change)) => Step::Unsubscribe(change.header.to.plain(), change.subscription),
             Ok(Message::Publish(publish)) if !is_known(key.as_ref(), &publish, scratch, right) => {
                 Step::Dropped(Dropped::Tag)
@@ -235,7 +248,8 @@ impl Session {
             return Err(Fault::Version(offer.version.chars().take(64).collect()));
         }
         let same = offer.deployment.is_empty() || self.rules.domain.is_empty() || offer.deployment == self.rules.domain;
-        if offer.kind == Kind::Peer && (!self.rules.peers || !same || offer.node == self.rules.node) {
+        let known = offer.node != self.rules.node && self.rules.peers.iter().any(|peer| peer == offer.node);
+        if offer.kind == Kind::Peer && !(known && same) {
             return Err(Fault::Peer);
         }
         agree::agree(&self.rules, offer)

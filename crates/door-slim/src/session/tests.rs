@@ -20,7 +20,7 @@ fn whatever_comes_a_session_says_what_to_do() {
             version: String::from("1.0.0"),
             strict: false,
             enforce_pqc: false,
-            peers: true,
+            peers: vec![String::from("peer")],
         };
         let mut session = Session::new(rules);
         let (first, rest) = bytes.split_at(bytes.len() / 2);

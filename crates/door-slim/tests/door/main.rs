@@ -6,6 +6,7 @@
 mod links;
 mod matching;
 mod misuse;
+mod remotes;
 mod replicas;
 mod sockets;
 mod support;

@@ -1,7 +1,8 @@
 //! Nodes that are replicas of each other.
 
-use door::Access;
+use door::{Access, Token, TokenHash};
 use door_slim::{Options, Replica};
+use event::Pattern;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -16,7 +17,7 @@ async fn replicas<const N: usize>(names: [&str; N]) -> [Served; N] {
     let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
     let all: Vec<Replica> = listeners
         .iter()
-        .map(|(name, listener)| Replica { node: (*name).to_owned(), address: address(listener) })
+        .map(|(name, listener)| Replica { node: (*name).to_owned(), address: address(listener), tls: false })
         .collect();
     let served = listeners.into_iter().map(|(name, listener)| {
         let options = Options { node: name.to_owned(), replicas: all.clone(), ..Options::default() };
@@ -77,7 +78,7 @@ async fn one_that_comes_back_learns_everything_again_and_is_known_again() {
     knows(&b, 0).await;
     let options = Options {
         node: String::from("a"),
-        replicas: vec![Replica { node: String::from("b"), address: b.address.to_string() }],
+        replicas: vec![Replica { node: String::from("b"), address: b.address.to_string(), tls: false }],
         ..Options::default()
     };
     let a = serve(options).await;
@@ -94,9 +95,10 @@ async fn one_that_comes_back_learns_everything_again_and_is_known_again() {
 #[tokio::test]
 async fn a_replica_that_is_not_there_holds_up_no_other() {
     let b = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let replica = |node: &str, address: String| Replica { node: node.to_owned(), address };
+    let replica = |node: &str, address: String| Replica { node: node.to_owned(), address, tls: false };
     let at = b.local_addr().unwrap().to_string();
-    let all = vec![replica("aa", String::from("127.0.0.1:1")), replica("b", at)];
+    let nowhere = || String::from("127.0.0.1:1");
+    let all = vec![replica("a", nowhere()), replica("aa", nowhere()), replica("b", at)];
     let a = serve(Options { node: String::from("a"), replicas: all.clone(), ..Options::default() }).await;
     let b = serve_at(b, Options { node: String::from("b"), replicas: all, ..Options::default() }, Access::open());
     let mut there = Client::open_as(b.address, "there", 2, None).await;
@@ -107,7 +109,24 @@ async fn a_replica_that_is_not_there_holds_up_no_other() {
 #[tokio::test]
 async fn who_is_no_replica_or_of_another_domain_is_refused() {
     let served = serve(Options::default()).await;
-    let mut stranger = Client::silent(served.address, None).await;
-    stranger.send(&negotiation("stranger", &[9; 32], 1)).await;
-    assert!(matches!(stranger.hear().await, Heard::Over(status, _) if status == "7"));
+    let replicas = vec![Replica { node: String::from("client"), address: String::from("127.0.0.1:1"), tls: false }];
+    let other =
+        Options { replicas: vec![Replica { node: String::from("b"), ..replicas[0].clone() }], ..Options::default() };
+    let other = serve(Options { node: String::from("c"), ..other }).await;
+    // One whose name is told, and whose token reads too little.
+    let access = Access::tokens([token("some", "one", "slim.>"), token("all", "two", ">")]);
+    let asks = serve_with(Options { node: String::from("x"), replicas, ..Options::default() }, access).await;
+    for (address, presented) in [(served.address, None), (other.address, None), (asks.address, Some("one"))] {
+        let mut stranger = Client::silent(address, presented).await;
+        stranger.send(&negotiation("stranger", &[9; 32], 1)).await;
+        assert!(matches!(stranger.hear().await, Heard::Over(status, _) if status == "7"), "{address}");
+    }
+    let mut replica = Client::silent(asks.address, Some("two")).await;
+    replica.send(&negotiation("stranger", &[9; 32], 1)).await;
+    assert!(replica.raw().await.is_ok(), "it is answered");
+}
+
+fn token(name: &str, text: &str, read: &str) -> Token {
+    let patterns = vec![Pattern::parse(read).unwrap()];
+    Token { name: name.into(), hash: TokenHash::of(text), publish: patterns.clone(), read: patterns, admin: false }
 }

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::board::{Board, Channel};
+use crate::counts::Totals;
 use crate::grpc::{Call, Calls, Code, Incoming, Part, Reply, Status, frame};
 use crate::limits::{DECIDE_DEADLINE, LATER, REGISTER_DEADLINE, SWEEP, WAITING_MAX};
 use crate::names::Seen;
@@ -46,6 +47,7 @@ struct Joined {
 pub(crate) struct Nodes {
     pub(crate) board: Arc<dyn Board>,
     pub(crate) seen: Arc<Seen>,
+    totals: Arc<Totals>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     /// Unique by node: the last that registered counts.
@@ -53,8 +55,13 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(board: Arc<dyn Board>, tasks: TaskTracker, stopping: CancellationToken) -> Self {
-        Nodes { board, seen: Arc::default(), tasks, stopping, joined: Mutex::default() }
+    pub(crate) fn new(
+        board: Arc<dyn Board>,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+        totals: Arc<Totals>,
+    ) -> Self {
+        Nodes { board, seen: Arc::default(), totals, tasks, stopping, joined: Mutex::default() }
     }
 
     /// What a node said of itself when it registered.
@@ -129,28 +136,48 @@ async fn open(nodes: Arc<Nodes>, call: Call, out: mpsc::Sender<Part>) {
     let Some(Payload::Register(register)) = message.payload else {
         return own::answer(&nodes, message, &mut body, &out, presented.as_deref()).await;
     };
-    let (node, details) = match admit(&nodes, &register) {
-        Ok(node) => (node, register.details),
-        Err(why) => {
-            warn!(%from, node = register.node_id, domain = register.domain_name, why, "a SLIM node is turned away");
-            return reject(&out, id);
-        }
-    };
+    let admitted = admit(&nodes, &register);
+    let details = register.details;
+    let (node, domain) = (register.node_id, register.domain_name);
+    if let Err(turned) = &admitted {
+        warn!(%from, node, domain, why = %turned, "a SLIM node is turned away");
+        nodes.totals.rejected();
+    }
     let control = Control { out, body, id, from, nodes };
+    let node = match admitted {
+        Ok(node) => node,
+        // Its domain may be declared later: it is to come again.
+        Err(turned @ Turned::Undeclared) => return control.later(&turned.to_string()).await,
+        Err(_) => return reject(&control.out, control.id),
+    };
     match control.nodes.board.open().await {
         Some(channel) => control.run(node, details, channel).await,
         None => control.later("this node is no controller, or stops").await,
     }
 }
 
+/// Why a node is not taken.
+#[derive(Debug, thiserror::Error)]
+enum Turned {
+    /// What it says of itself cannot be.
+    #[error("its domain or its id is no name")]
+    Name,
+    /// Nothing is known by which it could prove its domain.
+    #[error("its domain is not declared, or has no secret")]
+    Undeclared,
+    /// It did not prove its domain.
+    #[error(transparent)]
+    Unproven(#[from] proof::Unproven),
+}
+
 /// Who a node is, where it proved it.
-fn admit(nodes: &Nodes, register: &Register) -> Result<NodeId, String> {
+fn admit(nodes: &Nodes, register: &Register) -> Result<NodeId, Turned> {
     let domain = register.domain_name.as_deref().unwrap_or_default();
-    let node = details::node_id(domain, &register.node_id).ok_or("its domain or its id is no name")?;
-    let secret = nodes.board.secret(&node.domain).ok_or("its domain is not declared, or has no secret")?;
+    let node = details::node_id(domain, &register.node_id).ok_or(Turned::Name)?;
+    let secret = nodes.board.secret(&node.domain).ok_or(Turned::Undeclared)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let proven = proof::verify(&register.credentials, &secret, domain, &register.node_id, now);
-    proven.map(|()| node).map_err(|why| why.to_string())
+    proof::verify(&register.credentials, &secret, domain, &register.node_id, now)?;
+    Ok(node)
 }
 
 fn end(out: &mpsc::Sender<Part>, status: Status) {
@@ -189,16 +216,19 @@ impl Control {
         let first = match timeout(DECIDE_DEADLINE, channel.acts.recv()).await {
             Ok(Some(Act::Reject { why, .. })) => {
                 warn!(%node, %why, "a SLIM node is turned away");
+                self.nodes.totals.rejected();
                 return if why.is_final() { reject(&self.out, self.id) } else { self.later(&why.to_string()).await };
             }
             Ok(Some(act)) => act,
             Ok(None) | Err(_) => return self.later("no controller leads").await,
         };
         info!(%node, from = %self.from, "a SLIM node registered");
+        self.nodes.totals.enter();
         if self.registered() {
             self.talk(Session::new(session, node.clone(), Arc::clone(&self.nodes.seen)), first, channel.acts, asked)
                 .await;
         }
+        self.nodes.totals.leave();
         info!(%node, "the control channel of a SLIM node ended");
     }
 
@@ -239,7 +269,7 @@ impl Control {
             }
             steps = tokio::select! {
                 message = self.body.next::<ControlMessage>() => match message {
-                    Some(Ok(message)) => session.heard(message, &nodes.seen, &known),
+                    Some(Ok(message)) => session.heard(message, &known),
                     Some(Err(status)) => return end(&self.out, status),
                     None => return,
                 },
@@ -259,12 +289,20 @@ impl Control {
         for step in steps {
             match step {
                 Step::Send(message) => {
+                    if matches!(message.payload, Some(Payload::Command(_))) {
+                        self.nodes.totals.command();
+                    }
                     if !self.send(message) {
                         debug!(node = %session.node(), "a SLIM node does not read");
                         return false;
                     }
                 }
-                Step::Tell(event) => self.nodes.board.event(event).await,
+                Step::Tell(event) => {
+                    if let Event::Acked { failed, .. } = &event {
+                        self.nodes.totals.failed(failed.len());
+                    }
+                    self.nodes.board.event(event).await;
+                }
                 Step::End => return false,
             }
         }

@@ -142,16 +142,15 @@ impl Session {
     }
 
     /// What the node says.
-    pub(super) fn heard(&mut self, message: ControlMessage, seen: &Seen, known: &Known) -> Vec<Step> {
+    pub(super) fn heard(&mut self, message: ControlMessage, known: &Known) -> Vec<Step> {
         let id = message.message_id;
         match message.payload {
-            Some(Payload::Command(command)) => self.announced(&command, seen),
+            Some(Payload::Command(command)) => self.announced(&command),
             Some(Payload::CommandAck(ack)) => self.acknowledged(&ack),
             Some(Payload::Connections(part)) => {
                 self.connections(&part.original_message_id, part.entries, part.done, known)
             }
             Some(Payload::Routes(part)) => {
-                part.entries.iter().filter_map(|entry| entry.name.as_ref()).for_each(|name| seen.keep(name));
                 self.routes(&part.original_message_id, part.entries, part.done);
                 Vec::new()
             }
@@ -165,7 +164,7 @@ impl Session {
     }
 
     /// Names that somebody listens to at the node, or does not any longer, and links that came in.
-    fn announced(&mut self, command: &Command, seen: &Seen) -> Vec<Step> {
+    fn announced(&mut self, command: &Command) -> Vec<Step> {
         let mut steps = Vec::new();
         let changes = command.routes_to_set.iter().map(|route| (route, true));
         for (route, wanted) in changes.chain(command.routes_to_delete.iter().map(|route| (route, false))) {
@@ -178,7 +177,10 @@ impl Session {
                 false => self.names.remove(&pattern),
             };
             if news {
-                seen.keep(name);
+                match wanted {
+                    true => self.seen.keep(name),
+                    false => self.seen.forget(pattern.as_str()),
+                }
                 steps.push(Step::Tell(Event::Announced { session: self.number, name: pattern, wanted }));
             }
         }
@@ -291,6 +293,12 @@ impl Session {
     /// The node that this is.
     pub(super) fn node(&self) -> &NodeId {
         &self.node
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.names.iter().for_each(|name| self.seen.forget(name.as_str()));
     }
 }
 

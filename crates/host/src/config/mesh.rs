@@ -116,6 +116,15 @@ impl MeshLayer {
         })
     }
 
+    /// Takes out the domain and the file of its secret, for a node whose controller is of another make. `None` where this
+    /// layer says besides how the node is in a mesh of this make.
+    pub(super) fn take_domain(&mut self) -> Option<(Option<String>, Option<PathBuf>)> {
+        let MeshFields { listen, controller, join, .. } = &self.0;
+        let told = controller.unwrap_or(false) || join.as_ref().is_some_and(|join| !join.is_empty());
+        let listens = listen.is_some_and(|listen| listen != Listen::Off);
+        (!told && !listens).then(|| (self.0.domain.take(), self.0.secret_file.take()))
+    }
+
     /// Paths, to be made relative to the file that names them.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.0.secret_file.iter_mut()

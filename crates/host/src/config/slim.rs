@@ -3,6 +3,7 @@
 //! In a file the section is a mapping, or one word where only the address is meant: `slim: off`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -19,14 +20,53 @@ pub const SLIM_PORT: u16 = 46357;
 /// Most replicas of a node: each is told every name.
 const PEERS_MAX: usize = 64;
 
+/// Most places where a controller may be: more than that are not tried in a reasonable time.
+const CONTROLLERS_MAX: usize = 16;
+
+/// Where another node, or a controller, is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SlimPlace {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it is dialled with TLS.
+    pub tls: bool,
+}
+
+impl FromStr for SlimPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tls, address) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            Some(_) => (false, ""),
+            None => (false, text),
+        };
+        let good = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        match good && !address.contains(['/', '@', ' ']) {
+            true => Ok(SlimPlace { address: address.to_owned(), tls }),
+            false => Err(format!("must be HOST:PORT, http://HOST:PORT or https://HOST:PORT, and is '{text}'")),
+        }
+    }
+}
+
+impl TryFrom<String> for SlimPlace {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// A replica.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlimPeer {
     /// What it calls itself.
     pub node: String,
-    /// Where it listens, `host:port`.
-    pub address: String,
+    /// Where it listens.
+    pub address: SlimPlace,
 }
 
 impl FromStr for SlimPeer {
@@ -34,12 +74,26 @@ impl FromStr for SlimPeer {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (node, address) = text.split_once('=').unwrap_or_default();
-        let good = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        match good && !node.is_empty() {
-            true => Ok(SlimPeer { node: node.to_owned(), address: address.to_owned() }),
-            false => Err(format!("must be NODE=HOST:PORT, and is '{text}'")),
+        match address.parse() {
+            Ok(address) if !node.is_empty() => Ok(SlimPeer { node: node.to_owned(), address }),
+            _ => Err(format!("must be NODE=HOST:PORT or NODE=https://HOST:PORT, and is '{text}'")),
         }
     }
+}
+
+/// How this node belongs to a controller of the original's make, and dials other nodes of SLIM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlimMembership {
+    /// Where a controller is that leads this node, the first one first; none: it is led by none.
+    pub controllers: Vec<SlimPlace>,
+    /// Where other domains reach this node, `host:port`.
+    pub external: Option<String>,
+    /// The file whose first line is the secret of this node's domain.
+    pub secret_file: Option<PathBuf>,
+    /// Authorities that others' certificates must come from, PEM; `None`: those of the system.
+    pub authorities: Option<PathBuf>,
+    /// The file whose first line is what is shown to others: `Bearer TOKEN` or `Basic USER:PASSWORD`.
+    pub credentials_file: Option<PathBuf>,
 }
 
 /// Everything the door is told. `None` is the door's own default.
@@ -53,8 +107,10 @@ pub struct SlimConfig {
     pub north: Listen,
     /// Replicas: nodes of the same domain, of this make or the original's, that tell each other their names.
     pub peers: Vec<SlimPeer>,
-    /// The domain that replicas are to be of; empty: any.
+    /// The domain that this node belongs to, and replicas are to be of; empty: any.
     pub domain: String,
+    /// Who leads this node, and what it proves itself with.
+    pub membership: SlimMembership,
     /// Whether what bears no header MAC is dropped, as by an original node with its defaults.
     pub strict: bool,
     /// Whether links without a post-quantum key are refused.
@@ -77,6 +133,7 @@ impl Default for SlimConfig {
             north: Listen::Off,
             peers: Vec::new(),
             domain: String::new(),
+            membership: SlimMembership::default(),
             strict: true,
             enforce_pqc: false,
             message_bytes_max: None,
@@ -107,6 +164,11 @@ struct Fields {
     north: Option<Listen>,
     peers: Option<Vec<SlimPeer>>,
     domain: Option<String>,
+    controllers: Option<Vec<SlimPlace>>,
+    external: Option<String>,
+    secret_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    credentials_file: Option<PathBuf>,
     require_header_mac: Option<bool>,
     enforce_pqc: Option<bool>,
     max_message: Option<Size>,
@@ -140,6 +202,38 @@ impl SlimLayer {
         SlimLayer(Fields { peers: Some(peers).filter(|peers| !peers.is_empty()), ..self.0 })
     }
 
+    /// The same with what leads this node; what is absent there says nothing.
+    #[must_use]
+    pub fn with_membership(self, told: SlimMembership) -> Self {
+        SlimLayer(Fields {
+            controllers: Some(told.controllers).filter(|controllers| !controllers.is_empty()),
+            external: told.external,
+            secret_file: told.secret_file,
+            authorities: told.authorities,
+            credentials_file: told.credentials_file,
+            ..self.0
+        })
+    }
+
+    /// Whether a controller of the original's make leads this node.
+    pub(super) fn is_led(&self) -> bool {
+        self.0.controllers.as_ref().is_some_and(|controllers| !controllers.is_empty())
+    }
+
+    /// The domain and the file of its secret, where this layer does not say them.
+    #[must_use]
+    pub(super) fn of_domain(mut self, domain: Option<String>, secret_file: Option<PathBuf>) -> Self {
+        self.0.domain = self.0.domain.or(domain);
+        self.0.secret_file = self.0.secret_file.or(secret_file);
+        self
+    }
+
+    /// Paths, to be made relative to the file that names them.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Fields { secret_file, authorities, credentials_file, .. } = &mut self.0;
+        [secret_file, authorities, credentials_file].into_iter().flatten()
+    }
+
     /// This layer over a weaker one, field by field.
     #[must_use]
     pub(super) fn over(self, weaker: SlimLayer) -> SlimLayer {
@@ -150,6 +244,11 @@ impl SlimLayer {
             north: ours.north.or(theirs.north),
             peers: ours.peers.or(theirs.peers),
             domain: ours.domain.or(theirs.domain),
+            controllers: ours.controllers.or(theirs.controllers),
+            external: ours.external.or(theirs.external),
+            secret_file: ours.secret_file.or(theirs.secret_file),
+            authorities: ours.authorities.or(theirs.authorities),
+            credentials_file: ours.credentials_file.or(theirs.credentials_file),
             require_header_mac: ours.require_header_mac.or(theirs.require_header_mac),
             enforce_pqc: ours.enforce_pqc.or(theirs.enforce_pqc),
             max_message: ours.max_message.or(theirs.max_message),
@@ -159,8 +258,30 @@ impl SlimLayer {
         })
     }
 
+    fn membership(&self) -> Result<SlimMembership, StartError> {
+        let Fields { controllers, external, secret_file, authorities, credentials_file, .. } = self.0.clone();
+        let controllers = controllers.unwrap_or_default();
+        let refused = |field, what: &str| Err(StartError::invalid(field, what.to_owned()));
+        if controllers.len() > CONTROLLERS_MAX {
+            return refused("slim.controllers", &format!("names more than {CONTROLLERS_MAX} places"));
+        }
+        if let Some(Err(why)) = external.as_ref().map(|place| place.parse::<SlimPlace>()) {
+            return refused("slim.external", &why);
+        }
+        if !controllers.is_empty() {
+            if self.0.listen == Some(Listen::Off) {
+                return refused("slim.controllers", "needs the SLIM door, which is off");
+            }
+            if self.0.domain.as_deref().is_none_or(str::is_empty) {
+                return refused("slim.domain", "is needed: a controller leads nodes of domains (--domain NAME)");
+            }
+        }
+        Ok(SlimMembership { controllers, external, secret_file, authorities, credentials_file })
+    }
+
     /// Every default filled, checked.
     pub(super) fn complete(self) -> Result<SlimConfig, StartError> {
+        let membership = self.membership()?;
         let Fields { listen, south, north, peers, domain, require_header_mac, enforce_pqc, .. } = self.0;
         let peers = peers.unwrap_or_default();
         if peers.len() > PEERS_MAX {
@@ -189,6 +310,7 @@ impl SlimLayer {
             north: north.unwrap_or(standard.north),
             peers,
             domain: domain.unwrap_or(standard.domain),
+            membership,
             strict: require_header_mac.unwrap_or(standard.strict),
             enforce_pqc: enforce_pqc.unwrap_or(standard.enforce_pqc),
             message_bytes_max: message,
