@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -64,7 +64,7 @@ pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>, ending: C
             continue;
         }
         let tasks = shared.tasks.clone();
-        let desk = Desk { shared: Arc::clone(&shared), address };
+        let desk = Desk { shared: Arc::clone(&shared), address, used: Arc::default() };
         tasks.spawn(async move {
             let shared = Arc::clone(&desk.shared);
             Box::pin(serve(socket, desk)).await;
@@ -78,6 +78,8 @@ pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>, ending: C
 struct Desk {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// A call was let in: the connection is somebody's.
+    used: Arc<AtomicBool>,
 }
 
 async fn serve(socket: TcpStream, desk: Desk) {
@@ -108,7 +110,7 @@ fn offering(config: &ServerConfig) -> Arc<ServerConfig> {
 }
 
 async fn two<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S, desk: Desk) {
-    let (shared, address) = (Arc::clone(&desk.shared), desk.address);
+    let (shared, address, used) = (Arc::clone(&desk.shared), desk.address, Arc::clone(&desk.used));
     let options = &shared.options;
     let service = service_fn(move |request| {
         let desk = desk.clone();
@@ -125,8 +127,16 @@ async fn two<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S, desk
         .keep_alive_interval(options.ping_interval)
         .keep_alive_timeout(options.ping_deadline);
     let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+    let idle = async {
+        // Who is there for nothing takes another's place.
+        tokio::time::sleep(HEAD_DEADLINE).await;
+        if used.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = idle => return debug!(%address, "a connection opened no link"),
         () = shared.stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
@@ -166,6 +176,7 @@ impl Desk {
         let token = token(&request);
         match shared.port.authenticate(token.as_deref()) {
             Ok(who) => {
+                self.used.store(true, Ordering::Relaxed);
                 let connection = shared.enter(self.address, who, token.as_deref(), "grpc");
                 grpc::open(shared, connection, request.into_body())
             }

@@ -14,6 +14,7 @@ use door::{Class, Keepers, NOBODY, Parcel, Principal, PublishError, Published, S
 use event::{Headers, Message, Subject};
 use journal::{Append, AppendError};
 use serde_json::json;
+use tokio::sync::watch;
 use tracing::{debug, info};
 
 use super::shared::{Connection, Shared, Terms};
@@ -42,7 +43,7 @@ struct Known {
     inbox: bool,
     keepers: Keepers,
     catalogue: u64,
-    access: u64,
+    access: Option<u64>,
 }
 
 /// See the module.
@@ -52,7 +53,9 @@ pub(crate) struct Carrier {
     session: Session,
     subscriptions: Subscriptions,
     ways: HashMap<(Encoded, bool), Known>,
-    access: u64,
+    /// By which tokens and rules the link was judged last.
+    access: Option<u64>,
+    changed: watch::Receiver<()>,
     first: Vec<Arc<dyn Taker>>,
     pressed: Vec<Arc<dyn Taker>>,
     /// The headers of the last message, and by what they were made.
@@ -73,7 +76,8 @@ impl Carrier {
             session,
             subscriptions: Subscriptions::new(shared, connection),
             ways: HashMap::new(),
-            access: shared.port.access_version(),
+            access: None,
+            changed: shared.access.clone(),
             first: Vec::new(),
             pressed: Vec::new(),
             block: String::new(),
@@ -157,15 +161,28 @@ impl Carrier {
         self.connection.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Waits until other tokens or rules are put in force. Safe to drop while it waits.
+    pub(crate) async fn access_changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Has a link that only listens judged anew: it ends where its token means nobody any longer, and hears nothing that
+    /// is closed to it.
+    pub(crate) fn judge(&mut self) {
+        self.is_welcome();
+    }
+
     /// Whether the token that was presented still stands for somebody. Costs one load.
     fn is_welcome(&mut self) -> bool {
         let version = self.shared.port.access_version();
-        if version == self.access || self.connection.trusted {
+        if self.access == Some(version) || self.connection.trusted {
             return true;
         }
         match self.shared.port.authenticate(self.connection.token.as_deref()) {
             Ok(who) => {
-                self.access = version;
+                self.access = Some(version);
                 let former = std::mem::replace(&mut *self.connection.who.lock(), who.clone());
                 if self.class() == Class::Peer && !former.has_rights_of(&who) {
                     // It comes again, and is told what it may know now.

@@ -107,10 +107,15 @@ pub(crate) async fn read(mut body: Incoming, mut carrier: Carrier) {
     let (shared, connection) = (Arc::clone(&carrier.shared), Arc::clone(&carrier.connection));
     let mut frames = Frames::new(shared.options.message_bytes_max);
     let late = Instant::now() + shared.options.negotiation_deadline;
+    carrier.judge();
     loop {
         let read = tokio::select! {
             read = body.frame() => read,
             () = ended(&connection.out) => break,
+            () = carrier.access_changed() => {
+                carrier.judge();
+                continue;
+            }
             () = sleep_until(late), if !carrier.is_open() => {
                 carrier.late();
                 break;

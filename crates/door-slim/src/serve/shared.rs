@@ -10,7 +10,7 @@ use door::{Class, ConnectionId, Port, Principal};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,12 +78,16 @@ pub(crate) struct Shared {
     pub(crate) remotes: Remotes,
     /// Where the ids of what they are told begin.
     pub(crate) ids: u64,
+    /// Changes when other tokens or rules are put in force.
+    pub(crate) access: watch::Receiver<()>,
     links: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     next: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(port: Port, options: Options, tasks: TaskTracker, stopping: CancellationToken) -> Self {
+        let (changed, access) = watch::channel(());
+        port.when_access_changes(Arc::new(move || changed.send_replace(())));
         Shared {
             port,
             options,
@@ -96,6 +100,7 @@ impl Shared {
             own: Own::default(),
             remotes: Remotes::default(),
             ids: random(),
+            access,
             links: Mutex::default(),
             next: AtomicU64::new(1),
         }

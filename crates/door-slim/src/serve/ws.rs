@@ -14,7 +14,7 @@ use hyper::header::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -70,6 +70,9 @@ async fn upgraded(shared: Arc<Shared>, connection: Arc<Connection>, upgrade: OnU
         Ok(upgraded) => {
             let max = shared.options.message_bytes_max.saturating_mul(LARGER);
             let config = WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max));
+            // Pongs wait for a client that does not read, too.
+            let most = config.write_buffer_size.saturating_add(max);
+            let config = config.max_write_buffer_size(most);
             let wire = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
             Box::pin(run(wire, Carrier::new(&shared, &connection))).await;
         }
@@ -86,6 +89,7 @@ enum Next {
     Ping,
     Silent,
     Late,
+    Judge,
 }
 
 async fn run(mut wire: Wire, mut carrier: Carrier) {
@@ -98,9 +102,11 @@ async fn run(mut wire: Wire, mut carrier: Carrier) {
     let mut heard = Instant::now();
     // What waits comes with the frames of gRPC, and is cut into messages again.
     let mut cutter = Frames::new(usize::MAX);
+    carrier.judge();
     loop {
         let next = tokio::select! {
             read = wire.next() => Next::Read(read),
+            () = carrier.access_changed() => Next::Judge,
             sent = poll_fn(|context| connection.out.poll_take(context)) => Next::Send(sent),
             _ = pings.tick() => Next::Ping,
             () = sleep_until(heard + patience) => Next::Silent,
@@ -118,7 +124,14 @@ async fn run(mut wire: Wire, mut carrier: Carrier) {
                 close(&mut wire, CloseCode::Policy, why).await;
                 Err(())
             }
-            Next::Ping => wire.send(Message::Ping(Bytes::new())).await.map_err(drop),
+            Next::Ping => {
+                let sent = timeout(options.write_deadline, wire.send(Message::Ping(Bytes::new()))).await;
+                sent.map_err(drop).and_then(|sent| sent.map_err(drop))
+            }
+            Next::Judge => {
+                carrier.judge();
+                Ok(())
+            }
             Next::Late => {
                 carrier.late();
                 Ok(())
@@ -185,7 +198,7 @@ async fn send(
         }
         wire.flush().await
     };
-    match tokio::time::timeout(deadline, sending).await {
+    match timeout(deadline, sending).await {
         Ok(sent) => sent.map_err(drop),
         Err(_) => {
             connection.out.end((14, String::from("the link takes nothing")));
@@ -199,5 +212,5 @@ async fn close(wire: &mut Wire, code: CloseCode, why: String) {
     reason.truncate(120);
     let reason = String::from_utf8_lossy(&reason).into_owned().into();
     // Whoever is gone does not want to know.
-    let _said = tokio::time::timeout(CLOSE_DEADLINE, wire.close(Some(CloseFrame { code, reason }))).await;
+    let _said = timeout(CLOSE_DEADLINE, wire.close(Some(CloseFrame { code, reason }))).await;
 }

@@ -85,7 +85,7 @@ pub(crate) enum Fault {
     #[error("a link is negotiated by a request, not by an answer")]
     Reply,
     /// The link has no name, or one that is too long.
-    #[error("a link's name has 1 to {LINK_BYTES_MAX} bytes")]
+    #[error("the names of a link, its node and its deployment have at most {LINK_BYTES_MAX} bytes, and a link has one")]
     Link,
     /// The version is none.
     #[error("the version '{0}' cannot be read")]
@@ -241,7 +241,8 @@ impl Session {
         if offer.is_reply {
             return Err(Fault::Reply);
         }
-        if offer.link.is_empty() || offer.link.len() > LINK_BYTES_MAX {
+        let long = |text: &str| text.len() > LINK_BYTES_MAX;
+        if offer.link.is_empty() || long(offer.link) || long(offer.node) || long(offer.deployment) {
             return Err(Fault::Link);
         }
         if !is_version(offer.version) {

@@ -1,8 +1,13 @@
 //! Links: how they are negotiated, and how not.
 
-use door::{Access, Token, TokenHash};
+use std::time::Duration;
+
+use door::{Access, NameRule, Token, TokenHash};
 use door_slim::Options;
 use event::Pattern;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::*;
 
@@ -141,4 +146,50 @@ async fn tokens_are_asked_for_and_their_rights_hold() {
     served.port.set_access(Access::tokens(tokens.into_iter().skip(1)));
     writer.publish(&Head::to(any(3)), b"x").await;
     assert!(matches!(writer.hear().await, Heard::Over(status, _) if status == "16"));
+}
+
+#[tokio::test]
+async fn who_only_listens_hears_nothing_more_when_its_token_is_taken_away_or_a_rule_closes_the_name() {
+    let all = || vec![Pattern::all()];
+    let token =
+        |name: &str| Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin: false };
+    let served = serve_with(Options::default(), Access::tokens(["a", "b", "c"].map(token))).await;
+    let mut sender = Client::open_as(served.address, "a", 2, Some("a")).await;
+    let mut ruled = Client::open_as(served.address, "b", 2, Some("b")).await;
+    let mut gone = Client::open_as(served.address, "c", 2, Some("c")).await;
+    ruled.subscribe(any(1)).await;
+    ruled.subscribe(any(2)).await;
+    gone.subscribe(any(1)).await;
+    let rule = NameRule {
+        subjects: vec![Pattern::parse("slim.*.*.0000000000000001").unwrap()],
+        publish: None,
+        subscribe: Some(vec!["a".into()]),
+    };
+    served.port.set_name_rules(vec![rule]);
+    served.port.set_access(Access::tokens(["a", "b"].map(token)));
+    assert!(matches!(gone.hear().await, Heard::Over(status, _) if status == "16"));
+    timeout(PATIENCE, async {
+        while !served.port.fabric().way("slim.0000000000000001.0000000000000002.0000000000000001").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    sender.publish(&Head::every(any(1)), b"closed").await;
+    sender.publish(&Head::every(any(2)), b"open").await;
+    assert!(matches!(ruled.hear().await, Heard::Published { payload, .. } if payload.ends_with(b"open")));
+}
+
+#[tokio::test]
+async fn a_connection_that_opens_no_link_does_not_hold_a_place() {
+    let served = serve(Options { connections_max: 1, ..Options::default() }).await;
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    idle.write_all(b"P").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::resume();
+    let mut rest = Vec::new();
+    timeout(PATIENCE, idle.read_to_end(&mut rest)).await.expect("it is ended").unwrap();
+    Client::open(served.address).await;
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, HeaderValue};
@@ -110,7 +110,10 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let from = address.ip().to_canonical();
+        let used = Arc::new(AtomicBool::new(false));
+        let calling = Arc::clone(&used);
         let service = service_fn(move |request| {
+            calling.store(true, Ordering::Relaxed);
             let calls = Arc::clone(&calls);
             async move { Ok::<_, Infallible>(answer(calls, request, from).await) }
         });
@@ -121,8 +124,16 @@ impl Server {
             .keep_alive_interval(Some(PING_INTERVAL))
             .keep_alive_timeout(PING_DEADLINE);
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+        let idle = async {
+            // Who is there for nothing takes another's place.
+            tokio::time::sleep(HEAD_DEADLINE).await;
+            if used.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
+            () = idle => return debug!(%address, "a connection called nothing"),
             () = self.stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 timeout(CLOSE_DEADLINE, connection).await.unwrap_or(Ok(()))
