@@ -36,6 +36,9 @@ use session::{Session, Step};
 /// Questions of operators that may wait for a node.
 const ASKED_MAX: usize = 16;
 
+/// Characters that a log shows of what a stranger calls himself.
+const SHOWN_MAX: usize = 64;
+
 /// A node that is registered here.
 struct Joined {
     session: u64,
@@ -137,10 +140,10 @@ async fn open(nodes: Arc<Nodes>, call: Call, out: mpsc::Sender<Part>) {
         return own::answer(&nodes, message, &mut body, &out, presented.as_deref()).await;
     };
     let admitted = admit(&nodes, &register);
-    let details = register.details;
-    let (node, domain) = (register.node_id, register.domain_name);
+    // The rest of what a stranger said goes now.
+    let Parts { details, node, domain } = Parts::of(register);
     if let Err(turned) = &admitted {
-        warn!(%from, node, domain, why = %turned, "a SLIM node is turned away");
+        warn!(%from, %node, %domain, why = %turned, "a SLIM node is turned away");
         nodes.totals.rejected();
     }
     let control = Control { out, body, id, from, nodes };
@@ -153,6 +156,22 @@ async fn open(nodes: Arc<Nodes>, call: Call, out: mpsc::Sender<Part>) {
     match control.nodes.board.open().await {
         Some(channel) => control.run(node, details, channel).await,
         None => control.later("this node is no controller, or stops").await,
+    }
+}
+
+/// What is kept of a registration.
+struct Parts {
+    details: Vec<Details>,
+    /// Its id and its domain, as far as a log shows them.
+    node: String,
+    domain: String,
+}
+
+impl Parts {
+    fn of(register: Register) -> Self {
+        let cut = |text: &str| text.chars().take(SHOWN_MAX).collect();
+        let domain = cut(register.domain_name.as_deref().unwrap_or_default());
+        Parts { node: cut(&register.node_id), domain, details: register.details }
     }
 }
 
