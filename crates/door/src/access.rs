@@ -214,6 +214,21 @@ impl Principal {
         *self.0 == *other.0
     }
 
+    /// Whether it may do all that another may.
+    pub fn covers(&self, other: &Principal) -> bool {
+        let (ours, theirs) = (&*self.0, &*other.0);
+        // What is allowed must be allowed here; what is denied here must be denied there.
+        let within = |inner: &[Pattern], outer: &[Pattern]| {
+            inner.iter().all(|pattern| outer.iter().any(|each| each.contains(pattern)))
+        };
+        (ours.admin || !theirs.admin)
+            && within(&theirs.publish, &ours.publish)
+            && within(&theirs.read, &ours.read)
+            && within(&ours.publish_not, &theirs.publish_not)
+            && within(&ours.read_not, &theirs.read_not)
+            && within(&ours.closed, &theirs.closed)
+    }
+
     /// Whether any of its patterns touches a pattern.
     pub fn touches(&self, pattern: &Pattern) -> bool {
         self.0.publish.iter().chain(&self.0.read).any(|each| each.overlaps(pattern))

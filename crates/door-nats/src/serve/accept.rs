@@ -213,6 +213,7 @@ impl Acceptor {
             subscriptions: AtomicUsize::new(0),
             admitted: AtomicBool::new(false),
             standing: Mutex::default(),
+            grown: AtomicBool::new(false),
             about: Mutex::default(),
             wishes: Mutex::default(),
         };

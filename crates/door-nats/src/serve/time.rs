@@ -47,8 +47,13 @@ fn look_after(shared: &Shared, connection: &Connection) {
     if !connection.admitted.load(Ordering::Acquire) && age > options.auth_timeout {
         return end("Authentication Timeout", Closed::AuthenticationTimeout);
     }
-    if connection.standing.lock().as_mut().is_some_and(|standing| !standing.still_holds(shared)) {
-        return end("User Authentication Revoked", Closed::Authentication);
+    if let Some(standing) = connection.standing.lock().as_mut() {
+        if !standing.still_holds(shared) {
+            return end("User Authentication Revoked", Closed::Authentication);
+        }
+        if standing.has_grown() {
+            connection.grown.store(true, Ordering::Release);
+        }
     }
     if connection.out.waiting() > 0 && connection.out.since_progress() > options.write_deadline {
         return end("Slow Consumer", Closed::SlowDeadline);

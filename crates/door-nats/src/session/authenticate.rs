@@ -8,10 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use door::Principal;
 use event::Pattern;
+use parking_lot::RwLock;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use subtle::ConstantTimeEq;
 
 use super::shared::Shared;
+use super::subscriber::Rights;
 use crate::codec::Connect;
 use crate::jwt::{Trust, USER, key as nkey};
 use crate::options::{NatsPermissions, NatsUser, Secret};
@@ -28,19 +30,23 @@ pub(crate) struct Admitted {
     version: u64,
     /// Its rights without rules of names, where the door itself knows it.
     own: Option<(Principal, Principal)>,
+    /// Its rights, for those who judge each message.
+    pub(crate) rights: Rights,
 }
 
 impl Admitted {
     /// A client that the door itself knows.
     fn own(who: Principal, api: Principal, name: &str) -> Self {
         let own = Some((who.clone(), api.clone()));
-        Admitted { who, api, name: name.to_owned(), version: 0, own }
+        let rights = Rights::new(RwLock::new(who.clone()));
+        Admitted { who, api, name: name.to_owned(), version: 0, own, rights }
     }
 
     /// What its rights rest on from now on.
     pub(crate) fn standing(&self) -> Standing {
-        let Admitted { who, api, version, own, .. } = self;
-        Standing { version: *version, own: own.clone(), who: who.clone(), api: api.clone() }
+        let Admitted { who, api, version, own, rights, .. } = self;
+        let (own, rights) = (own.clone(), Rights::clone(rights));
+        Standing { version: *version, own, who: who.clone(), api: api.clone(), rights, grown: false }
     }
 }
 
@@ -54,6 +60,7 @@ pub(crate) fn admit(shared: &Shared, connect: &Connect, nonce: &str) -> Option<A
     let version = shared.port.access_version();
     let admitted = proven(shared, connect, nonce)?;
     let (who, api) = within_rules(shared, &admitted.who, &admitted.api);
+    *admitted.rights.write() = who.clone();
     Some(Admitted { who, api, version, ..admitted })
 }
 
@@ -71,10 +78,14 @@ pub(crate) struct Standing {
     /// Its rights as they are in force.
     who: Principal,
     api: Principal,
+    rights: Rights,
+    /// Whether they grew, and its session has yet to hear of it.
+    grown: bool,
 }
 
 impl Standing {
-    /// Whether tokens and rules leave a client the rights that it came with. Costs one load where neither changed.
+    /// Whether tokens and rules leave a client all the rights that it has; where they give it more, it has them from
+    /// now on. Costs one load where neither changed.
     pub(crate) fn still_holds(&mut self, shared: &Shared) -> bool {
         let version = shared.port.access_version();
         if version == self.version {
@@ -88,7 +99,24 @@ impl Standing {
             }),
         };
         self.version = version;
-        now.is_some_and(|(who, api)| who.has_rights_of(&self.who) && api.has_rights_of(&self.api))
+        let Some((who, api)) = now.filter(|(who, api)| who.covers(&self.who) && api.covers(&self.api)) else {
+            return false;
+        };
+        if !who.has_rights_of(&self.who) || !api.has_rights_of(&self.api) {
+            *self.rights.write() = who.clone();
+            (self.who, self.api, self.grown) = (who, api, true);
+        }
+        true
+    }
+
+    /// Whether there is something for [`Standing::grown`] to tell.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.grown
+    }
+
+    /// The rights that a client has had since they grew, and that its session has not heard of.
+    pub(crate) fn grown(&mut self) -> Option<(Principal, Principal)> {
+        std::mem::take(&mut self.grown).then(|| (self.who.clone(), self.api.clone()))
     }
 }
 
@@ -163,7 +191,8 @@ fn with_rights(name: &str, permissions: &NatsPermissions) -> Admitted {
 
 fn of_token(principal: &Principal) -> Admitted {
     let who = principal.also(&patterns(&REQUESTS), &patterns(&ANSWERS));
-    Admitted { who, api: principal.clone(), name: principal.name().to_string(), version: 0, own: None }
+    let rights = Rights::new(RwLock::new(who.clone()));
+    Admitted { who, api: principal.clone(), name: principal.name().to_string(), version: 0, own: None, rights }
 }
 
 fn same(a: &str, b: &str) -> bool {

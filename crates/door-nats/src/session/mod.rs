@@ -107,6 +107,7 @@ impl Session {
     /// Takes as many operations as it can; how many bytes they were, and why it stopped.
     pub(crate) fn process(&mut self, bytes: &[u8]) -> (usize, Wait) {
         self.forget_finished();
+        self.grow();
         let (line_max, payload_max) = (self.shared.options.max_control_line, self.shared.options.max_payload);
         let mut used = 0;
         let wait = loop {
@@ -130,6 +131,19 @@ impl Session {
         };
         self.count();
         (used, wait)
+    }
+
+    /// Takes up rights that have become more.
+    fn grow(&mut self) {
+        if !self.connection.grown.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let grown = self.connection.standing.lock().as_mut().and_then(|standing| standing.grown());
+        if let (Some(admitted), Some((who, api))) = (&mut self.admitted, grown) {
+            (admitted.who, admitted.api) = (who, api);
+            // What was found for a subject was found for the rights before.
+            self.ways = Ways::default();
+        }
     }
 
     /// Sends what was handed to others meanwhile, and says whether one of them is pressed.
@@ -303,7 +317,7 @@ impl Session {
             port: self.shared.port.clone(),
             listener: std::sync::OnceLock::new(),
             finished: Arc::clone(&self.finished),
-            guard: Guard::of(&admitted.who, &pattern),
+            guard: Guard::of(&admitted.rights, &pattern),
         });
         let shown = (pattern.as_str().to_owned(), queue.to_owned());
         let listener = Listener {

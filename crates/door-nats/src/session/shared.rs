@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     pub(crate) admitted: AtomicBool,
     /// What its rights rest on, once it has some.
     pub(crate) standing: Mutex<Option<Standing>>,
+    /// Whether its rights became more since its session looked.
+    pub(crate) grown: AtomicBool,
     pub(crate) about: Mutex<About>,
     /// What it subscribed to, for tools: subject, queue, sid.
     pub(crate) wishes: Mutex<Wishes>,

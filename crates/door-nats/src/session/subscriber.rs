@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use door::{ListenerId, Parcel, Port, Principal, Taker, Took};
 use event::Pattern;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::codec::push_message;
 use crate::serve::Outbound;
@@ -29,22 +29,27 @@ pub(crate) struct Subscriber {
     pub(crate) guard: Option<Guard>,
 }
 
+/// What a client may do now: while it is connected its rights may grow.
+pub(crate) type Rights = Arc<RwLock<Principal>>;
+
 /// Judges each message.
 pub(crate) struct Guard {
-    pub(crate) who: Principal,
+    pub(crate) who: Rights,
     /// Whether the pattern itself matches what is denied; else only what comes by another address is judged.
     pub(crate) within: bool,
 }
 
 impl Guard {
     /// That of a subscription; `None`: nothing is denied.
-    pub(crate) fn of(who: &Principal, pattern: &Pattern) -> Option<Self> {
+    pub(crate) fn of(rights: &Rights, pattern: &Pattern) -> Option<Self> {
+        let who = rights.read();
         let within = who.is_denied_some_of(pattern);
-        (within || who.is_ruled()).then(|| Guard { who: who.clone(), within })
+        (within || who.is_ruled()).then(|| Guard { who: Arc::clone(rights), within })
     }
 
     fn refuses(&self, subject: &str) -> bool {
-        (self.within && !self.who.may_read(subject)) || !self.who.is_open_to(subject)
+        let who = self.who.read();
+        (self.within && !who.may_read(subject)) || !who.is_open_to(subject)
     }
 }
 

@@ -128,6 +128,39 @@ async fn whose_rights_are_taken_away_is_disconnected_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn whose_rights_become_more_has_them_and_stays_connected() {
+    let all = || vec![Pattern::all()];
+    let token =
+        |name: &str| Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin: false };
+    let served = serve_with(Options::default(), Access::tokens(["first", "second"].map(token))).await;
+    let closed = |subject: &str| NameRule {
+        subjects: vec![Pattern::parse(subject).unwrap()],
+        publish: Some(vec!["first".into()]),
+        subscribe: Some(vec!["first".into()]),
+    };
+    served.port.set_name_rules(vec![closed("a.secret"), closed("b")]);
+    let connect = |name: &str| format!(r#"{{"verbose":false,"auth_token":"{name}"}}"#);
+    let mut second = Client::new(&served, &connect("second")).await;
+    second.say("SUB a.> 1\r\nPUB a.secret 6\r\nbefore\r\n").await;
+    second.hears("-ERR 'Permissions Violation for Publish to \"a.secret\"'\r\n").await;
+    served.port.set_name_rules(vec![closed("b")]);
+    let mut line = String::new();
+    while line != "after" {
+        second.say("PUB a.secret 5\r\nafter\r\nPING\r\n").await;
+        // Until the rule is gone for it, it is told so each time.
+        while line != "PONG" && line != "after" {
+            line = second.line().await;
+        }
+        line = if line == "after" { line } else { String::new() };
+    }
+    second.until("PONG").await;
+    second.say("PUB b 0\r\n\r\n").await;
+    second.hears("-ERR 'Permissions Violation for Publish to \"b\"'\r\n").await;
+    served.port.set_name_rules(vec![closed("b"), closed("c")]);
+    second.is_told("User Authentication Revoked").await;
+}
+
+#[tokio::test]
 async fn what_a_rule_closes_does_not_come_by_the_address_of_a_push_consumer() {
     let all = || vec![Pattern::all()];
     let token =

@@ -8,6 +8,7 @@ use core::fmt;
 
 use event::Pattern;
 
+use super::links::Link;
 use super::routes::ROUTES_SHOWN_MAX;
 use super::{Controller, Endpoints};
 use crate::names::{LinkId, Name, NodeId};
@@ -148,6 +149,10 @@ pub struct RouteView {
     pub state: LinkState,
 }
 
+/// Why a link between nodes of two makes is not up.
+const MIXED: &str = "one end is a node of SLIM's own make and the other is not: they have no link in common. Declare no link \
+                     between their domains; link them as replicas of one domain, with --slim-peer";
+
 impl Controller {
     /// What it shows of itself. Costs as much as there is of it.
     pub fn status(&self) -> Status {
@@ -193,11 +198,27 @@ impl Controller {
                 to: link.acceptor.clone(),
                 address: Some(Arc::clone(&link.address)),
                 segments: pair.map(|pair| pair.segments.clone()).unwrap_or_default(),
-                state: link.state.clone(),
+                state: self.seen(link),
                 serves: pair.is_some_and(|pair| pair.serving.as_ref() == Some(id)),
             }
         });
         views.collect()
+    }
+
+    /// How far a link is; of one between nodes of two makes, that it cannot be.
+    fn seen(&self, link: &Link) -> LinkState {
+        let foreign = |node: &NodeId| self.nodes.get(node).map(|state| state.routes);
+        let dialer = foreign(&link.dialer);
+        let mut makes = self.members.get(&link.taken_by).into_iter().flatten().filter_map(foreign);
+        let taker = match &link.acceptor {
+            Some(node) => foreign(node),
+            // Nobody claimed it yet: any of the domain may.
+            None => makes.next().filter(|first| makes.all(|make| make == *first)),
+        };
+        match (dialer, taker) {
+            (Some(one), Some(two)) if one != two && link.state != LinkState::Applied => LinkState::Failed(MIXED.into()),
+            _ => link.state.clone(),
+        }
     }
 
     fn peer_views(&self) -> Vec<LinkView> {

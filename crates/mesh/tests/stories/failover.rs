@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::world::{World, id};
-use mesh::control::{Event, LinkState, Report};
+use mesh::control::{Endpoints, Event, LinkState, Report};
+use mesh::plan::Generation;
 
 /// A world of two domains with two nodes each, of which one wants a name.
 fn twins() -> World {
@@ -115,6 +116,22 @@ fn a_name_that_a_foreign_node_announced_is_forgotten_when_it_dies() {
     let session = world.bodies[&id("a/1")].session.unwrap();
     world.tell(Event::Announced { session, name, wanted: true });
     assert_eq!(world.controller.routes_at(&id("b/1")).len(), 1);
+}
+
+#[test]
+fn a_link_between_nodes_of_two_makes_says_that_it_cannot_be() {
+    let mut world = World::linked("*: *");
+    world.start_all("b/1 c/1");
+    let endpoints = Endpoints { listen: None, external: Some("a:46357".into()) };
+    let (node, plan, up) = (id("a/1"), Generation::default(), Vec::new());
+    world.tell(Event::Registered { session: 1_000, node, endpoints, plan, up, routes: true });
+    world.rest();
+    for link in world.status().links {
+        let mixed = link.from == id("a/1") || link.to_domain == id("a/1").domain;
+        let said = matches!(&link.state, LinkState::Failed(why) if why.contains("no link in common"));
+        assert_eq!(said, mixed, "{link:?}");
+    }
+    assert_eq!(world.held("b", "c").as_deref(), Some("b/1 c/1"));
 }
 
 #[test]
