@@ -123,8 +123,8 @@ impl StartError {
                 address.port()
             )),
             StartError::Listen { door, address, error } if error.kind() == io::ErrorKind::AddrInUse => Some(format!(
-                "Another program listens on port {}. Choose another address (--{door} {}:0 takes a free port), or \
-                 close this door (--{door} off).",
+                "Another program, or another door of this node, listens on port {}. Choose another address (--{door} \
+                 {}:0 takes a free port), or close this door (--{door} off).",
                 address.port(),
                 address.ip()
             )),

@@ -103,3 +103,27 @@ fn one_directory_is_one_nodes_whatever_its_engine() {
         node.stop();
     }
 }
+
+#[test]
+fn two_doors_at_one_address_do_not_start() {
+    let dir = tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = || config(dir.path(), Engine::Memory);
+    let check = |twice: Config, expected: &str| match Node::start(twice).map(|_| ()) {
+        Err(StartError::Listen { door, address: at, .. }) => assert_eq!((door, at), (expected, address)),
+        other => panic!("{expected}: {other:?}"),
+    };
+    let led = || {
+        let mut led = Config { http: Listen::At(address), ..config() };
+        led.mesh.controller = true;
+        led.mesh.listen = Listen::At("127.0.0.1:0".parse().unwrap());
+        led
+    };
+    for (door, listener) in [("slim-south", 0), ("slim-north", 1), ("slim", 2), ("mesh", 3)] {
+        let mut twice = led();
+        let listeners = [&mut twice.slim.south, &mut twice.slim.north, &mut twice.slim.listen, &mut twice.mesh.listen];
+        *listeners.into_iter().nth(listener).unwrap() = Listen::At(address);
+        check(twice, door);
+    }
+    Node::start(config()).unwrap().stop();
+}
