@@ -28,4 +28,4 @@ mod session;
 
 pub use counts::Counts;
 pub use options::{Options, Present, Presented, Replica, Tls};
-pub use serve::{Changed, Dial, INBOX_PREFIX, Link, Listed, Reins, Route, SlimDoor, inbox_of};
+pub use serve::{Changed, Dial, INBOX_PREFIX, Link, Listed, Reins, Route, SlimDoor, inbox_of, inbox_pattern};

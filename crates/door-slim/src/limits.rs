@@ -63,6 +63,12 @@ pub const INBOX_RETRY: Duration = Duration::from_millis(50);
 pub const INBOX_LINGER: Duration = Duration::from_millis(500);
 /// How long they are kept from it at most, however much comes.
 pub const INBOX_LINGER_MAX: Duration = Duration::from_secs(5);
+/// Instances of one name for which something is kept, at most: each is known to all nodes while it is.
+pub const INBOX_INSTANCES_MAX: usize = 1024;
+/// The same of all names: with the messages' numbers, some 100 MB.
+pub const INBOX_BACKLOGS_MAX: usize = 16_384;
+/// How often it is looked for what is kept no more because it became too old.
+pub const INBOX_TIDY: Duration = Duration::from_secs(30);
 /// Most bytes of messages on their way into inboxes; what is beyond is not taken.
 pub const INBOX_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 

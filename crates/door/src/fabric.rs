@@ -402,10 +402,10 @@ pub trait Fabric: Send + Sync {
         }
     }
 
-    /// Who keeps the messages of a subject: no way leads to them. Current for as long as a way to the subject is that
+    /// Who keeps the messages of a subject that come from a connection of a class: no way leads to them. Current for as long as a way to the subject is that
     /// was asked for before.
-    fn keepers(&self, subject: &str) -> Keepers {
-        let _ = subject;
+    fn keepers(&self, subject: &str, from: Class) -> Keepers {
+        let (_, _) = (subject, from);
         Keepers::default()
     }
 

@@ -12,7 +12,7 @@
 //! - **See** a stream's declaration where any of its patterns touches one of the stream's subjects.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -38,8 +38,12 @@ use crate::subscription::Subscription;
 /// are declared, and judged, before they are recorded.
 pub const RESOURCES_PREFIX: &str = "tidings.resources.";
 
-/// What begins the subjects that only the node writes at: resources, and what became of facts.
-const OWN_PREFIXES: [&str; 4] = [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh."];
+/// What begins the subjects that only the node writes at: resources, what became of facts, copies and inboxes.
+const OWN_PREFIXES: [&str; 6] =
+    [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh.", "$MIRROR.", INBOX_PREFIX];
+
+/// What begins the subjects that inboxes record at.
+const INBOX_PREFIX: &str = "slim-inbox.";
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,8 @@ struct Shared {
     access_version: AtomicU64,
     access_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
     catalogue_hooks: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
+    /// Other nodes work on the same journal.
+    shared: AtomicBool,
     check: ArcSwapOption<Arc<dyn Check>>,
     limits: Limits,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
@@ -122,6 +128,7 @@ impl Port {
             in_flight,
             catalogue,
             catalogue_hooks,
+            shared: AtomicBool::new(false),
         }))
     }
 
@@ -145,6 +152,16 @@ impl Port {
     /// What the rules of names leave of a principal that a door knows by itself.
     pub fn within_name_rules(&self, who: &Principal) -> Principal {
         who.within(&self.0.declared.lock().1)
+    }
+
+    /// Says that other nodes work on the same journal: what one node alone can do is refused from now on.
+    pub fn set_shared(&self) {
+        self.0.shared.store(true, Ordering::Release);
+    }
+
+    /// Whether other nodes work on the same journal.
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.load(Ordering::Acquire)
     }
 
     /// Whether the rules of names let nobody at all read a subject here.
@@ -443,6 +460,11 @@ impl Port {
         config: StreamConfig,
     ) -> Result<(StreamInfo, bool), Refused<StreamError>> {
         administer_all(who, &config)?;
+        if self.is_shared() && config.subjects.iter().any(|each| each.as_str().starts_with(INBOX_PREFIX)) {
+            let reason =
+                String::from("cannot be an inbox's: this node shares its engine, and each node would deliver it");
+            return Err(Refused::Journal(StreamError::Invalid { field: "subjects", reason }));
+        }
         match self.0.journal.stream_info(&config.name).await {
             Ok(_) => {}
             Err(StreamError::NotFound(_)) => match self.0.journal.stream_create(config.clone()).await {

@@ -76,7 +76,7 @@ impl Fabric for Plain {
         })
     }
 
-    fn keepers(&self, subject: &str) -> Keepers {
+    fn keepers(&self, subject: &str, _from: Class) -> Keepers {
         self.with(|(version, all)| {
             let of = |queue: &str| {
                 let matches = |each: &&Listener| each.patterns.iter().any(|pattern| pattern.matches(subject));

@@ -330,8 +330,8 @@ impl Fabric for Live {
         self.way_of(self.found(subject, Class::Client, segment).0, subject, Class::Client)
     }
 
-    fn keepers(&self, subject: &str) -> Keepers {
-        let (Near { stamp, .. }, keepers) = self.found(subject, Class::Client, None);
+    fn keepers(&self, subject: &str, from: Class) -> Keepers {
+        let (Near { stamp, .. }, keepers) = self.found(subject, from, None);
         let [ahead, untaken] = keepers.map(|group| Some(Arc::new(Way::new(Vec::new(), vec![group?], stamp))));
         Keepers { ahead, untaken }
     }

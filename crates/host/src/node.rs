@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::config::{Config, EVENTS_STREAM, Listen};
+use crate::config::{Config, EVENTS_STREAM, Engine, Listen};
 use crate::engine::{self, Opened};
 use crate::error::StartError;
 use crate::federation::Federation;
@@ -136,6 +136,9 @@ impl Node {
         remove_stale(&config.data);
         let limits = Limits { payload_bytes_max: config.limits.payload_bytes_max, ..Limits::default() };
         let port = Port::new(Arc::clone(&journal), Arc::clone(&live) as Arc<dyn Fabric>, access, limits);
+        if matches!(config.engine, Engine::Nats(_)) {
+            port.set_shared();
+        }
         let rooms = match Rooms::open(&runtime, &config, (&port, live), &metrics, certificate, nats) {
             Ok(rooms) => rooms,
             Err(error) => {

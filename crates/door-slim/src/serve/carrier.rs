@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use door::{Class, Keepers, NOBODY, Parcel, Principal, PublishError, Published, Spread, Taker, Way};
+use door::{Class, ConnectionId, Keepers, NOBODY, Parcel, Principal, PublishError, Published, Spread, Taker, Way};
 use event::{Headers, Message, Subject};
 use journal::{Append, AppendError};
 use serde_json::json;
@@ -19,7 +19,7 @@ use tracing::{debug, info};
 
 use super::shared::{Connection, Shared, Terms};
 use super::subscriptions::Subscriptions;
-use crate::codec::{Answer, Encoded, Header, Kind, Name, Publish, Session as Said, ack, answer, forwarded_bytes};
+use crate::codec::{self, Answer, Encoded, Header, Kind, Name, Publish, Session as Said, ack, answer, forwarded_bytes};
 use crate::codec::{partial, subject};
 use crate::counts::add;
 use crate::limits::WAYS_KEPT_MAX;
@@ -39,8 +39,6 @@ struct Known {
     /// A stream keeps it, or a schema is bound to it.
     handled: bool,
     captured: bool,
-    /// An inbox of the name is here.
-    inbox: bool,
     keepers: Keepers,
     catalogue: u64,
     access: Option<u64>,
@@ -249,17 +247,7 @@ impl Carrier {
 
     /// Tells the sender of a message what became of it. Who tells of a failure is told nothing.
     fn answer(&self, header: &Header<'_>, session: Said, why: &str) {
-        if header.error == Some(true) || header.source.encoded.is_none() {
-            return;
-        }
-        let context = json!({
-            "session_id": session.session,
-            "message_id": session.message,
-            "session_message_type": session.message_type,
-        });
-        let text = json!({"error": why, "session_context": context}).to_string();
-        let key = self.connection.terms.get().and_then(|terms| terms.key.as_ref());
-        self.connection.out.say(&answer(&Answer { header, session, text: &text }, key));
+        tell(&self.connection, header, session, why);
     }
 
     fn publish(&mut self, publish: &Publish<'_>) {
@@ -288,18 +276,13 @@ impl Carrier {
             self.dropped(Dropped::NotAllowed);
             return self.answer(header, publish.session, &why);
         }
-        let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(known.subject.as_str(), publish.raw) };
-        if known.inbox && !self.shared.inboxes.is_known() && self.shared.inboxes.take(&self.shared, &parcel) {
-            return;
-        }
-        if keeps(known.keepers.ahead.as_ref(), &parcel, &mut self.first) {
-            return;
-        }
         if known.handled {
             return self.record(publish, key);
         }
+        let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(known.subject.as_str(), publish.raw) };
         let first = &mut self.first;
-        let (taken, refused) = known.way.offer(&parcel, self.connection.id, &mut |taker| first.push(Arc::clone(taker)));
+        let mut push = |taker: &Arc<dyn Taker>| first.push(Arc::clone(taker));
+        let (taken, refused) = hand(&known.way, &known.keepers, &parcel, self.connection.id, &mut push);
         self.shared.port.fabric().count(taken, refused);
         if taken == 0 {
             self.untaken(publish, key, refused > 0);
@@ -307,15 +290,8 @@ impl Carrier {
     }
 
     /// Nobody took it.
-    fn untaken(&mut self, publish: &Publish<'_>, key: (Encoded, bool), full: bool) {
-        let keepers = self.ways.get(&key).and_then(|known| Some((known.keepers.untaken.as_ref()?, &known.subject)));
-        let kept = keepers.is_some();
-        if let Some((untaken, subject)) = keepers {
-            let parcel = Parcel { headers: self.block.as_bytes(), ..Parcel::new(subject.as_str(), publish.raw) };
-            if keeps(Some(untaken), &parcel, &mut self.first) {
-                return;
-            }
-        }
+    fn untaken(&self, publish: &Publish<'_>, key: (Encoded, bool), full: bool) {
+        let kept = self.ways.get(&key).is_some_and(|known| known.keepers.untaken.is_some());
         self.dropped(Dropped::Unroutable);
         add(&self.shared.totals.unroutable, 1);
         let why = match full {
@@ -340,15 +316,14 @@ impl Carrier {
         }
         let Some(subject) = subject(&key.0) else { return false };
         let spread = if key.1 { Spread::Every } else { Spread::One };
-        let inbox = self.shared.inboxes.ensure(&self.shared, &key.0);
+        self.shared.inboxes.ensure(&self.shared, &key.0);
         let way = port.fabric().way_from(subject.as_str(), self.class()).spread(spread);
         let captured = port.captured_by(&subject).is_some();
         let known = Known {
             allowed: self.connection.who.lock().may_publish(subject.as_str()),
             handled: captured || port.is_judged(&subject),
             captured,
-            inbox,
-            keepers: port.fabric().keepers(subject.as_str()),
+            keepers: port.fabric().keepers(subject.as_str(), self.class()),
             way,
             subject,
             catalogue,
@@ -407,7 +382,8 @@ impl Carrier {
             }
             let first = &mut self.first;
             let mut push = |taker: &Arc<dyn Taker>| first.push(Arc::clone(taker));
-            let (taken, refused) = known.way.offer(&Parcel::of(&message), self.connection.id, &mut push);
+            let parcel = Parcel::of(&message);
+            let (taken, refused) = hand(&known.way, &known.keepers, &parcel, self.connection.id, &mut push);
             self.shared.port.fabric().count(taken, refused);
             if taken == 0 {
                 self.untaken(publish, key, refused > 0);
@@ -415,13 +391,25 @@ impl Carrier {
             return;
         }
         let who: Principal = self.connection.who.lock().clone();
-        let totals = Arc::clone(&self.shared.totals);
+        let (way, keepers) = (Arc::clone(&known.way), known.keepers.clone());
+        let (shared, connection, kept) = (Arc::clone(&self.shared), Arc::clone(&self.connection), message.clone());
+        // Who is there gets it once it is recorded; where nobody is, an inbox.
         let done = move |outcome: Result<Published, PublishError>| match outcome {
-            // The stream was deleted meanwhile, and nobody listens.
-            Ok(_) | Err(PublishError::Journal(AppendError::NoStream(_))) => {}
-            Err(_) => totals.dropped(Dropped::Journal),
+            Ok(Published::Recorded(receipt)) if receipt.duplicate => {}
+            // The stream was deleted meanwhile.
+            Ok(_) | Err(PublishError::Journal(AppendError::NoStream(_))) => {
+                let (taken, refused) =
+                    hand(&way, &keepers, &Parcel::of(&kept), connection.id, &mut |taker| taker.wake());
+                shared.port.fabric().count(taken, refused);
+            }
+            Err(error) => {
+                shared.totals.dropped(Dropped::Journal);
+                if let Ok(codec::Message::Publish(publish)) = codec::read(&kept.payload) {
+                    tell(&connection, &publish.header, publish.session, &error.to_string());
+                }
+            }
         };
-        self.shared.port.publish_from(&who, self.connection.id, Some(&known.way), Append::new(message), done);
+        self.shared.port.publish_from(&who, self.connection.id, None, Append::new(message), done);
     }
 
     /// Has sent what receivers took; how many of them are pressed, and of how many.
@@ -439,9 +427,37 @@ impl Carrier {
     }
 }
 
-/// Whether one of those who keep messages takes one.
-fn keeps(way: Option<&Arc<Way>>, parcel: &Parcel<'_>, first: &mut Vec<Arc<dyn Taker>>) -> bool {
-    way.is_some_and(|way| way.offer(parcel, NOBODY, &mut |taker| first.push(Arc::clone(taker))).0 > 0)
+/// Hands a message to those who keep what is to come behind something, or else to everyone on its way, or else to those
+/// who keep what nobody takes; how many took it, and how many would not.
+fn hand(
+    way: &Way,
+    keepers: &Keepers,
+    parcel: &Parcel<'_>,
+    without: ConnectionId,
+    first: &mut dyn FnMut(&Arc<dyn Taker>),
+) -> (u64, u64) {
+    let mut keep = |way: &Option<Arc<Way>>| way.as_ref().is_some_and(|way| way.offer(parcel, NOBODY, first).0 > 0);
+    if keep(&keepers.ahead) {
+        return (1, 0);
+    }
+    let (taken, refused) = way.offer(parcel, without, first);
+    let mut keep = |way: &Option<Arc<Way>>| way.as_ref().is_some_and(|way| way.offer(parcel, NOBODY, first).0 > 0);
+    if taken == 0 && keep(&keepers.untaken) { (1, refused) } else { (taken, refused) }
+}
+
+/// Tells the sender of a message what became of it. Who tells of a failure is told nothing.
+fn tell(connection: &Connection, header: &Header<'_>, session: Said, why: &str) {
+    if header.error == Some(true) || header.source.encoded.is_none() {
+        return;
+    }
+    let context = json!({
+        "session_id": session.session,
+        "message_id": session.message,
+        "session_message_type": session.message_type,
+    });
+    let text = json!({"error": why, "session_context": context}).to_string();
+    let key = connection.terms.get().and_then(|terms| terms.key.as_ref());
+    connection.out.say(&answer(&Answer { header, session, text: &text }, key));
 }
 
 /// A name as people read it, and its instance; its components in hexadecimal digits where its texts are missing, or

@@ -27,11 +27,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use door::{
-    Class, ConnectionId, KEEPS_AHEAD, KEEPS_UNTAKEN, Listener, ListenerId, NOBODY, Parcel, Port, Spread, Taker, Took,
+    Class, ConnectionId, KEEPS_AHEAD, KEEPS_UNTAKEN, Listener, ListenerId, NOBODY, Parcel, Spread, Taker, Took,
     WITHIN_HEADER,
 };
 use event::{Headers, Message, Pattern, Subject, decode_token, encode_token};
-use journal::{Append, Purge, Read, Start};
+use journal::{Append, Purge, Read, ReadError, Start};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
@@ -40,8 +40,8 @@ use super::shared::Shared;
 use crate::codec::{self, Encoded, Publish, component, read};
 use crate::counts::add;
 use crate::limits::{
-    INBOX_IDS_MAX, INBOX_LINGER, INBOX_LINGER_MAX, INBOX_LOOK, INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES,
-    INBOX_PENDING_BYTES_MAX, INBOX_RETRY,
+    INBOX_BACKLOGS_MAX, INBOX_IDS_MAX, INBOX_INSTANCES_MAX, INBOX_LINGER, INBOX_LINGER_MAX, INBOX_LOOK,
+    INBOX_PAGE_BYTES, INBOX_PAGE_MESSAGES, INBOX_PENDING_BYTES_MAX, INBOX_RETRY, INBOX_TIDY,
 };
 use crate::session::Dropped;
 
@@ -57,8 +57,10 @@ const WITHIN: char = '@';
 const EVERY: &str = "slim-every";
 /// Of a session's messages those that are worthless later: signs of life.
 const HEARTBEAT: u32 = 17;
-/// Subjects of one inbox looked at at the start.
-const SUBJECTS_MAX: usize = 4096;
+/// Subjects of one inbox read at a time.
+const SUBJECTS_PAGE: usize = 4096;
+/// Of the time, the share that looking at everything may take: one in so many.
+const SHARE: u32 = 5;
 /// How long a receiver that is pressed is left alone.
 const NAP: Duration = Duration::from_millis(2);
 /// The connection that inboxes listen by.
@@ -83,6 +85,23 @@ pub fn inbox_of(name: &str) -> Option<(String, String)> {
     Some((inbox_stream(components), format!("{INBOX_PREFIX}{name}.*")))
 }
 
+/// Where inboxes keep what is for the subjects of a pattern, so that a rule for these holds for those; `None`: no name is
+/// among them.
+pub fn inbox_pattern(pattern: &Pattern) -> Option<Pattern> {
+    let mut tokens: Vec<&str> = pattern.as_str().split('.').collect();
+    let first = tokens.first_mut()?;
+    if *first != "slim" {
+        return None;
+    }
+    *first = INBOX_PREFIX.trim_end_matches('.');
+    // The last token is more than the instance.
+    if tokens.len() >= 4 && !tokens.contains(&">") {
+        tokens.truncate(4);
+        tokens.push("*");
+    }
+    Pattern::parse(&tokens.join(".")).ok()
+}
+
 /// What is kept for a name's instance.
 #[derive(Debug, Default)]
 struct Backlog {
@@ -104,12 +123,62 @@ struct Backlog {
 /// Tells a session's messages apart: who sends it, the session, its kind and its number.
 type Id = (Encoded, u32, u32, u32);
 
+/// What is kept.
+#[derive(Default)]
+struct Backlogs {
+    /// By the subject it is recorded at.
+    all: HashMap<Arc<str>, Backlog>,
+    /// By name, of how many of its instances anything is.
+    counts: HashMap<[u64; 3], usize>,
+    /// Those to look at: something of them has changed.
+    due: HashSet<Arc<str>>,
+}
+
+impl Backlogs {
+    /// That of a subject, begun where there is none; `None`: there are too many.
+    fn admit(&mut self, key: &Arc<str>, name: [u64; 3]) -> Option<&mut Backlog> {
+        if !self.all.contains_key(key) {
+            let count = self.counts.get(&name).copied().unwrap_or(0);
+            if self.all.len() >= INBOX_BACKLOGS_MAX || count >= INBOX_INSTANCES_MAX {
+                return None;
+            }
+        }
+        Some(self.begin(key, name))
+    }
+
+    fn begin(&mut self, key: &Arc<str>, name: [u64; 3]) -> &mut Backlog {
+        let counts = &mut self.counts;
+        self.all.entry(Arc::clone(key)).or_insert_with(|| {
+            *counts.entry(name).or_default() += 1;
+            Backlog::default()
+        })
+    }
+
+    /// Forgets one; who listens for it.
+    fn end(&mut self, key: &str) -> Option<ListenerId> {
+        let gone = self.all.remove(key)?;
+        let name = stream_of(key).and_then(|stream| components_of(&stream));
+        if let Some((name, count)) = name.and_then(|name| Some((name, self.counts.get_mut(&name)?))) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&name);
+            }
+        }
+        gone.ahead
+    }
+}
+
+/// Who listens for a name that has an inbox.
+struct Held {
+    untaken: ListenerId,
+    /// Until it is known what was kept before this start: takes everything first.
+    early: Option<ListenerId>,
+}
+
 #[derive(Default)]
 struct State {
-    /// By the subject it is recorded at.
-    backlogs: Mutex<HashMap<Arc<str>, Backlog>>,
-    /// Who listens for each name that has an inbox.
-    held: Mutex<HashMap<[u64; 3], ListenerId>>,
+    backlogs: Mutex<Backlogs>,
+    held: Mutex<HashMap<[u64; 3], Held>>,
     /// What was kept before this start is known.
     known: AtomicBool,
     /// Bytes of appends that are not answered.
@@ -173,18 +242,16 @@ fn components_of(stream: &str) -> Option<[u64; 3]> {
 }
 
 impl Inboxes {
-    /// Whether there is an inbox of a name here; it listens from now on.
-    pub(crate) fn ensure(&self, shared: &Arc<Shared>, name: &Encoded) -> bool {
-        let Some(at) = subject_of(name, None) else { return false };
-        let is = shared.port.captured_by(&at).is_some_and(|stream| *stream == *inbox_stream(name.components));
-        if is {
+    /// Where there is an inbox of a name here, it listens from now on.
+    pub(crate) fn ensure(&self, shared: &Arc<Shared>, name: &Encoded) {
+        let captured = subject_of(name, None).and_then(|at| shared.port.captured_by(&at));
+        if captured.is_some_and(|stream| *stream == *inbox_stream(name.components)) {
             self.listen(shared, name.components);
         }
-        is
     }
 
     /// Whether all that was kept before this start stands before what comes.
-    pub(crate) fn is_known(&self) -> bool {
+    fn is_known(&self) -> bool {
         self.0.known.load(Ordering::Acquire)
     }
 
@@ -195,13 +262,22 @@ impl Inboxes {
 
     fn listen(&self, shared: &Arc<Shared>, components: [u64; 3]) {
         let mut held = self.0.held.lock();
-        if held.contains_key(&components) || shared.stopping.is_cancelled() {
+        // Nodes that share a journal would each deliver the same.
+        if held.contains_key(&components) || shared.stopping.is_cancelled() || shared.port.is_shared() {
             return;
         }
         let name = Encoded { components, id: None };
         let patterns = [format!("slim.{name}"), format!("slim.{name}.*")];
-        let patterns = patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-        held.insert(components, Self::join(shared, KEEPS_UNTAKEN, patterns));
+        let patterns: Vec<Pattern> = patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        let early = (!self.is_known()).then(|| Self::join(shared, KEEPS_AHEAD, patterns.clone()));
+        held.insert(components, Held { untaken: Self::join(shared, KEEPS_UNTAKEN, patterns), early });
+    }
+
+    /// What was kept before this start is known.
+    fn knows(&self, shared: &Shared) {
+        let mut held = self.0.held.lock();
+        self.0.known.store(true, Ordering::Release);
+        held.values_mut().filter_map(|held| held.early.take()).for_each(|id| shared.port.fabric().leave(id));
     }
 
     /// Takes up inboxes that are new, and lets go of those that are not there any more.
@@ -214,13 +290,21 @@ impl Inboxes {
         let streams = port.journal().streams().await;
         let now: HashSet<[u64; 3]> = streams.iter().filter_map(|each| components_of(&each.config.name)).collect();
         now.iter().for_each(|components| self.listen(shared, *components));
-        self.0.held.lock().retain(|components, id| {
+        let mut gone = Vec::new();
+        self.0.held.lock().retain(|components, held| {
             let stays = now.contains(components);
             if !stays {
-                port.fabric().leave(*id);
+                gone.extend([Some(held.untaken), held.early].into_iter().flatten());
             }
             stays
         });
+        let mut backlogs = self.0.backlogs.lock();
+        let captured = |key: &str| port.captured_by(&Subject::parse(key).ok()?);
+        let there = |key: &str| captured(key).is_some_and(|stream| stream_of(key).as_deref() == Some(&*stream));
+        let over: Vec<Arc<str>> = backlogs.all.keys().filter(|key| !there(key)).cloned().collect();
+        gone.extend(over.iter().filter_map(|key| backlogs.end(key)));
+        drop(backlogs);
+        gone.into_iter().for_each(|id| port.fabric().leave(id));
     }
 
     /// Hands a message on, where its receiver has come and nothing is kept, or else keeps it; whether that could be.
@@ -253,7 +337,7 @@ impl Inboxes {
         if !self.is_known() {
             return false;
         }
-        match self.0.backlogs.lock().get_mut(at.as_str()).map(|backlog| &mut backlog.drained) {
+        match self.0.backlogs.lock().all.get_mut(at.as_str()).map(|backlog| &mut backlog.drained) {
             Some(Some((_, last))) => *last = Instant::now(),
             Some(None) => return false,
             None => {}
@@ -282,11 +366,11 @@ impl Inboxes {
         let source = publish.header.source.encoded.unwrap_or(publish.header.to);
         let id: Id = (source, said.session, said.message_type, said.message);
         let mut backlogs = state.backlogs.lock();
-        let backlog = backlogs.entry(Arc::clone(&key)).or_default();
-        if backlog.ids.contains(&id) {
+        let again = backlogs.admit(&key, publish.header.to.components).map(|backlog| backlog.ids.contains(&id));
+        let (Some(false), Some(backlog)) = (again, backlogs.all.get_mut(&key)) else {
             state.pending_bytes.fetch_sub(size, Ordering::Relaxed);
-            return true;
-        }
+            return again.is_some();
+        };
         if backlog.ids.len() < INBOX_IDS_MAX {
             backlog.ids.insert(id);
         }
@@ -300,13 +384,16 @@ impl Inboxes {
             Append::new(message),
             Box::new(move |answer| {
                 state.pending_bytes.fetch_sub(size, Ordering::Relaxed);
-                if let Some(backlog) = state.backlogs.lock().get_mut(&key) {
+                let mut backlogs = state.backlogs.lock();
+                if let Some(backlog) = backlogs.all.get_mut(&key) {
                     backlog.pending = backlog.pending.saturating_sub(1);
                     backlog.recorded += 1;
                     if answer.is_err() {
                         backlog.ids.remove(&id);
                     }
                 }
+                backlogs.due.insert(key);
+                drop(backlogs);
                 match answer {
                     Ok(_) => add(&totals.kept, 1),
                     Err(error) => {
@@ -333,79 +420,145 @@ impl Backlog {
 
 /// Delivers what is kept, until the door closes.
 pub(crate) async fn deliver(shared: Arc<Shared>) {
-    let state = Arc::clone(&shared.inboxes.0);
-    let joined = Arc::clone(&shared.joined);
+    let (state, joined) = (Arc::clone(&shared.inboxes.0), Arc::clone(&shared.joined));
     let hook = Arc::clone(&joined);
     shared.port.fabric().watch(Arc::new(move || hook.notify_one()));
     let hook = Arc::clone(&state.kept);
     shared.port.when_catalogue_changes(Arc::new(move || hook.notify_one()));
+    // Everything is looked at when somebody comes, and not all the time.
+    let (mut everything, mut rests_until, mut tidied) = (true, Instant::now(), Instant::now());
     loop {
         shared.inboxes.look(&shared).await;
-        let again = sweep(&shared, &state).await;
+        let all = everything && Instant::now() >= rests_until;
+        let began = Instant::now();
+        let mut again = sweep(&shared, &state, all).await;
+        if all {
+            everything = false;
+            rests_until = Instant::now() + began.elapsed() * SHARE;
+        } else if everything {
+            let rest = rests_until.saturating_duration_since(Instant::now());
+            again = Some(again.map_or(rest, |again| again.min(rest)));
+        }
+        if tidied.elapsed() >= INBOX_TIDY {
+            tidy(&shared, &state).await;
+            tidied = Instant::now();
+        }
         tokio::select! {
-            () = joined.notified() => {}
+            () = joined.notified() => everything = true,
             () = state.kept.notified() => {}
             () = tokio::time::sleep(again.unwrap_or(INBOX_LOOK)) => {}
             () = shared.stopping.cancelled() => break,
         }
     }
     let fabric = shared.port.fabric();
-    state.held.lock().drain().for_each(|(_, id)| fabric.leave(id));
-    state.backlogs.lock().drain().filter_map(|(_, backlog)| backlog.ahead).for_each(|id| fabric.leave(id));
+    let held: Vec<Held> = state.held.lock().drain().map(|(_, held)| held).collect();
+    held.iter().flat_map(|held| [Some(held.untaken), held.early]).flatten().for_each(|id| fabric.leave(id));
+    let ahead: Vec<ListenerId> = state.backlogs.lock().all.drain().filter_map(|(_, each)| each.ahead).collect();
+    ahead.into_iter().for_each(|id| fabric.leave(id));
 }
 
-/// Looks at everything that is kept; when it is to be looked at again though nobody says so.
-async fn sweep(shared: &Arc<Shared>, state: &Arc<State>) -> Option<Duration> {
+/// Looks at everything that is kept, or at what has changed; when it is to be looked at again though nobody says so.
+async fn sweep(shared: &Arc<Shared>, state: &Arc<State>, all: bool) -> Option<Duration> {
+    if shared.port.is_shared() {
+        return None;
+    }
     if !state.known.load(Ordering::Acquire) && !find(shared, state).await {
         return Some(INBOX_RETRY);
     }
-    let keys: Vec<Arc<str>> = state.backlogs.lock().keys().cloned().collect();
+    let keys: Vec<Arc<str>> = {
+        let mut backlogs = state.backlogs.lock();
+        let due = std::mem::take(&mut backlogs.due);
+        if all { backlogs.all.keys().cloned().collect() } else { due.into_iter().collect() }
+    };
     let mut again = None;
     for key in keys {
         let wait = match linger(shared, state, &key) {
             None => empty(shared, state, &key).await,
             Some(wait) => wait,
         };
+        if wait.is_some() {
+            state.backlogs.lock().due.insert(key);
+        }
         again = [again, wait].into_iter().flatten().min();
     }
     again
 }
 
-/// Finds what was kept before this start; whether it could be read.
-async fn find(shared: &Arc<Shared>, state: &Arc<State>) -> bool {
+/// The subjects at which inboxes keep anything, each with its name; `None`: they cannot be read now.
+async fn subjects(shared: &Arc<Shared>) -> Option<Vec<(Arc<str>, [u64; 3])>> {
     let (journal, every) = (shared.port.journal(), Pattern::all());
-    for stream in journal.streams().await.iter().filter(|each| components_of(&each.config.name).is_some()) {
-        let subjects = match journal.subjects(&stream.config.name, &every, None, SUBJECTS_MAX).await {
-            Ok(subjects) => subjects,
-            Err(error) => {
-                debug!(%error, "an inbox cannot be read");
-                return false;
+    let mut found = Vec::new();
+    for stream in journal.streams().await {
+        let stream = stream.config.name;
+        let Some(name) = components_of(&stream) else { continue };
+        let mut after = None;
+        loop {
+            let page = match journal.subjects(&stream, &every, after, SUBJECTS_PAGE).await {
+                Ok(page) => page,
+                Err(ReadError::NotFound(_)) => break,
+                Err(error) => {
+                    debug!(%error, "an inbox cannot be read");
+                    return None;
+                }
+            };
+            found.extend(page.iter().map(|each| (Arc::from(each.subject.as_str()), name)));
+            after = page.last().filter(|_| page.len() >= SUBJECTS_PAGE).map(|last| last.subject.clone());
+            if after.is_none() {
+                break;
             }
-        };
-        let mut backlogs = state.backlogs.lock();
-        for each in subjects {
-            let key: Arc<str> = each.subject.as_str().into();
-            let backlog = backlogs.entry(Arc::clone(&key)).or_default();
-            // Where it came from is not known any more.
-            backlog.afar = true;
-            backlog.go_ahead(shared, &key);
         }
     }
-    state.known.store(true, Ordering::Release);
+    Some(found)
+}
+
+/// Finds what was kept before this start; whether it could be read.
+async fn find(shared: &Arc<Shared>, state: &Arc<State>) -> bool {
+    let Some(found) = subjects(shared).await else { return false };
+    for (key, name) in found {
+        let mut backlogs = state.backlogs.lock();
+        let backlog = backlogs.begin(&key, name);
+        // Where it came from is not known any more.
+        backlog.afar = true;
+        backlog.go_ahead(shared, &key);
+        backlogs.due.insert(key);
+    }
+    shared.inboxes.knows(shared);
     true
+}
+
+/// Forgets those of which nothing is kept any more: it became too old, or was removed.
+async fn tidy(shared: &Arc<Shared>, state: &Arc<State>) {
+    let idle = |backlog: &Backlog| backlog.pending == 0 && backlog.drained.is_none();
+    let before: HashMap<Arc<str>, u64> = {
+        let backlogs = state.backlogs.lock();
+        let idle = backlogs.all.iter().filter(|(_, backlog)| idle(backlog));
+        idle.map(|(key, backlog)| (Arc::clone(key), backlog.recorded)).collect()
+    };
+    if before.is_empty() {
+        return;
+    }
+    let Some(found) = subjects(shared).await else { return };
+    let found: HashSet<Arc<str>> = found.into_iter().map(|(key, _)| key).collect();
+    for (key, recorded) in before.iter().filter(|(key, _)| !found.contains(*key)) {
+        let mut backlogs = state.backlogs.lock();
+        let same = backlogs.all.get(key).is_some_and(|backlog| idle(backlog) && backlog.recorded == *recorded);
+        let ahead = if same { backlogs.end(key) } else { None };
+        drop(backlogs);
+        ahead.into_iter().for_each(|id| shared.port.fabric().leave(id));
+    }
 }
 
 /// Of one for which nothing is kept any more: whether it still goes ahead, and when to look again. `None`: something is
 /// kept.
 fn linger(shared: &Shared, state: &State, key: &Arc<str>) -> Option<Option<Duration>> {
     let mut backlogs = state.backlogs.lock();
-    let backlog = backlogs.get(key)?;
+    let backlog = backlogs.all.get(key)?;
     let (since, last) = backlog.drained?;
     let left = INBOX_LINGER.saturating_sub(last.elapsed()).min(INBOX_LINGER_MAX.saturating_sub(since.elapsed()));
     if backlog.afar && !left.is_zero() {
         return Some(Some(left));
     }
-    if let Some(id) = backlogs.remove(key).and_then(|backlog| backlog.ahead) {
+    if let Some(id) = backlogs.end(key) {
         shared.port.fabric().leave(id);
     }
     Some(None)
@@ -420,7 +573,8 @@ fn stream_of(at: &str) -> Option<String> {
 
 /// Forgets what is kept at a subject.
 fn forget(shared: &Shared, state: &State, key: &str) {
-    if let Some(id) = state.backlogs.lock().remove(key).and_then(|backlog| backlog.ahead) {
+    let ahead = state.backlogs.lock().end(key);
+    if let Some(id) = ahead {
         shared.port.fabric().leave(id);
     }
 }
@@ -434,7 +588,7 @@ async fn empty(shared: &Arc<Shared>, state: &Arc<State>, key: &Arc<str>) -> Opti
         if fabric.way_within(&to, segment.as_deref()).is_empty() {
             return None;
         }
-        let recorded = state.backlogs.lock().get(key).map_or(0, |backlog| backlog.recorded);
+        let recorded = state.backlogs.lock().all.get(key).map_or(0, |backlog| backlog.recorded);
         let read = Read {
             start: Start::Seq(1),
             filters: vec![filter.clone()],
@@ -443,13 +597,13 @@ async fn empty(shared: &Arc<Shared>, state: &Arc<State>, key: &Arc<str>) -> Opti
         };
         let page = match port.journal().read(&stream, read).await {
             Ok(page) => page,
-            Err(error) => {
-                debug!(%error, stream, "an inbox cannot be read");
-                if is_inbox(port, key, &stream) {
-                    return Some(INBOX_RETRY);
-                }
+            Err(ReadError::NotFound(_)) => {
                 forget(shared, state, key);
                 return None;
+            }
+            Err(error) => {
+                debug!(%error, stream, "an inbox cannot be read");
+                return Some(INBOX_RETRY);
             }
         };
         let mut taken = Vec::new();
@@ -486,12 +640,6 @@ async fn empty(shared: &Arc<Shared>, state: &Arc<State>, key: &Arc<str>) -> Opti
     }
 }
 
-/// Whether a subject still is an inbox's.
-fn is_inbox(port: &Port, key: &str, stream: &str) -> bool {
-    let captured = Subject::parse(key).ok().and_then(|at| port.captured_by(&at));
-    captured.is_some_and(|captured| *captured == *stream)
-}
-
 enum Finished {
     Yes,
     Pending,
@@ -501,7 +649,7 @@ enum Finished {
 /// Nothing is kept at a subject, unless something was recorded since.
 fn finish(state: &State, key: &str, recorded: u64) -> Finished {
     let mut backlogs = state.backlogs.lock();
-    match backlogs.get_mut(key) {
+    match backlogs.all.get_mut(key) {
         Some(backlog) if backlog.pending > 0 => Finished::Pending,
         Some(backlog) if backlog.recorded != recorded => Finished::No,
         Some(backlog) => {

@@ -31,7 +31,7 @@ use crate::counts::Counts;
 use crate::limits::{PRESSED_PAUSE, PRESSED_PAUSE_ALONE};
 use crate::options::Options;
 use carrier::Carrier;
-pub use inbox::{INBOX_PREFIX, inbox_of};
+pub use inbox::{INBOX_PREFIX, inbox_of, inbox_pattern};
 pub use remote::{Changed, Dial, Link, Listed, Reins, Route};
 use shared::Shared;
 

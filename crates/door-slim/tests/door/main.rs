@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be is a failure")]
 #![allow(clippy::cast_possible_truncation, reason = "a test's numbers are small, and halves are meant")]
 
+mod inboxes;
 mod links;
 mod matching;
 mod misuse;

@@ -1,9 +1,7 @@
-//! WebSockets, and the inbox.
+//! WebSockets.
 
-use door_slim::{Options, inbox_of};
-use event::Pattern;
+use door_slim::Options;
 use futures_util::{SinkExt, StreamExt};
-use journal::StreamConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -65,40 +63,4 @@ async fn a_websocket_is_taken_at_its_path_alone() {
     let served = serve(Options { path: Some("/slim".into()), ..Options::default() }).await;
     assert!(socket(&served, "/slim").await.is_ok());
     assert!(socket(&served, "/").await.is_err());
-}
-
-#[tokio::test]
-async fn what_is_for_one_who_is_away_is_kept_and_comes_in_order() {
-    let served = serve(Options::default()).await;
-    let (stream, pattern) = inbox_of("org/ns/app").unwrap();
-    // The same name as numbers: what is hashed here is what a client hashes.
-    let mut components = pattern.split('.').skip(1).map(|part| u64::from_str_radix(part, 16));
-    let mut part = || components.next().unwrap().unwrap();
-    let owner = To([part(), part(), part()], Some(5));
-    let config = StreamConfig::new(&stream, vec![Pattern::parse(&pattern).unwrap()]);
-    served.port.journal().stream_create(config).await.unwrap();
-    served.port.catalogue_changed();
-    let mut sender = Client::open_as(served.address, "sender", 2, None).await;
-    for place in 0..200u32 {
-        let (session, content) =
-            (Proto::default().number(3, 1).number(4, place.into()).number(2, 1), content(&place.to_be_bytes()).1);
-        sender.publish_with(&Head::to(owner), session, content).await;
-    }
-    // What a session sends again is kept once.
-    let again = Proto::default().number(3, 1).number(4, 7).number(2, 1);
-    sender.publish_with(&Head::to(owner), again, content(&7u32.to_be_bytes()).1).await;
-    sender.hears_nothing().await;
-    let mut client = Client::open_as(served.address, "owner", 2, None).await;
-    client.subscribe(owner).await;
-    for place in 200..400u32 {
-        let (session, content) =
-            (Proto::default().number(3, 1).number(4, place.into()).number(2, 1), content(&place.to_be_bytes()).1);
-        sender.publish_with(&Head::to(owner), session, content).await;
-    }
-    for place in 0..400u32 {
-        client.gets(&place.to_be_bytes()).await;
-    }
-    client.hears_nothing().await;
-    assert_eq!(served.port.journal().stream_info(&stream).await.unwrap().state.messages, 0);
-    assert!(served.door.counts().kept >= 200);
 }

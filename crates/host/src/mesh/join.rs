@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use door::{NameRule, Port};
+use event::Pattern;
 use journal::Journal;
 use mesh::acl::{AclRule, Who};
 use mesh::control::Endpoints;
@@ -188,6 +189,11 @@ async fn rules(body: Arc<Body>, port: Port, end: CancellationToken) {
     }
 }
 
+/// The subjects of a rule, and where inboxes keep what is for them.
+fn with_inboxes(subjects: &[Pattern]) -> Vec<Pattern> {
+    subjects.iter().cloned().chain(subjects.iter().filter_map(door_slim::inbox_pattern)).collect()
+}
+
 /// What rules say of a domain's own clients: a list that names all of them closes nothing.
 fn name_rules(rules: &[AclRule], own: &Name) -> Vec<NameRule> {
     let names = |list: &Option<Vec<Who>>| -> Option<Vec<Arc<str>>> {
@@ -204,7 +210,7 @@ fn name_rules(rules: &[AclRule], own: &Name) -> Vec<NameRule> {
         Some(list.iter().filter_map(named).collect())
     };
     let rule = |rule: &AclRule| NameRule {
-        subjects: rule.subjects.clone(),
+        subjects: with_inboxes(&rule.subjects),
         publish: names(&rule.publish),
         subscribe: names(&rule.subscribe),
     };
@@ -214,7 +220,6 @@ fn name_rules(rules: &[AclRule], own: &Name) -> Vec<NameRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event::Pattern;
 
     #[test]
     fn rules_close_names_to_own_clients_that_no_list_names() {
@@ -234,6 +239,21 @@ mod tests {
         check(&["domain:north"], None);
         check(&["domain:south"], Some(&[]));
         check(&["clerk", "domain:south/boss", "domain:north/boss"], Some(&["clerk", "boss"]));
+    }
+
+    #[test]
+    fn a_rule_for_a_name_holds_where_it_is_kept_too() {
+        let check = |subject: &str, kept: Option<&str>| {
+            let subjects = with_inboxes(&[Pattern::parse(subject).unwrap()]);
+            assert_eq!(subjects.get(1).map(Pattern::as_str), kept, "{subject}");
+        };
+        check("slim.a.b.c", Some("slim-inbox.a.b.c.*"));
+        check("slim.a.b.c.d", Some("slim-inbox.a.b.c.*"));
+        check("slim.a.*.c.*", Some("slim-inbox.a.*.c.*"));
+        check("slim.a.>", Some("slim-inbox.a.>"));
+        check("slim.>", Some("slim-inbox.>"));
+        check("orders.>", None);
+        check(">", None);
     }
 
     #[test]
