@@ -32,6 +32,12 @@ pub(crate) fn admit(config: &StreamConfig, append: &Append) -> Result<(), Append
             "the servers themselves fill '{into}' from other streams, not its node"
         )));
     }
+    if append.into.is_some() && !config.captures(append.message.subject.as_str()) {
+        let (name, subject) = (&config.name, &append.message.subject);
+        return Err(AppendError::Storage(format!(
+            "'{name}' does not capture '{subject}', and the servers bring a message where its subject is captured"
+        )));
+    }
     if append.at.is_some() {
         return Err(AppendError::Storage(String::from("the servers give positions and moments themselves")));
     }

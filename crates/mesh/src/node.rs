@@ -28,6 +28,7 @@
 //! plan, or a connection that comes or goes, costs a look at each domain of each segment, and the end of a source a
 //! walk over all patterns.
 
+mod custody;
 mod hear;
 mod onward;
 mod settle;
@@ -49,6 +50,7 @@ use crate::names::{LinkId, Name, NodeId};
 use crate::plan::{LinkKind, LinkPlan, Plan};
 use crate::routes::Routes;
 use crate::wire::{Source, Wish};
+pub use custody::{Forbidden, Handed};
 pub use tell::NOTES_AHEAD;
 use tell::Out;
 pub use words::{Beyond, Ending, FarGroup, Input, Leg, LinkView, Onward, Output, Refusal, Report, SourceView};

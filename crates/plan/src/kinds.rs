@@ -256,7 +256,7 @@ pub const KINDS: &[Kind] = &[
         plural: "mirrors",
         short: "mir",
         routerd: None,
-        doc: "A stream of this node that is kept elsewhere too, or one of elsewhere that is kept here: each message until the far journal has it.",
+        doc: "A stream that is kept in another domain too, each message until the far journal has it: brought there, fetched from there, or let in.",
         schema: of::<MirrorSpec>,
     },
 ];

@@ -21,7 +21,7 @@ use super::Mesh;
 use super::ask::Asker;
 use super::body::Body;
 use super::controller::{Governor, GovernorParts, Secret, read_secret};
-use super::lead::Candidate;
+use super::lead::{Candidate, LEASE_SUBJECT};
 use super::member::{Member, MemberParts};
 use super::root::Root;
 use super::secrets::Secrets;
@@ -109,7 +109,8 @@ fn govern(
         }
     };
     let (journal, node) = (Arc::clone(journal), body.id.to_string());
-    let leading = Candidate { journal, node, address, shared }.start(end.clone());
+    let subject = LEASE_SUBJECT.to_owned();
+    let leading = Candidate { journal, node, address, shared, subject }.start(end.clone());
     if shared {
         tokio::spawn(catch_up(Arc::clone(resources), end.clone()));
     }

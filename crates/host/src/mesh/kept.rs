@@ -1,17 +1,20 @@
-//! What nodes tell each other of streams that are kept elsewhere: the head of a message to be kept, and the word of what
-//! was kept. Pure.
+//! What nodes tell each other of streams that are kept elsewhere: the head of a message to be kept, and the words about
+//! it. Pure.
 //!
 //! ```text
-//! head   kind u8: 0 bring, 1 ask | envelope: length u16, bytes | run u64 | position u64 | previous u64 | left u64
-//!        | born u64 | node | mirror | stream | as
-//! word   version u8 (1) | origin | mirror | to | run u64 | position u64 | what u8 | why
+//! head   envelope | node | flow | stream | as | run u64 | born u64 | position u64 | previous u64
+//! word   version u8 (1) | envelope | node | flow | run u64 | what u8, and what it says:
+//!          0 confirmed   position u64            all up to it are recorded
+//!          1 again       1 position u64, or 0    what comes behind it is missing; 0: it is not known from where on
+//!          2 refused     why
+//!          3 ask         stream | as | count u8, filters
+//!          4 serving     owed u64
+//!          5 denied      why
 //! ```
-//! Texts have a length (u16) before them; numbers are big-endian.
+//! The envelope is the mesh's; `node` is the node of its domain that this is for, empty: whichever it comes to. Texts and
+//! envelopes have a length (u16) before them; numbers are big-endian.
 
 use mesh::names::Name;
-
-/// What stands before the name of a mirror whose messages were asked for: no name holds the character.
-pub(super) const ASKED: &str = "asked/";
 
 /// The version of a word.
 const VERSION: u8 = 1;
@@ -19,102 +22,87 @@ const VERSION: u8 = 1;
 /// Bytes of a text, at most: a stream's name, or a reason.
 const TEXT_BYTES_MAX: usize = 1_024;
 
-/// A domain, or a node of one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// The domain.
-    pub(super) domain: Name,
-    /// The node; `None`: whichever of its nodes is come to.
-    pub(super) node: Option<Name>,
-}
+/// Most filters of a question: as many as may be declared of a consumer.
+const FILTERS_MAX: usize = 255;
 
-impl Place {
-    /// Reads `domain` or `domain/node`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (domain, node) = text.split_once('/').map_or((text, None), |(domain, node)| (domain, Some(node)));
-        let node = node.map(Name::parse).transpose().ok()?;
-        Some(Place { domain: Name::parse(domain).ok()?, node })
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.node {
-            Some(node) => write!(f, "{}/{node}", self.domain),
-            None => write!(f, "{}", self.domain),
-        }
-    }
-}
-
-/// What a node wants of another.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It brings a message to be kept.
-    #[default]
-    Bring,
-    /// It asks for a stream, from behind a position; the payload holds filters, one a line.
-    Ask,
-}
-
-/// What comes with a message that is to be kept, or with the question for a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What comes with a message that is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head<'a> {
-    /// What is wanted.
-    pub(super) kind: Kind,
     /// Where it comes from and goes to.
     pub(super) envelope: &'a [u8],
-    /// Tells what is sent now from what was sent before all was sent anew.
-    pub(super) run: u64,
-    /// Its position in the stream that it is from.
-    pub(super) position: u64,
-    /// The position of the message that was sent before it; of the first of a run: up to which all was confirmed before.
-    pub(super) previous: u64,
-    /// Messages that are to come behind it, as far as that is known.
-    pub(super) left: u64,
-    /// When the stream that it is from was made, in nanoseconds since 1970: another of the same name is another stream.
-    pub(super) born: u64,
-    /// The node of the domain that it goes to; empty: whichever it comes to.
+    /// The node that it is for; empty: whichever it comes to.
     pub(super) node: &'a str,
-    /// The name of the mirror.
-    pub(super) mirror: &'a str,
+    /// What words about it are told by.
+    pub(super) flow: &'a str,
     /// The stream that it is from.
     pub(super) stream: &'a str,
     /// The stream that it goes into.
     pub(super) into: &'a str,
+    /// Tells what is sent now from what was sent before all was sent anew.
+    pub(super) run: u64,
+    /// When the stream that it is from was made, in nanoseconds: one that is made anew under its name is another.
+    pub(super) born: u64,
+    /// Its position in the stream that it is from.
+    pub(super) position: u64,
+    /// The position behind which it is the next that is to be kept.
+    pub(super) previous: u64,
 }
 
-/// What became of messages that were to be kept.
+/// What is said of a stream that is kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     /// All up to the position are recorded.
-    Confirmed,
-    /// All after the position are to be sent again: some are missing.
-    Again,
+    Confirmed(u64),
+    /// All after the position are to be sent again; `None`: from wherever the sender knows them to be confirmed.
+    Again(Option<u64>),
     /// None is taken, for this reason.
     Refused(String),
+    /// A stream is wanted there, as long as this is said again and again.
+    Ask {
+        /// The stream, as it is called where it is.
+        stream: String,
+        /// The stream that it is to go into.
+        into: String,
+        /// Patterns of the messages that are wanted; none: all.
+        filters: Vec<String>,
+    },
+    /// What was asked for comes; so many are not confirmed yet.
+    Serving(u64),
+    /// What was asked for does not come, for this reason.
+    Denied(String),
 }
 
-/// A word of what became of them.
+/// A word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Word {
-    /// The node that sent them: `domain/node`.
-    pub(super) origin: String,
-    /// The mirror.
-    pub(super) mirror: String,
-    /// The domain or node where they are kept, as the head said it.
-    pub(super) to: String,
+    /// Where it comes from and goes to.
+    pub(super) envelope: Vec<u8>,
+    /// The node that it is for; empty: whichever it comes to.
+    pub(super) node: String,
+    /// What it is about.
+    pub(super) flow: String,
     /// The run.
     pub(super) run: u64,
-    /// The position.
-    pub(super) position: u64,
-    /// What.
+    /// What it says.
     pub(super) what: What,
+}
+
+/// The node that a head or word names; `Err`: none can be called so.
+pub(super) fn node(text: &str) -> Result<Option<Name>, ()> {
+    if text.is_empty() { Ok(None) } else { Name::parse(text).map(Some).map_err(|_| ()) }
 }
 
 fn put(out: &mut Vec<u8>, part: &[u8]) {
     let length = u16::try_from(part.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(part.get(..usize::from(length)).unwrap_or_default());
+}
+
+/// A reason: cut, and without control characters.
+fn put_why(out: &mut Vec<u8>, why: &str) {
+    let end = why.char_indices().map(|(at, _)| at).find(|at| *at >= TEXT_BYTES_MAX - 4).unwrap_or(why.len());
+    let why: String = why.get(..end).unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    put(out, why.as_bytes());
 }
 
 struct Parts<'a>(&'a [u8]);
@@ -143,39 +131,52 @@ impl<'a> Parts<'a> {
         self.0 = rest;
         Some(*byte)
     }
+
+    fn what(&mut self) -> Option<What> {
+        Some(match self.byte()? {
+            0 => What::Confirmed(self.number()?),
+            1 => What::Again(match self.byte()? {
+                0 => None,
+                1 => Some(self.number()?),
+                _ => return None,
+            }),
+            2 => What::Refused(self.text()?.to_owned()),
+            3 => {
+                let (stream, into) = (self.text()?.to_owned(), self.text()?.to_owned());
+                let count = self.byte()?;
+                let filters = (0..count).map(|_| Some(self.text()?.to_owned())).collect::<Option<_>>()?;
+                What::Ask { stream, into, filters }
+            }
+            4 => What::Serving(self.number()?),
+            5 => What::Denied(self.text()?.to_owned()),
+            _ => return None,
+        })
+    }
 }
 
 impl<'a> Head<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.envelope.len() + 96);
-        out.push(u8::from(self.kind == Kind::Ask));
+        let mut out = Vec::with_capacity(self.envelope.len() + 128);
         put(&mut out, self.envelope);
-        for number in [self.run, self.position, self.previous, self.left, self.born] {
+        [self.node, self.flow, self.stream, self.into].iter().for_each(|text| put(&mut out, text.as_bytes()));
+        for number in [self.run, self.born, self.position, self.previous] {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        [self.node, self.mirror, self.stream, self.into].iter().for_each(|text| put(&mut out, text.as_bytes()));
         out
     }
 
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Head<'a>> {
         let mut parts = Parts(bytes);
-        let kind = match parts.byte()? {
-            0 => Kind::Bring,
-            1 => Kind::Ask,
-            _ => return None,
-        };
         let head = Head {
-            kind,
             envelope: parts.bytes()?,
-            run: parts.number()?,
-            position: parts.number()?,
-            previous: parts.number()?,
-            left: parts.number()?,
-            born: parts.number()?,
             node: parts.text()?,
-            mirror: parts.text()?,
+            flow: parts.text()?,
             stream: parts.text()?,
             into: parts.text()?,
+            run: parts.number()?,
+            born: parts.number()?,
+            position: parts.number()?,
+            previous: parts.number()?,
         };
         (parts.0.is_empty() && head.previous < head.position).then_some(head)
     }
@@ -184,18 +185,38 @@ impl<'a> Head<'a> {
 impl Word {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        [&self.origin, &self.mirror, &self.to].iter().for_each(|text| put(&mut out, text.as_bytes()));
+        put(&mut out, &self.envelope);
+        [&self.node, &self.flow].iter().for_each(|text| put(&mut out, text.as_bytes()));
         out.extend_from_slice(&self.run.to_be_bytes());
-        out.extend_from_slice(&self.position.to_be_bytes());
-        let (what, why) = match &self.what {
-            What::Confirmed => (0, ""),
-            What::Again => (1, ""),
-            What::Refused(why) => (2, why.as_str()),
-        };
-        out.push(what);
-        let end = why.char_indices().map(|(at, _)| at).find(|at| *at >= TEXT_BYTES_MAX - 4).unwrap_or(why.len());
-        let why: String = why.get(..end).unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-        put(&mut out, why.as_bytes());
+        match &self.what {
+            What::Confirmed(position) => {
+                out.push(0);
+                out.extend_from_slice(&position.to_be_bytes());
+            }
+            What::Again(behind) => {
+                out.extend_from_slice(&[1, u8::from(behind.is_some())]);
+                out.extend(behind.iter().flat_map(|position| position.to_be_bytes()));
+            }
+            What::Refused(why) => {
+                out.push(2);
+                put_why(&mut out, why);
+            }
+            What::Ask { stream, into, filters } => {
+                out.push(3);
+                [stream, into].iter().for_each(|text| put(&mut out, text.as_bytes()));
+                let filters = filters.get(..FILTERS_MAX.min(filters.len())).unwrap_or_default();
+                out.push(u8::try_from(filters.len()).unwrap_or(u8::MAX));
+                filters.iter().for_each(|filter| put(&mut out, filter.as_bytes()));
+            }
+            What::Serving(owed) => {
+                out.push(4);
+                out.extend_from_slice(&owed.to_be_bytes());
+            }
+            What::Denied(why) => {
+                out.push(5);
+                put_why(&mut out, why);
+            }
+        }
         out
     }
 
@@ -204,16 +225,10 @@ impl Word {
         if parts.byte()? != VERSION {
             return None;
         }
-        let (origin, mirror, to) = (parts.text()?.to_owned(), parts.text()?.to_owned(), parts.text()?.to_owned());
-        let (run, position, what) = (parts.number()?, parts.number()?, parts.byte()?);
-        let why = parts.text()?;
-        let what = match what {
-            0 => What::Confirmed,
-            1 => What::Again,
-            2 => What::Refused(why.to_owned()),
-            _ => return None,
-        };
-        parts.0.is_empty().then_some(Word { origin, mirror, to, run, position, what })
+        let envelope = parts.bytes()?.to_vec();
+        let (node, flow) = (parts.text()?.to_owned(), parts.text()?.to_owned());
+        let (run, what) = (parts.number()?, parts.what()?);
+        parts.0.is_empty().then_some(Word { envelope, node, flow, run, what })
     }
 }
 
@@ -221,32 +236,40 @@ impl Word {
 mod tests {
     use super::*;
 
-    #[test]
-    fn heads_and_words_are_read_as_they_were_written_and_nothing_else_is() {
-        let head =
-            Head { envelope: b"e", run: 1, position: 9, previous: 7, left: 3, born: 5, mirror: "m", ..Head::default() };
-        let head = Head { stream: "ORDERS", into: "COPY", ..head };
-        for (kind, node) in [(Kind::Ask, "h1"), (Kind::Bring, "")] {
-            let head = Head { kind, node, ..head };
-            assert_eq!(Head::decode(&head.encode()), Some(head));
-        }
-        let bytes = head.encode();
-        assert_eq!(Head::decode(&[&[2], &bytes[1..]].concat()), None, "there is no such kind");
-        assert_eq!(Head::decode(&Head { previous: 9, ..head }.encode()), None, "nothing comes before itself");
-        for what in [What::Confirmed, What::Again, What::Refused("there is no room".to_owned())] {
-            let (origin, mirror, to) = ("a/1".to_owned(), "m".to_owned(), "b".to_owned());
-            let word = Word { origin, mirror, to, run: 3, position: 4, what };
-            let bytes = word.encode();
-            assert_eq!(Word::decode(&bytes), Some(word));
-            assert!((0..bytes.len()).all(|cut| Word::decode(&bytes[..cut]).is_none()));
-        }
-        assert!((0..bytes.len()).all(|cut| Head::decode(&bytes[..cut]).is_none()));
-        let long = Word { what: What::Refused("\n".repeat(9_000)), ..Word::decode(&word(2)).unwrap() };
-        assert!(Word::decode(&long.encode()).is_some(), "a reason is cut, and without control characters");
+    fn word(what: What) -> Word {
+        Word { envelope: b"e".to_vec(), node: "1".to_owned(), flow: "push/m".to_owned(), run: 3, what }
     }
 
-    fn word(position: u64) -> Vec<u8> {
-        let (origin, mirror, to) = ("a/1".to_owned(), "m".to_owned(), "b".to_owned());
-        Word { origin, mirror, to, run: 0, position, what: What::Confirmed }.encode()
+    #[test]
+    fn heads_are_read_as_they_were_written_and_nothing_else_is() {
+        let (node, flow, stream, into) = ("", "push/m", "ORDERS", "COPY");
+        let head = Head { envelope: b"e", node, flow, stream, into, run: 1, born: 5, position: 9, previous: 7 };
+        let bytes = head.encode();
+        assert_eq!(Head::decode(&bytes), Some(head));
+        assert_eq!(Head::decode(&Head { previous: 9, ..head }.encode()), None, "nothing comes before itself");
+        assert!((0..bytes.len()).all(|cut| Head::decode(&bytes[..cut]).is_none()));
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_written_and_nothing_else_is() {
+        let (stream, into, filters) = ("S".to_owned(), "T".to_owned(), vec!["a.>".to_owned(), "b".to_owned()]);
+        for what in [
+            What::Confirmed(4),
+            What::Again(None),
+            What::Again(Some(7)),
+            What::Refused("there is no room".to_owned()),
+            What::Ask { stream, into, filters },
+            What::Serving(9),
+            What::Denied("a rule".to_owned()),
+        ] {
+            let bytes = word(what.clone()).encode();
+            assert_eq!(Word::decode(&bytes), Some(word(what)));
+            assert!((0..bytes.len()).all(|cut| Word::decode(&bytes[..cut]).is_none()));
+        }
+        let long = word(What::Refused("x\n".repeat(9_000))).encode();
+        assert!(Word::decode(&long).is_some(), "a reason is cut, and without control characters");
+        let many = vec!["a".to_owned(); 300];
+        let asked = word(What::Ask { stream: "S".to_owned(), into: "T".to_owned(), filters: many }).encode();
+        assert!(Word::decode(&asked).is_some());
     }
 }

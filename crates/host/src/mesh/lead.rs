@@ -35,7 +35,7 @@ pub(super) const STREAM: &str = "TIDINGS_MESH";
 /// What it captures.
 const CAPTURES: &str = "tidings.mesh.>";
 /// The subject of the lease.
-const LEASE_SUBJECT: &str = "tidings.mesh.lease";
+pub(crate) const LEASE_SUBJECT: &str = "tidings.mesh.lease";
 /// How often who leads renews its lease, and the others look at it.
 const RENEW: Duration = Duration::from_millis(500);
 /// How long a lease holds that nobody renews: several times a pause of the engine that is not its end.
@@ -75,6 +75,8 @@ pub(crate) struct Candidate {
     pub(crate) address: Arc<str>,
     /// Whether other nodes share the engine.
     pub(crate) shared: bool,
+    /// The subject of the lease: below `tidings.mesh`, one for each thing that one of them does.
+    pub(crate) subject: String,
 }
 
 /// The last lease that was seen.
@@ -124,7 +126,7 @@ impl Candidate {
             told.send_if_modified(|old| {
                 let changed = *old != leading;
                 if changed {
-                    info!(leading = ?leading, "who leads the mesh");
+                    info!(leading = ?leading, what = self.subject, "who leads");
                     *old = leading;
                 }
                 changed
@@ -179,7 +181,7 @@ impl Candidate {
     }
 
     async fn look(&self, seen: &mut Seen) -> Result<(), String> {
-        let pattern = Pattern::parse(LEASE_SUBJECT).map_err(|error| error.to_string())?;
+        let pattern = Pattern::parse(&self.subject).map_err(|error| error.to_string())?;
         let stored = match self.journal.last(STREAM, &pattern).await {
             Ok(stored) => stored,
             Err(ReadError::NotFound(_)) => return make_stream(&*self.journal).await,
@@ -198,7 +200,7 @@ impl Candidate {
 
     async fn write(&self, lease: &Lease, before: u64) -> Result<u64, AppendError> {
         let closed = || AppendError::Closed(String::from("the journal gave the append up"));
-        let subject = Subject::parse(LEASE_SUBJECT).map_err(|_| closed())?;
+        let subject = Subject::parse(&self.subject).map_err(|_| closed())?;
         let payload = serde_json::to_vec(lease).map_err(|_| closed())?;
         let mut append = Append::new(Message::new(subject, payload));
         append.into = Some(STREAM.to_owned());
@@ -229,7 +231,13 @@ mod tests {
     fn candidate(journal: &Arc<dyn Journal>, node: &str) -> (watch::Receiver<Leading>, CancellationToken) {
         let address: Arc<str> = format!("{node}:7200").into();
         let end = CancellationToken::new();
-        let parts = Candidate { journal: Arc::clone(journal), node: node.to_owned(), address, shared: true };
+        let parts = Candidate {
+            journal: Arc::clone(journal),
+            node: node.to_owned(),
+            address,
+            shared: true,
+            subject: LEASE_SUBJECT.to_owned(),
+        };
         (parts.start(end.clone()), end)
     }
 

@@ -1,14 +1,15 @@
 //! This node in the mesh: links to other nodes, what goes over them, and the plan that says which there are.
 //!
 //! `body` owns the machine; `dial` and `accept` make links, `data` takes what comes on them, `far` is where messages of
-//! this node's clients enter, `mirror` keeps streams elsewhere. `join` brings the node into its mesh: `member` follows a
-//! controller, `controller` is one, `lead` says which of several; `ask` answers what people ask; `traces` notes the paths
-//! that traced messages took.
+//! this node's clients enter. `mirror` keeps streams elsewhere, by `sending`; `custody` takes what others bring, which
+//! `copies` keeps. `join` brings the node into its mesh: `member` follows a controller, `controller` is one, `lead` says
+//! which of several; `ask` answers what people ask; `traces` notes the paths that traced messages took.
 
 mod accept;
 mod ask;
 mod body;
 mod controller;
+mod copies;
 mod custody;
 mod data;
 pub(crate) mod declared;
@@ -20,11 +21,11 @@ mod lead;
 mod member;
 mod meters;
 mod mirror;
-mod pull;
 mod replies;
 mod root;
 mod said;
 pub(crate) mod secrets;
+mod sending;
 pub(crate) mod stored;
 mod traces;
 mod way;

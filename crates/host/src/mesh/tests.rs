@@ -19,6 +19,7 @@ use super::custody::Custody;
 use super::{ControlSlot, accept};
 use crate::live::Live;
 
+mod kept;
 mod mirrors;
 mod rogue;
 mod traced;
@@ -175,47 +176,6 @@ async fn until(so: impl AsyncFn() -> bool) {
         }
     };
     timeout(LONG, look).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_is_kept_two_domains_away_once_each_and_in_order_while_links_come_and_go() {
-    let stations = chain(&["a", "b", "c"], 1).await;
-    let (near, far) = (journal(&stations[0]), journal(&stations[2]));
-    let orders = StreamConfig::new("ORDERS", [Pattern::parse("orders.>").unwrap()]);
-    near.stream_create(orders).await.unwrap();
-    far.stream_create(StreamConfig::new("TAKEN", [Pattern::parse("other.>").unwrap()])).await.unwrap();
-    let spec = |there: &str| MirrorSpec {
-        stream: "ORDERS".to_owned(),
-        to: vec!["c".to_owned()],
-        stream_there: there.to_owned(),
-        ..MirrorSpec::default()
-    };
-    let declared = [("copy".to_owned(), spec("COPY")), ("taken".to_owned(), spec("TAKEN"))].into();
-    let mirrors = Arc::clone(&stations[0].body.mirrors);
-    mirrors.want(&stations[0].body, &near, &declared);
-    let held = async || far.stream_info("COPY").await.map_or(0, |info| info.state.messages);
-    for number in 0..1_500 {
-        append(&near, number).await;
-    }
-    until(async || held().await == 1_500).await;
-    let full = stations[1].body.ask(|node| node.plan().clone());
-    let generation = |number| Generation { epoch: 2, number };
-    for (number, links) in [(1, Vec::new()), (2, full.links.clone())] {
-        append(&near, 1_499 + usize::try_from(number).unwrap()).await;
-        stations[1].body.plan(Plan { generation: generation(number), links, ..full.clone() }).await;
-    }
-    until(async || held().await == 1_502).await;
-    let page = far.read("COPY", Read::from(1, 2_000)).await.unwrap();
-    for (number, stored) in page.messages.iter().enumerate() {
-        assert_eq!(&stored.message.payload[..], number.to_string().as_bytes());
-        let source = stored.message.headers.get(super::custody::SOURCE_HEADER).unwrap();
-        assert_eq!(source, format!("a/ORDERS/{}", number + 1));
-    }
-    until(async || mirrors.rows()[0]["owed"] == 0).await;
-    let rows = mirrors.rows();
-    assert_eq!((&rows[0]["confirmed"], &rows[0]["state"]), (&1_502.into(), &"keeping".into()));
-    assert!(rows[1]["why"].as_str().unwrap().contains("is there already"), "{rows}");
-    assert_eq!(far.stream_info("TAKEN").await.unwrap().state.messages, 0, "what is for others is not written to");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

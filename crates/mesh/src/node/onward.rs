@@ -24,7 +24,7 @@ struct Wanting {
 }
 
 /// Copies that are being made: one for each connection and segment.
-struct Legs<'a> {
+pub(super) struct Legs<'a> {
     node: &'a Node,
     origin: &'a NodeId,
     /// Hops that are left after the next.
@@ -51,12 +51,12 @@ fn put(list: &mut Vec<(Name, Deliver)>, name: &Name, deliver: &Deliver) {
 }
 
 impl<'a> Legs<'a> {
-    fn new(node: &'a Node, origin: &'a NodeId, hops: Option<u8>, every: bool) -> Self {
+    pub(super) fn new(node: &'a Node, origin: &'a NodeId, hops: Option<u8>, every: bool) -> Self {
         Legs { node, origin, hops, every, traced: false, copies: BTreeMap::new() }
     }
 
     /// Of what came with this envelope.
-    fn onward(node: &'a Node, head: &'a Envelope, every: bool) -> Self {
+    pub(super) fn onward(node: &'a Node, head: &'a Envelope, every: bool) -> Self {
         Legs { traced: head.traced, ..Legs::new(node, &head.origin, head.hops.checked_sub(1), every) }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Legs<'a> {
     }
 
     /// To another node of the own domain.
-    fn node(&mut self, to: &Name, deliver: &Deliver, segment: Option<&Name>) -> Result<(), Refusal> {
+    pub(super) fn node(&mut self, to: &Name, deliver: &Deliver, segment: Option<&Name>) -> Result<(), Refusal> {
         let next = self.node.routes.next_node(to);
         let conn = *self.node.peers.get(next).ok_or(Refusal::NoWay)?;
         let copy = self.copy(conn, segment)?;
@@ -89,14 +89,14 @@ impl<'a> Legs<'a> {
     }
 
     /// To another domain.
-    fn domain(&mut self, to: &Name, segment: &Name, deliver: &Deliver) -> Result<(), Refusal> {
+    pub(super) fn domain(&mut self, to: &Name, segment: &Name, deliver: &Deliver) -> Result<(), Refusal> {
         let conn = self.node.way_to(to, segment).ok_or(Refusal::NoWay)?;
         put(&mut self.copy(conn, Some(segment))?.to, to, deliver);
         Ok(())
     }
 
     /// The copies: what goes to a peer for itself goes along with what it is to hand on.
-    fn finish(mut self) -> Vec<Leg> {
+    pub(super) fn finish(mut self) -> Vec<Leg> {
         let inner: Vec<u64> =
             self.copies.keys().filter(|(_, segment)| segment.is_none()).map(|(conn, _)| *conn).collect();
         for conn in inner {
@@ -184,7 +184,7 @@ impl Node {
         any
     }
 
-    fn own_legs(&self, every: bool) -> Legs<'_> {
+    pub(super) fn own_legs(&self, every: bool) -> Legs<'_> {
         Legs::new(self, &self.id, HOPS_MAX.checked_sub(1), every)
     }
 
@@ -242,61 +242,14 @@ impl Node {
         wanting
     }
 
-    /// The copy of a message for one domain, whether or not anybody there listens: for what is kept there. In the
+    /// The copy of a message for one domain, whether or not anybody there listens: for what is awaited there. In the
     /// segment in which it is nearest, of those that a link is up for.
     ///
     /// # Errors
     /// Why there is none: a rule, or no way now.
     pub fn toward(&self, to: &Name, subject: &str) -> Result<Leg, Refusal> {
-        let own = Asker { domain: &self.id.domain, principal: None };
-        self.acl.may_publish(&own, subject).map_err(|_| Refusal::PublishRule)?;
-        self.acl.may_hear(&Asker { domain: to, principal: None }, subject).map_err(|_| Refusal::SubscribeRule)?;
-        let mut segments: Vec<(Distance, &Name)> = self
-            .routes
-            .segments()
-            .filter_map(|segment| Some((self.routes.distance(to, segment.as_str())?, segment)))
-            .collect();
-        segments.sort_unstable();
-        for (_, segment) in segments {
-            let mut legs = self.own_legs(false);
-            if legs.domain(to, segment, &Deliver::direct()).is_ok() {
-                return legs.finish().pop().ok_or(Refusal::NoWay);
-            }
-        }
-        Err(Refusal::NoWay)
-    }
-
-    /// The copy of a message for another node of the own domain, which it came to its domain for: for what is kept
-    /// there. `head`: as it came; `None`: it enters here.
-    ///
-    /// # Errors
-    /// Why there is none now.
-    pub fn inward(&self, node: &Name, head: Option<&Envelope>) -> Result<Leg, Refusal> {
-        let mut legs = match head {
-            Some(head) => Legs::new(self, &head.origin, head.hops.checked_sub(1), false),
-            None => self.own_legs(false),
-        };
-        legs.node(node, &Deliver::direct(), head.and_then(|head| head.segment.as_ref()))?;
-        legs.finish().pop().ok_or(Refusal::NoWay)
-    }
-
-    /// The domains that can be reached now from this one, in any segment.
-    pub fn reachable(&self) -> BTreeSet<Name> {
-        let domains = self.plan.segments.iter().flat_map(|segment| {
-            let reached = |domain: &&Name| self.routes.distance(domain, segment.name.as_str()).is_some();
-            segment.domains.iter().filter(reached)
-        });
-        domains.filter(|domain| **domain != self.id.domain).cloned().collect()
-    }
-
-    /// Whether a domain may have everything of some patterns.
-    ///
-    /// # Errors
-    /// The name of the rule that does not let it.
-    pub fn may_have(&self, domain: &Name, patterns: &[event::Pattern]) -> Result<(), Arc<str>> {
-        let asker = Asker { domain, principal: None };
-        let refused = patterns.iter().find_map(|pattern| self.acl.may_subscribe(&asker, pattern).err());
-        refused.map_or(Ok(()), |rule| Err(Arc::clone(&rule.name)))
+        self.may_cross(&self.id.domain, to, subject).map_err(|forbidden| forbidden.why)?;
+        self.straight(to, None)
     }
 
     /// Judges a message that came on a connection, and says what is to be done with it.
@@ -343,7 +296,7 @@ impl Node {
     }
 
     /// What may come from another domain.
-    fn judge_remote(&self, from: &Conn, head: &Envelope) -> Result<(), Refusal> {
+    pub(super) fn judge_remote(&self, from: &Conn, head: &Envelope) -> Result<(), Refusal> {
         let segment = head.segment.as_ref().filter(|segment| from.segments.contains(segment));
         let segment = segment.ok_or(Refusal::LinkSegment)?.as_str();
         let (own, neighbour, origin) = (&self.id.domain, &from.peer.domain, &head.origin.domain);
@@ -368,7 +321,7 @@ impl Node {
     }
 
     /// What may come from a node of the own domain.
-    fn judge_peer(&self, from: &Conn, head: &Envelope) -> Result<(), Refusal> {
+    pub(super) fn judge_peer(&self, from: &Conn, head: &Envelope) -> Result<(), Refusal> {
         let (own, origin) = (&self.id.domain, &head.origin);
         // What a node says itself it brings itself, unless a hub hands it on.
         let hub = self.routes.other_hub() == Some(&from.peer.node);
@@ -401,7 +354,7 @@ impl Node {
 
     /// Whether a message for another domain may go on from here. From a peer it goes on to another domain, or, at the
     /// hub, to the gateway.
-    fn relay(&self, from: &Conn, domain: &Name, segment: &Name) -> Result<(), Refusal> {
+    pub(super) fn relay(&self, from: &Conn, domain: &Name, segment: &Name) -> Result<(), Refusal> {
         if from.kind == LinkKind::Remote || self.routes.is_hub() {
             return Ok(());
         }

@@ -409,8 +409,12 @@ fn customers() -> Net {
 #[track_caller]
 fn check_refused(head: &Envelope, from: &str, at: &str, expected: Result<(), Refusal>) {
     let net = customers();
-    let judged = net.nodes[&NodeId::parse(at).unwrap()].judge(net.conn(at, from), head, "m");
-    assert_eq!(judged.map(|_| ()), expected);
+    let node = &net.nodes[&NodeId::parse(at).unwrap()];
+    assert_eq!(node.judge(net.conn(at, from), head, "m").map(|_| ()), expected);
+    if expected.is_err() {
+        // What is to be kept, and words about it, are held to the same.
+        assert_eq!(node.hand(net.conn(at, from), head, None).map(|_| ()), expected);
+    }
 }
 
 #[test]
@@ -548,6 +552,62 @@ fn what_is_kept_in_a_domain_goes_there_though_nobody_listens() {
     assert_eq!(leg.conn, net.conn("a/2", "a/1"));
     assert_eq!(leg.envelope.to, [(name("c"), Deliver::direct())]);
     assert_eq!(net.nodes[&NodeId::parse("a/2").unwrap()].toward(&name("z"), "x"), Err(Refusal::NoWay));
+}
+
+/// The nodes that a frame of custody comes to, up to the one that takes it; or why none does.
+#[track_caller]
+fn check_straight(net: &Net, from: &str, to: &str, expected: Result<&str, Refusal>) {
+    let (domain, node) = to.split_once('/').map_or((to, None), |(domain, node)| (domain, Some(name(node))));
+    let mut at = NodeId::parse(from).unwrap();
+    let mut way = Vec::new();
+    let mut step = net.nodes[&at].straight(&name(domain), node.as_ref()).map(Handed::On);
+    while let Ok(Handed::On(leg)) = step {
+        at = net.other(leg.conn, &at);
+        way.push(at.to_string());
+        step = net.nodes[&at].hand(leg.conn, &leg.envelope, node.as_ref());
+    }
+    assert_eq!(step.map(|_| way.join(" ")), expected.map(String::from));
+}
+
+#[test]
+fn a_frame_of_custody_comes_to_the_node_that_it_is_for_and_to_no_other() {
+    let mut net = Net::new("a/1 a/2 b/1 c/1 c/2 c/3", &[("s", "a-b b-c")], Shape::FullMesh);
+    check_straight(&net, "a/2", "c", Ok("a/1 b/1 c/1"));
+    check_straight(&net, "a/2", "c/2", Ok("a/1 b/1 c/1 c/2"));
+    check_straight(&net, "a/1", "c/1", Ok("b/1 c/1"));
+    check_straight(&net, "c/3", "a/2", Ok("c/1 b/1 a/1 a/2"));
+    check_straight(&net, "a/2", "c/9", Err(Refusal::NoWay));
+    check_straight(&net, "a/2", "z", Err(Refusal::NoWay));
+    check_straight(&net, "c/3", "c/2", Ok("c/2"));
+    check_straight(&net, "c/3", "c/3", Err(Refusal::Shape));
+    check_straight(&net, "c/3", "c", Err(Refusal::Shape));
+    assert_eq!(net.nodes[&NodeId::parse("a/1").unwrap()].domains().collect::<Vec<_>>(), [&name("b"), &name("c")]);
+    // Names are asked for apart: words about what is kept have none.
+    let rule = AclRule {
+        name: "pay".into(),
+        subjects: vec![Pattern::parse("pay.>").unwrap()],
+        publish: Some(vec![Who::Domain(name("a"))]),
+        subscribe: Some(vec![Who::Domain(name("b"))]),
+    };
+    net.acl = Arc::from([rule]);
+    net.plan();
+    let node = &net.nodes[&NodeId::parse("b/1").unwrap()];
+    let may =
+        |from, to, subject| node.may_cross(&name(from), &name(to), subject).map_err(|rule| (rule.why, rule.domain));
+    assert_eq!(may("a", "b", "pay.x"), Ok(()));
+    assert_eq!(may("a", "c", "pay.x"), Err((Refusal::SubscribeRule, name("c"))));
+    assert_eq!(may("c", "b", "pay.x"), Err((Refusal::PublishRule, name("c"))));
+    assert_eq!(may("c", "a", "news"), Ok(()));
+    let takes = |pattern: &str| node.may_take(&name("c"), &Pattern::parse(pattern).unwrap()).is_ok();
+    assert!(takes("news.>") && !takes("*.x"));
+}
+
+#[test]
+fn in_a_domain_with_a_hub_a_frame_of_custody_goes_by_it() {
+    let net = Net::new("a/1 b/1 b/2 b/3", &[("s", "a-b")], Shape::Hub(name("1")));
+    check_straight(&net, "a/1", "b/3", Ok("b/1 b/3"));
+    check_straight(&net, "b/2", "b/3", Ok("b/1 b/3"));
+    check_straight(&net, "b/3", "a/1", Ok("b/1 a/1"));
 }
 
 fn sends(outputs: &[Output]) -> usize {

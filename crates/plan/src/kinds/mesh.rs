@@ -9,6 +9,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use event::Pattern;
 use schemars::JsonSchema;
@@ -16,9 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::address::quoted;
 use crate::declared::{Judged, Report};
+use crate::duration;
 
 /// Longest name of a domain, segment or node, in bytes: that of a DNS label.
 const NAME_BYTES_MAX: usize = 63;
+/// Longest name of a stream, in bytes: that of a token that is a folder name too.
+const STREAM_BYTES_MAX: usize = 255;
 /// Every domain that is registered.
 const ANY: &str = "*";
 /// Stands for each registered domain that its segment does not name.
@@ -161,23 +165,28 @@ pub struct RouteSpec {
     pub to: Vec<String>,
 }
 
-/// What a `Mirror` says: a stream of this node that is kept in other domains too, or one of another domain that is
-/// kept here too, with custody.
+/// What a `Mirror` says: a stream that is kept in other domains too, with custody. One of `to`, `from` and `accept`
+/// says which side of it this node is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct MirrorSpec {
-    /// The stream. It may be made later.
+    /// The stream as it is called where it is from; it may be made later. With accept, what it may be called here; `*`:
+    /// anything.
     #[schemars(length(min = 1))]
     pub stream: String,
-    /// Where this node's stream is kept: domains, or nodes as domain/node; or * alone: every domain that can be
-    /// reached, also those that come later. Either this or from.
+    /// This node's stream is kept there: DOMAIN, DOMAIN/NODE for one node of it, or * for every domain that can be
+    /// reached, also later. There somebody must accept it.
     #[serde(default)]
     #[schemars(inner(length(min = 1)))]
     pub to: Vec<String>,
-    /// Whose stream is kept at this node: a domain, or a node as domain/node. Either this or to.
+    /// The stream of another domain is kept here: DOMAIN, or DOMAIN/NODE for the node of it that has the stream.
     #[serde(default)]
     pub from: String,
+    /// Who may have streams kept here: DOMAIN, DOMAIN/NODE, or * for everyone who can reach this domain.
+    #[serde(default)]
+    #[schemars(inner(length(min = 1)))]
+    pub accept: Vec<String>,
     /// What it is called where it is kept; nothing said: as where it is from.
     #[serde(default, rename = "as")]
     pub stream_there: String,
@@ -185,6 +194,14 @@ pub struct MirrorSpec {
     #[serde(default)]
     #[schemars(inner(length(min = 1)))]
     pub filters: Vec<String>,
+    /// With from or accept: bytes that are kept of it here, at most; the oldest messages go first. Nothing said: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub bytes_max: Option<u64>,
+    /// With from or accept: age beyond which a message goes here. Nothing said: no limit.
+    #[serde(default, with = "duration::maybe", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<duration::Optional>")]
+    pub age_max: Option<Duration>,
 }
 
 fn one() -> u32 {
@@ -217,6 +234,8 @@ fn is_segment(text: &str) -> bool {
 
 const NAME_RULE: &str =
     "must have 1 to 63 lower-case letters, digits, '.', '_' and '-', and begin with a letter or digit";
+
+const STREAM_RULE: &str = "must have 1 to 255 letters, digits, '_' and '-'";
 
 fn named(place: String, text: &str, words: &[&str], report: &mut Report) {
     let made = words.contains(&TEMPLATE) && is_segment(text);
@@ -354,38 +373,60 @@ impl Judged for RouteSpec {
     }
 }
 
-/// A domain, or a node of one.
-fn place(at: String, text: &str, report: &mut Report) {
-    let (domain, node) = text.split_once('/').map_or((text, None), |(domain, node)| (domain, Some(node)));
-    if !is_name(domain) || node.is_some_and(|node| !is_name(node)) {
-        report.fault(at, format!("{} is no domain and no domain/node: each {NAME_RULE}", quoted(text)));
+impl Judged for MirrorSpec {
+    fn judge(&mut self, report: &mut Report) {
+        let said = [("to", !self.to.is_empty()), ("from", !self.from.is_empty()), ("accept", !self.accept.is_empty())];
+        let said: Vec<&str> = said.iter().filter(|(_, said)| *said).map(|(field, _)| *field).collect();
+        if said.len() != 1 {
+            let reason =
+                "must say one of to (where it is kept), from (where it comes from) and accept (who may bring it)";
+            report.fault("spec", reason);
+        }
+        let accepts = !self.accept.is_empty();
+        if !(stream_name(&self.stream) || accepts && self.stream == ANY) {
+            let reason = format!("{} {STREAM_RULE}", quoted(&self.stream));
+            report.fault("spec.stream", if accepts { format!("{reason}, or be *") } else { reason });
+        }
+        if !self.stream_there.is_empty() && !stream_name(&self.stream_there) {
+            report.fault("spec.as", format!("{} {STREAM_RULE}", quoted(&self.stream_there)));
+        }
+        let place = |list: &str, index: usize| format!("spec.{list}[{index}]");
+        for (list, texts) in [("to", &self.to), ("accept", &self.accept)] {
+            for (index, text) in texts.iter().enumerate() {
+                whereabouts(place(list, index), text, &[ANY], report);
+                if texts[..index].contains(text) {
+                    report.fault(place(list, index), format!("{} is there twice", quoted(text)));
+                }
+            }
+        }
+        if !self.from.is_empty() {
+            whereabouts("spec.from".into(), &self.from, &[], report);
+        }
+        for (field, given) in [("spec.as", !self.stream_there.is_empty()), ("spec.filters", !self.filters.is_empty())] {
+            if accepts && given {
+                report.fault(field, "is of no use with accept: who brings a stream says it");
+            }
+        }
+        for (field, given) in [("spec.bytesMax", self.bytes_max.is_some()), ("spec.ageMax", self.age_max.is_some())] {
+            if !self.to.is_empty() && given {
+                report.fault(field, "is of no use with to: who keeps a stream says it");
+            }
+        }
+        subjects("spec.filters", &self.filters, report);
     }
 }
 
-impl Judged for MirrorSpec {
-    fn judge(&mut self, report: &mut Report) {
-        subjects("spec.filters", &self.filters, report);
-        match (self.to.is_empty(), self.from.as_str()) {
-            (true, "") => report.fault("spec", "says neither to, where it is kept, nor from, whose stream it is"),
-            (false, from) if !from.is_empty() => {
-                report.fault("spec", "says to and from, where one of them may be said")
-            }
-            (true, ANY) => report.fault("spec.from", "must name one domain, or one node as domain/node"),
-            (true, from) => place("spec.from".into(), from, report),
-            (false, _) => {}
-        }
-        for (index, to) in self.to.iter().enumerate() {
-            let at = format!("spec.to[{index}]");
-            if self.to[..index].contains(to) {
-                report.fault(at, format!("{} is there twice", quoted(to)));
-            } else if to != ANY {
-                place(at, to, report);
-            } else if self.to.len() > 1 {
-                report.fault(at, "is every domain: nothing else can be named beside it");
-            }
-        }
-        if self.stream.contains(['/', '*', '>', '.']) {
-            report.fault("spec.stream", format!("{} can name no stream", quoted(&self.stream)));
-        }
+/// Whether a stream can be called so.
+fn stream_name(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=STREAM_BYTES_MAX).contains(&text.len()) && text.bytes().all(letter)
+}
+
+/// A domain, or a node of one.
+fn whereabouts(place: String, text: &str, words: &[&str], report: &mut Report) {
+    let (domain, node) = text.split_once('/').map_or((text, None), |(domain, node)| (domain, Some(node)));
+    let good = words.contains(&text) || is_name(domain) && node.is_none_or(is_name);
+    if !good {
+        report.fault(place, format!("{} is no domain and no domain/node: each {NAME_RULE}", quoted(text)));
     }
 }

@@ -85,26 +85,30 @@ fn rights_routes_and_mirrors_are_held_to_their_rules() {
     let mirror = json!({"stream": "ORDERS", "to": ["b"], "as": "ORDERS_A"});
     assert_eq!(taken(&[resource(OURS, "Mirror", "m", mirror)]).mirrors()["m"].stream_there, "ORDERS_A");
     spec_refused("Mirror", json!({"stream": "S", "to": ["b", "b"]}), &["spec.to[1] \"b\" is there twice"]);
+}
+
+#[test]
+fn a_mirror_says_which_side_of_it_a_node_is() {
     for spec in [
-        json!({"stream": "S", "to": ["*"]}),
-        json!({"stream": "S", "to": ["b", "hub/h1"]}),
-        json!({"stream": "S", "from": "b"}),
-        json!({"stream": "S", "from": "b/b1", "as": "T"}),
+        json!({"stream": "S", "to": ["*", "hub/h1"], "filters": ["a.>"]}),
+        json!({"stream": "S", "from": "hub/h1", "as": "T", "bytesMax": 1_000_000, "ageMax": "24h"}),
+        json!({"stream": "*", "accept": ["a", "b/b1"], "ageMax": "1h"}),
+        json!({"stream": "S", "accept": ["*"]}),
     ] {
         taken(&[resource(OURS, "Mirror", "m", spec)]);
     }
-    let refused = |spec, reason: &str| spec_refused("Mirror", spec, &[reason]);
-    refused(json!({"stream": "S"}), "spec says neither to, where it is kept, nor from, whose stream it is");
-    refused(json!({"stream": "S", "to": ["a"], "from": "b"}), "spec says to and from, where one of them may be said");
-    refused(json!({"stream": "S", "from": "*"}), "spec.from must name one domain, or one node as domain/node");
-    refused(
-        json!({"stream": "S", "to": ["a", "*"]}),
-        "spec.to[1] is every domain: nothing else can be named beside it",
-    );
-    refused(json!({"stream": "a.b", "from": "b"}), "spec.stream \"a.b\" can name no stream");
-    let rule = "must have 1 to 63 lower-case letters, digits, '.', '_' and '-', and begin with a letter or digit";
-    for from in ["b/", "/b", "b/c/d", "B"] {
-        let reason = format!("spec.from \"{from}\" is no domain and no domain/node: each {rule}");
-        refused(json!({"stream": "S", "from": from}), &reason);
+    let side = "spec must say one of to (where it is kept), from (where it comes from) and accept (who may bring it)";
+    spec_refused("Mirror", json!({"stream": "S"}), &[side]);
+    spec_refused("Mirror", json!({"stream": "S", "to": ["a"], "from": "b"}), &[side]);
+    let stream = "spec.stream \"*\" must have 1 to 255 letters, digits, '_' and '-'";
+    spec_refused("Mirror", json!({"stream": "*", "to": ["a"]}), &[stream]);
+    let rule = "is no domain and no domain/node: each must have 1 to 63 lower-case letters, digits, '.', '_' and '-', \
+                and begin with a letter or digit";
+    for from in ["b/", "/b", "b/c/d", "B", "*"] {
+        spec_refused("Mirror", json!({"stream": "S", "from": from}), &[&format!("spec.from \"{from}\" {rule}")]);
     }
+    let kept = "spec.bytesMax is of no use with to: who keeps a stream says it";
+    spec_refused("Mirror", json!({"stream": "S", "to": ["a"], "bytesMax": 1}), &[kept]);
+    let brought = "spec.as is of no use with accept: who brings a stream says it";
+    spec_refused("Mirror", json!({"stream": "S", "accept": ["a"], "as": "T"}), &[brought]);
 }

@@ -412,6 +412,106 @@ async fn wishes_that_a_rogue_makes_up_draw_nothing_and_take_nothing_from_others(
     }
 }
 
+<<<<<<< HEAD
+=======
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rogue_has_kept_goes_into_no_stream_of_others_and_its_word_counts_for_its_own_alone() {
+    let mut world = World::new().await;
+    let (at_hub, at_b) = (journal(&world.hub), journal(&world.b));
+    for (journal, stream) in [(&at_hub, "ORDERS"), (&at_b, "BILLS")] {
+        let config = StreamConfig::new(stream, [Pattern::parse("orders.>").unwrap()]);
+        journal.stream_create(config).await.unwrap();
+        append(journal, 0).await;
+    }
+    let spec = |stream: &str, to: &str, there: &str| -> MirrorSpec {
+        serde_json::from_value(json!({"stream": stream, "to": [to], "as": there})).unwrap()
+    };
+    let accept = |stream: &str, from: &str| -> MirrorSpec {
+        serde_json::from_value(json!({"stream": stream, "accept": [from]})).unwrap()
+    };
+    let want = |station: &Station, journal: &Arc<dyn Journal>, spec| {
+        let (from_b, from_hub, from_a) = (accept("FROM_B", "b"), accept("FROM_HUB", "hub"), accept("FROM_A", "a"));
+        let declared = [("copy", spec), ("from-b", from_b), ("from-hub", from_hub), ("from-a", from_a)];
+        let declared = declared.map(|(name, spec)| (name.to_owned(), spec));
+        Arc::clone(&station.body.mirrors).want(&station.body, journal, &declared.into());
+    };
+    want(&world.b, &at_b, spec("BILLS", "hub", "FROM_B"));
+    want(&world.hub, &at_hub, spec("ORDERS", "b", "FROM_HUB"));
+    let held = async |journal: &Arc<dyn Journal>, stream: &str| {
+        journal.stream_info(stream).await.map_or(0, |info| info.state.messages)
+    };
+    until(async || held(&at_hub, "FROM_B").await == 1 && held(&at_b, "FROM_HUB").await == 1).await;
+    let rogue = Rogue::new(&world).await;
+    let own = rogue.envelope();
+    let keep = |envelope: &Envelope, position: u64, into: &str, subject: &str| {
+        let envelope = envelope.encode();
+        let (run, previous, node, flow, stream) = (1, position - 1, "", "push/copy", "BILLS");
+        let envelope = &envelope;
+        let head = Head { envelope, node, flow, stream, into, run, born: 7, position, previous }.encode();
+        assert_ne!(rogue.out.keep(&Letter { head: &head, subject, payload: b"rogue", ..Letter::default() }), Put::No);
+        rogue.out.flush();
+    };
+    let to_b = Envelope { to: vec![(name("b"), Deliver::direct())], ..own.clone() };
+    let as_b = Envelope { origin: NodeId::parse("b/b1").unwrap(), ..own.clone() };
+    let in_b = Envelope { segment: Some(name("customer-b")), ..as_b.clone() };
+    let as_hub = Envelope { origin: NodeId::parse("hub/h1").unwrap(), ..own.clone() };
+    for (envelope, why) in [
+        (to_b, Refusal::DestinationSegment),
+        (as_b.clone(), Refusal::OriginSegment),
+        (in_b, Refusal::LinkSegment),
+        (as_hub.clone(), Refusal::Path),
+        (Envelope { here: Deliver::direct(), ..own.clone() }, Refusal::Shape),
+    ] {
+        let before = world.refused(why);
+        keep(&envelope, 2, "FROM_B", "orders.x");
+        until(async || world.refused(why) > before).await;
+    }
+    let before = world.refused(Refusal::PublishRule);
+    keep(&own, 2, "FROM_B", "closed.x");
+    until(async || world.refused(Refusal::PublishRule) > before).await;
+    let before = world.refused(Refusal::Shape);
+    rogue.out.keep(&Letter { head: b"made up", subject: "orders.x", ..Letter::default() });
+    rogue.out.flush();
+    until(async || world.refused(Refusal::Shape) > before).await;
+    for into in ["ORDERS", "FROM_B", "no stream", "FROM_A"] {
+        let expected = |what: &What| match what {
+            What::Confirmed(_) => into == "FROM_A",
+            What::Refused(_) => into != "FROM_A",
+            _ => false,
+        };
+        let told = async || {
+            // The first has the stream looked at, or made.
+            keep(&own, 1, into, "orders.x");
+            std::mem::take(&mut *rogue.heard.words.lock()).iter().any(expected)
+        };
+        until(told).await;
+    }
+    for run in 0..64 {
+        for position in [1, 2, u64::MAX] {
+            let (node, flow) = (String::new(), "push/copy".to_owned());
+            for envelope in [&own, &as_b, &as_hub] {
+                let (envelope, node, flow) = (envelope.encode(), node.clone(), flow.clone());
+                let word = KeptWord { envelope, node, flow, run, what: What::Confirmed(position) };
+                assert!(rogue.out.kept(&word.encode()));
+            }
+        }
+    }
+    world.lives(&rogue, &["orders.x"]).await;
+    for number in 1..50 {
+        append(&at_hub, number).await;
+        append(&at_b, number).await;
+    }
+    until(async || held(&at_hub, "FROM_B").await == 50 && held(&at_b, "FROM_HUB").await == 50).await;
+    assert_eq!((held(&at_hub, "ORDERS").await, held(&at_hub, "FROM_A").await), (50, 1));
+    for (journal, stream) in [(&at_hub, "FROM_B"), (&at_b, "FROM_HUB")] {
+        let page = journal.read(stream, Read::from(1, 100)).await.unwrap();
+        let payloads: Vec<_> = page.messages.iter().map(|stored| stored.message.payload.clone()).collect();
+        assert!(payloads.iter().zip(0..).all(|(payload, number)| **payload == *number.to_string().as_bytes()));
+    }
+    world.lives(&rogue, &[]).await;
+}
+
+>>>>>>> main
 /// Dials and holds the key; how long the other side keeps the link.
 async fn turned_away(world: &World, hello: Hello, key: &LinkKey, told: &[u8]) {
     let Ok(opened) = dial(&world.hub.address, hello, key, told).await else { return };

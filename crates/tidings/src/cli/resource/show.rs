@@ -36,7 +36,7 @@ fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
         "Domain" => &[("SECRET", "/secretFile"), ("SHAPE", "/shape"), ("HUB", "/hub")],
         "NameAcl" => &[("SUBJECTS", "/subjects"), ("PUBLISH", "/publish"), ("SUBSCRIBE", "/subscribe")],
         "Route" => &[("SUBJECTS", "/subjects"), ("TO", "/to")],
-        "Mirror" => &[("STREAM", "/stream"), ("TO", "/to"), ("AS", "/as")],
+        "Mirror" => &[("STREAM", "/stream"), ("TO", "/to"), ("FROM", "/from"), ("ACCEPT", "/accept"), ("AS", "/as")],
         "View" => &[("STREAM", "/stream"), ("FILTERS", "/filters")],
         _ => &[],
     }

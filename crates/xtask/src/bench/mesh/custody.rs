@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Bench;
-use super::site::Mesh;
+use super::site::{Mesh, resource};
 use crate::api;
 use crate::bench::spread::Spread;
 
@@ -33,9 +33,11 @@ pub fn run(bench: &Bench) -> Result<(), String> {
         }
         writer.flush()?;
         let spec = json!({"stream": "ORDERS", "to": ["b"], "as": "COPY"});
-        let mirror =
-            json!({"apiVersion": "tidings.dev/v1", "kind": "Mirror", "metadata": {"name": "orders"}, "spec": spec});
-        first.ask("POST", "/v1/resources", &json!({ "resources": [mirror] }))?;
+        let accept = json!({"stream": "COPY", "accept": ["a"]});
+        for (site, spec) in mesh.sites.iter().zip([spec, accept]) {
+            let mirror = resource("Mirror", "orders", &spec);
+            site.ask("POST", "/v1/resources", &json!({ "resources": [mirror] }))?;
+        }
         mesh.until("some of the stream has come", || held(&mesh, 1).map(|count| count > messages / 20))?;
         let killed = mesh.sites.remove(1);
         let at = (killed.nats, killed.mesh);

@@ -100,7 +100,8 @@ fn secret(folder: &Path, domain: &str) -> Result<String, String> {
     Ok(file.to_string_lossy().into_owned())
 }
 
-fn resource(kind: &str, name: &str, spec: &Value) -> Value {
+/// A resource as it is declared.
+pub fn resource(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "tidings.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
