@@ -38,18 +38,12 @@ use crate::subscription::Subscription;
 /// are declared, and judged, before they are recorded.
 pub const RESOURCES_PREFIX: &str = "tidings.resources.";
 
-<<<<<<< HEAD
 /// What begins the subjects that only the node writes at: resources, what became of facts, copies and inboxes.
 const OWN_PREFIXES: [&str; 6] =
     [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh.", "$MIRROR.", INBOX_PREFIX];
 
 /// What begins the subjects that inboxes record at.
 const INBOX_PREFIX: &str = "slim-inbox.";
-=======
-/// What begins the subjects that only the node writes at: resources, what became of facts, and copies of streams.
-const OWN_PREFIXES: [&str; 5] =
-    [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh.", "$MIRROR."];
->>>>>>> main
 
 /// What became of a published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
