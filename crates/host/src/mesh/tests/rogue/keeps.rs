@@ -13,9 +13,13 @@ struct Keeping {
     at_b: Arc<dyn Journal>,
 }
 
-fn mirror(station: &Station, journal: &Arc<dyn Journal>, stream: &str, to: &str, there: &str) {
-    let spec: MirrorSpec = serde_json::from_value(json!({"stream": stream, "to": [to], "as": there})).unwrap();
-    Arc::clone(&station.body.mirrors).want(&station.body, journal, &[("copy".to_owned(), spec)].into());
+/// A stream goes to another domain; from that one comes another, and the rogue's may come.
+fn mirror(station: &Station, journal: &Arc<dyn Journal>, stream: &str, to: &str, there: &str, back: &str) {
+    let push = json!({"stream": stream, "to": [to], "as": there});
+    let let_in = |stream: &str, from: &str| json!({"stream": stream, "accept": [from]});
+    let declared = [("copy", push), ("let in", let_in(back, to)), ("also", let_in("FROM_A", "a"))];
+    let declared = declared.map(|(name, spec)| (name.to_owned(), serde_json::from_value::<MirrorSpec>(spec).unwrap()));
+    Arc::clone(&station.body.mirrors).want(&station.body, journal, &declared.into());
 }
 
 async fn held(journal: &Arc<dyn Journal>, stream: &str) -> u64 {
@@ -31,8 +35,8 @@ impl Keeping {
             journal.stream_create(config).await.unwrap();
             append(journal, 0).await;
         }
-        mirror(&world.b, &at_b, "BILLS", "hub", "FROM_B");
-        mirror(&world.hub, &at_hub, "ORDERS", "b", "FROM_HUB");
+        mirror(&world.b, &at_b, "BILLS", "hub", "FROM_B", "FROM_HUB");
+        mirror(&world.hub, &at_hub, "ORDERS", "b", "FROM_HUB", "FROM_B");
         let rogue = Rogue::new(&world).await;
         let keeping = Keeping { world, rogue, at_hub, at_b };
         keeping.holds(1).await;
@@ -47,9 +51,9 @@ impl Keeping {
 
     /// The rogue brings a message to be kept.
     fn keep(&self, envelope: &Envelope, position: u64, into: &str, subject: &str) {
-        let (mirror, stream, previous) = ("copy", "BILLS", position - 1);
-        let (envelope, more) = (envelope.encode(), Head::default());
-        let head = Head { envelope: &envelope, run: 1, position, previous, mirror, stream, into, ..more }.encode();
+        let (flow, stream, previous, node, run, born) = ("push/copy", "BILLS", position - 1, "", 1, 7);
+        let envelope = &envelope.encode();
+        let head = Head { envelope, node, flow, stream, into, run, born, position, previous }.encode();
         let out = &self.rogue.out;
         assert_ne!(out.keep(&Letter { head: &head, subject, payload: b"rogue", ..Letter::default() }), Put::No);
         out.flush();
@@ -96,16 +100,18 @@ async fn what_a_rogue_has_kept_goes_into_no_stream_of_others() {
     keeping.rogue.out.keep(&Letter { head: b"made up", subject: "orders.x", ..Letter::default() });
     keeping.rogue.out.flush();
     until(async || world.refused(Refusal::Shape) > before).await;
-    for into in ["ORDERS", "FROM_B", "no stream"] {
+    for into in ["ORDERS", "FROM_B", "TIDINGS", "FREE", "no stream", "FROM_A"] {
         let told = async || {
-            // The first has the stream looked at.
+            // The first has the stream looked at, or made.
             keeping.keep(&own, 1, into, "orders.x");
             let words = std::mem::take(&mut *keeping.rogue.heard.words.lock());
-            assert!(!words.contains(&What::Confirmed), "{into}: {words:?}");
-            words.iter().any(|word| matches!(word, What::Refused(_)))
+            let confirmed = words.iter().any(|word| matches!(word, What::Confirmed(_)));
+            assert!(!confirmed || into == "FROM_A", "{into}: {words:?}");
+            confirmed || words.iter().any(|word| matches!(word, What::Refused(_)))
         };
         until(told).await;
     }
+    assert_eq!((held(&keeping.at_hub, "FROM_A").await, held(&keeping.at_hub, "FREE").await), (1, 0));
     keeping.goes_on().await;
 }
 
@@ -113,10 +119,18 @@ async fn what_a_rogue_has_kept_goes_into_no_stream_of_others() {
 async fn what_a_rogue_says_is_kept_counts_for_its_own_alone() {
     let mut keeping = Keeping::new().await;
     for run in 0..64 {
-        for (position, what) in [(1, What::Confirmed), (u64::MAX, What::Confirmed), (0, What::Refused("no".into()))] {
-            for (origin, to) in [("hub/h1", "b"), ("hub/h1", "a"), ("b/b1", "hub"), ("b/b1", "b")] {
-                let (origin, mirror, to) = (origin.to_owned(), "copy".to_owned(), to.to_owned());
-                let word = KeptWord { origin, mirror, to, run, position, what: what.clone() };
+        for what in [
+            What::Confirmed(1),
+            What::Confirmed(u64::MAX),
+            What::Again(Some(u64::MAX)),
+            What::Refused("no".into()),
+            What::Serving(0),
+            What::Denied("no".into()),
+        ] {
+            for origin in ["a/a1", "hub/h1", "b/b1"] {
+                let envelope = Envelope { origin: NodeId::parse(origin).unwrap(), ..keeping.rogue.envelope() };
+                let (envelope, node, flow) = (envelope.encode(), String::new(), "push/copy".to_owned());
+                let word = KeptWord { envelope, node, flow, run, what: what.clone() };
                 assert!(keeping.rogue.out.kept(&word.encode()));
             }
         }
