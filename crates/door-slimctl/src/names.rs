@@ -67,6 +67,9 @@ fn fit(encoded: &Encoded, texts: &Texts) -> bool {
     pairs.iter().all(|(hash, text)| text.len() <= TEXT_BYTES_MAX && of(text) == *hash)
 }
 
+/// The texts, where anybody said the true ones, and how many names of how many nodes there are.
+type Announced = (Option<Texts>, usize);
+
 /// The texts of names that nodes announced.
 ///
 /// # Invariants
@@ -74,8 +77,8 @@ fn fit(encoded: &Encoded, texts: &Texts) -> bool {
 /// - They are kept as long as a node announces a name of them.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Unique by hashes: the texts, where anybody said the true ones, and how many names of how many nodes there are.
-    texts: Mutex<BTreeMap<[u64; 3], (Option<Texts>, usize)>>,
+    /// Unique by hashes.
+    texts: Mutex<BTreeMap<[u64; 3], Announced>>,
 }
 
 impl Seen {

@@ -119,6 +119,12 @@ impl ControlBoard {
         self.parts.resources.apply(who, body, false).await.map(drop).map_err(fault)
     }
 
+    /// Whether resources can be declared as things are.
+    async fn rehearse(&self, who: &str, resources: &[Value]) -> Result<(), Fault> {
+        let body = Bytes::from(json!(resources).to_string());
+        self.parts.resources.apply(who, body, true).await.map(drop).map_err(fault)
+    }
+
     async fn delete(&self, who: &str, kind: &str, name: &str) -> Result<(), Fault> {
         let named = Named { kind: kind.to_owned(), name: name.to_owned(), api_version: None };
         self.parts.resources.delete(who, named, false).await.map(drop).map_err(fault)
@@ -258,14 +264,21 @@ impl Board for ControlBoard {
             if secret.len() < least || secret.contains(|c: char| c.is_whitespace() || c.is_control()) {
                 return Err(Fault::Invalid(format!("the secret must have {least} characters at least, and no space")));
             }
+            let _one_at_a_time = self.editing.lock().await;
+            if self.declared().domains().contains_key(name.as_str()) {
+                return Err(Fault::Exists(format!("the domain '{name}' is declared; remove it first")));
+            }
             let (data, domain) = (self.parts.data.clone(), name.clone());
-            let kept = spawn_blocking(move || stored::keep_domain(&data, &domain, &secret)).await;
-            let file = kept.map_err(|_| stops())?.map_err(|error| Fault::Unavailable(error.to_string()))?;
-            let resource = json!({
+            let file = stored::domain_file(&data, &domain).map_err(|error| Fault::Unavailable(error.to_string()))?;
+            let resource = [json!({
                 "apiVersion": plan::API_VERSION, "kind": "Domain", "metadata": {"name": name.as_str()},
                 "spec": {"secretFile": file.to_string_lossy()},
-            });
-            self.apply(&who, &[resource]).await
+            })];
+            // A secret is kept only for a domain that can be declared.
+            self.rehearse(&who, &resource).await?;
+            let kept = spawn_blocking(move || stored::keep_domain(&data, &domain, &secret)).await;
+            kept.map_err(|_| stops())?.map_err(|error| Fault::Unavailable(error.to_string()))?;
+            self.apply(&who, &resource).await
         })
     }
 

@@ -148,6 +148,13 @@ impl Remotes {
         Ok(())
     }
 
+    /// Other tokens or rules are in force for a link: what it may not hear any longer is taken back.
+    pub(crate) fn judge(&self, id: ConnectionId) {
+        let mut state = self.state.lock();
+        let up = state.up.values_mut().find(|up| up.connection.id == id);
+        up.into_iter().for_each(|up| up.subscriptions.judge());
+    }
+
     /// A link is gone.
     pub(crate) fn closed(&self, id: ConnectionId) {
         let mut state = self.state.lock();

@@ -149,7 +149,12 @@ impl Shared {
 
     /// A new link that this node opens.
     pub(crate) fn enter_trusted(&self, address: SocketAddr) -> Arc<Connection> {
-        self.add(address, Principal::anyone(), (None, "grpc"), true)
+        self.add(address, self.trusted(), (None, "grpc"), true)
+    }
+
+    /// What those may whom this node dials: where there are no tokens, what everybody may; else everything.
+    pub(crate) fn trusted(&self) -> Principal {
+        self.port.authenticate(None).unwrap_or_else(|_| Principal::anyone())
     }
 
     fn add(

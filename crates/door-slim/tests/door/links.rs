@@ -154,7 +154,7 @@ async fn who_only_listens_hears_nothing_more_when_its_token_is_taken_away_or_a_r
     let token =
         |name: &str| Token { name: name.into(), hash: TokenHash::of(name), publish: all(), read: all(), admin: false };
     let served = serve_with(Options::default(), Access::tokens(["a", "b", "c"].map(token))).await;
-    let mut sender = Client::open_as(served.address, "a", 2, Some("a")).await;
+    let sender = Client::open_as(served.address, "a", 2, Some("a")).await;
     let mut ruled = Client::open_as(served.address, "b", 2, Some("b")).await;
     let mut gone = Client::open_as(served.address, "c", 2, Some("c")).await;
     ruled.subscribe(any(1)).await;

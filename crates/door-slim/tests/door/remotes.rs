@@ -1,12 +1,17 @@
 //! Links to other domains, as a controller tells them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use door::Access;
+use door::{Access, Token, TokenHash};
 use door_slim::codec::{Encoded, component};
-use door_slim::{Dial, Options, Reins, Route};
+use door_slim::{Dial, Options, Present, Presented, Reins, Route};
+use event::Pattern;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::support::*;
 
@@ -108,7 +113,7 @@ async fn a_link_that_is_not_there_says_so_and_its_names_are_there_as_soon_as_it_
     let mut bob = Client::open_as(b.address, "bob", 2, None).await;
     bob.subscribe(any(3)).await;
     is_up(&one, "l").await;
-    let mut alice = Client::open_as(a.address, "alice", 2, None).await;
+    let alice = Client::open_as(a.address, "alice", 2, None).await;
     alice.publish(&Head::to(any(3)), b"over").await;
     bob.gets(b"over").await;
     // It goes with what it was, and comes back.
@@ -144,7 +149,7 @@ async fn a_hub_hands_on_what_comes_over_one_link_to_another_and_never_back() {
     bob.subscribe(any(3)).await;
     assert_eq!(ra.set_routes(&[route(any(3), "to-a")]), [Ok(())]);
     assert_eq!(rh.set_routes(&[route(any(3), "to-b")]), [Ok(())]);
-    let mut alice = Client::open_as(a.address, "alice", 2, None).await;
+    let alice = Client::open_as(a.address, "alice", 2, None).await;
     alice.publish(&Head::every(any(3)), b"by the hub").await;
     bob.gets(b"by the hub").await;
     bob.hears_nothing().await;
@@ -196,4 +201,53 @@ async fn names_of_applications_are_fetched_with_their_texts_where_these_are_true
     assert_eq!(reins.names(10).len(), 2);
     assert_eq!(app.unsubscribe(To(components, Some(7)), id).await, None);
     assert_eq!(reins.fetch(10).iter().map(|changed| changed.is_there).collect::<Vec<_>>(), [false]);
+}
+
+/// What a node of this name speaks TLS with, and whom others believe.
+fn tls(name: &str) -> (door_slim::Tls, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let provider = || Arc::new(default_provider());
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let server = builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let client = builder.with_root_certificates(roots).with_no_client_auth();
+    let server = Arc::new(server);
+    (Arc::new(move || Arc::clone(&server)), Arc::new(client))
+}
+
+fn showing(tls: &Arc<ClientConfig>, authorization: &str) -> Present {
+    let (tls, authorization) = (Arc::clone(tls), authorization.to_owned());
+    Arc::new(move |_| {
+        let presented = Presented { tls: Some(Arc::clone(&tls)), authorization: Some(authorization.as_str().into()) };
+        Box::pin(std::future::ready(Ok(presented)))
+    })
+}
+
+#[tokio::test]
+async fn links_are_dialled_with_tls_and_what_is_to_be_shown() {
+    let all = vec![Pattern::all()];
+    let token = Token { name: "b".into(), hash: TokenHash::of("two"), publish: all.clone(), read: all, admin: false };
+    let (server, believes) = tls("127.0.0.1");
+    let (_, believes_others) = tls("127.0.0.1");
+    let b = serve_with(Options { tls: Some(server), ..options("b") }, Access::tokens([token])).await;
+    let check = async |present: Option<Present>, tls: bool, expected: Result<(), &str>| {
+        let a = serve(Options { present, ..options("a") }).await;
+        let reins = a.door.reins();
+        reins.set_links(vec![Dial { tls, ..dial("l", &b) }]);
+        match (reins.dialled("l").await, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+        a.door.close().await;
+    };
+    check(Some(showing(&believes, "Bearer two")), true, Ok(())).await;
+    check(Some(showing(&believes, "Basic eDp0d28=")), true, Ok(())).await;
+    check(Some(showing(&believes, "Bearer three")), true, Err("(16)")).await;
+    check(Some(showing(&believes_others, "Bearer two")), true, Err("certificate")).await;
+    check(Some(showing(&believes, "Bearer two")), false, Err("")).await;
+    check(None, true, Err("not told how to speak TLS")).await;
 }

@@ -11,7 +11,7 @@ use door_slimctl::proto::control::{
     Registered, Route, RouteEntry,
 };
 use door_slimctl::proto::{Encoded, Name, Texts};
-use door_slimctl::{Answer, Dial, Identity, Leads, Led, Place, Shown, SlimNode, verify};
+use door_slimctl::{Answer, Dial, Identity, Leads, Led, Options, Place, Shown, SlimControl, SlimNode, verify};
 use http_body_util::BodyExt as _;
 use hyper::Response;
 use hyper::body::{Frame, Incoming};
@@ -24,7 +24,11 @@ use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use crate::board::InMemory;
 use crate::client::frame;
 
 const SECRET: &[u8] = b"secret-of-a-0123456789-abcdefghijkl";
@@ -165,6 +169,7 @@ struct Plane {
     names: Mutex<Vec<Name>>,
     taken: Mutex<Vec<(String, u64)>>,
     changed: Notify,
+    believes: Option<Arc<ClientConfig>>,
 }
 
 impl Plane {
@@ -180,7 +185,8 @@ impl Led for Plane {
     }
 
     fn shown(&self, _tls: bool) -> Answer<'_, Result<Shown, String>> {
-        Box::pin(async { Ok(Shown { tls: None, authorization: Some("Bearer token".into()) }) })
+        let shown = Shown { tls: self.believes.clone(), authorization: Some("Bearer token".into()) };
+        Box::pin(std::future::ready(Ok(shown)))
     }
 
     fn has_credentials(&self) -> bool {
@@ -247,8 +253,11 @@ fn name(third: u64) -> Name {
 }
 
 fn open(plane: &Arc<Plane>, controllers: &[&Controller]) -> SlimNode {
+    open_at(plane, controllers.iter().map(|each| Place { address: each.address.clone(), tls: false }).collect())
+}
+
+fn open_at(plane: &Arc<Plane>, places: Vec<Place>) -> SlimNode {
     let details = Details { endpoint: "0.0.0.0:46357".into(), ..Details::default() };
-    let places = controllers.iter().map(|each| Place { address: each.address.clone(), tls: false }).collect();
     let who = Identity { node: "a1".into(), domain: "a".into(), details, controllers: places };
     SlimNode::open(Arc::clone(plane) as Arc<dyn Led>, who)
 }
@@ -373,4 +382,45 @@ async fn a_node_that_is_turned_away_asks_again_after_a_minute_and_the_next_contr
     tokio::time::resume();
     let (_side, register) = second.registered(Vec::new(), Vec::new()).await;
     assert_eq!(register.node_id, "a1");
+}
+
+#[tokio::test]
+async fn a_controller_is_dialled_with_tls_and_believed_by_its_certificate_alone() {
+    let made = rcgen::generate_simple_self_signed([String::from("127.0.0.1")]).unwrap();
+    let provider = || Arc::new(default_provider());
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let config = Arc::new(config);
+    let options = Options { tls: Some(Arc::new(move || Arc::clone(&config))), ..Options::default() };
+    let board = InMemory::new(&[("a", std::str::from_utf8(SECRET).unwrap())], None);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (door, [south, _]) = SlimControl::open(Some(listener), None, board, options).unwrap();
+    let address = south.unwrap().to_string();
+    let believing = |certificate: Option<CertificateDer<'static>>| {
+        let mut roots = RootCertStore::empty();
+        certificate.into_iter().for_each(|der| roots.add(der).unwrap());
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    };
+    let stranger = Arc::new(Plane { believes: believing(None), ..Plane::default() });
+    let stranger = open_at(&stranger, vec![Place { address: address.clone(), tls: true }]);
+    let plane = Arc::new(Plane { believes: believing(Some(made.cert.der().clone())), ..Plane::default() });
+    let node = open_at(&plane, vec![Place { address, tls: true }]);
+    let registered = async {
+        while door.counts().nodes == 0 || node.counts().nodes == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WAIT, registered).await.expect("it is taken");
+    assert_eq!((stranger.counts().registered, door.counts().registered), (0, 1));
+    node.close().await;
+    let left = async {
+        while door.counts().nodes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WAIT, left).await.expect("it takes leave");
+    stranger.close().await;
+    door.close().await;
 }

@@ -320,3 +320,58 @@ impl SlimLayer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Layer, MeshFields, MeshLayer};
+
+    #[test]
+    fn a_place_says_whether_it_is_dialled_with_tls() {
+        let check = |text: &str, expected: Option<(&str, bool)>| {
+            let found = text.parse::<SlimPlace>().ok();
+            assert_eq!(found.as_ref().map(|place| (place.address.as_str(), place.tls)), expected, "{text}");
+        };
+        check("b:1", Some(("b:1", false)));
+        check("http://[::1]:7", Some(("[::1]:7", false)));
+        check("https://b.example:443", Some(("b.example:443", true)));
+        for bad in ["", "b", ":1", "b:x", "ws://b:1", "https://b", "http://b:1/x", "http://u@b:1"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_led_has_a_domain_and_one_controller() {
+        let led = || {
+            SlimLayer::default().with_membership(SlimMembership {
+                controllers: vec!["c:50052".parse().unwrap()],
+                external: Some(String::from("a:46357")),
+                ..SlimMembership::default()
+            })
+        };
+        let check = |slim: SlimLayer, mesh: MeshFields, expected: Result<&str, &str>| {
+            let layer = Layer { slim, mesh: MeshLayer::from(mesh), ..Layer::default() };
+            match (Config::from_layers(layer), expected) {
+                (Ok(config), Ok(domain)) => {
+                    assert_eq!((config.slim.domain.as_str(), config.mesh.listen), (domain, Listen::Off));
+                    assert!(config.slim.membership.secret_file.is_some());
+                }
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (found, expected) => panic!("{found:?}, expected {expected:?}"),
+            }
+        };
+        let domain = || MeshFields {
+            domain: Some(String::from("a")),
+            secret_file: Some(PathBuf::from("a.secret")),
+            ..MeshFields::default()
+        };
+        check(led(), domain(), Ok("a"));
+        check(led(), MeshFields::default(), Err("slim.domain"));
+        check(led(), MeshFields { controller: Some(true), ..domain() }, Err("one controller"));
+        check(led(), MeshFields { join: Some(vec![String::from("c:7200")]), ..domain() }, Err("one controller"));
+        let off = SlimLayer(Fields { listen: Some(Listen::Off), ..led().0 });
+        check(off, domain(), Err("needs the SLIM door"));
+        let place = |external: &str| SlimLayer(Fields { external: Some(external.into()), ..led().0 });
+        check(place("nowhere"), domain(), Err("slim.external"));
+    }
+}

@@ -96,16 +96,23 @@ pub(crate) fn secret(data: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Keeps the secret of a domain that was declared here; the file. Blocks.
-pub(crate) fn keep_domain(data: &Path, domain: &Name, secret: &str) -> io::Result<PathBuf> {
-    let name = format!("domain-{domain}");
-    write(data, &name, format!("{secret}\n").as_bytes())?;
-    std::path::absolute(path(data, &name))
+fn of_domain(domain: &Name) -> String {
+    format!("domain-{domain}")
+}
+
+/// Where the secret of a domain is kept that is declared here.
+pub(crate) fn domain_file(data: &Path, domain: &Name) -> io::Result<PathBuf> {
+    std::path::absolute(path(data, &of_domain(domain)))
+}
+
+/// Keeps the secret of a domain that is declared here. Blocks.
+pub(crate) fn keep_domain(data: &Path, domain: &Name, secret: &str) -> io::Result<()> {
+    write(data, &of_domain(domain), format!("{secret}\n").as_bytes())
 }
 
 /// Forgets the secret of a domain. Blocks.
 pub(crate) fn forget_domain(data: &Path, domain: &Name) -> io::Result<()> {
-    match fs::remove_file(path(data, &format!("domain-{domain}"))) {
+    match fs::remove_file(path(data, &of_domain(domain))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
