@@ -198,6 +198,16 @@ async fn registered(world: &World, id: &str, key: &LinkKey, first: &Word) -> (Ar
     (out, heard)
 }
 
+/// The first link of the first plan that has one.
+async fn planned(talk: &mut mpsc::Receiver<Said>) -> LinkPlan {
+    loop {
+        let Said::Plan(plan) = timeout(LONG, talk.recv()).await.unwrap().unwrap() else { continue };
+        if let Some(link) = plan.links.first().cloned() {
+            return link;
+        }
+    }
+}
+
 fn register() -> Word {
     Word::register(&Endpoints::default(), Generation::default(), Vec::new())
 }
@@ -215,12 +225,7 @@ async fn read(mut reader: Reader, heard: Arc<Ears>) {
 impl Rogue {
     async fn new(world: &World) -> Self {
         let (control, mut talk) = registered(world, "a/a1", &world.secrets["a"], &register()).await;
-        let link = loop {
-            let Said::Plan(plan) = timeout(LONG, talk.recv()).await.unwrap().unwrap() else { continue };
-            if let Some(link) = plan.links.first().cloned() {
-                break link;
-            }
-        };
+        let link = planned(&mut talk).await;
         let heard = Arc::default();
         let out = linked(world, &link, &heard).await;
         let rogue = Rogue { link, control, out, heard, _talk: talk };

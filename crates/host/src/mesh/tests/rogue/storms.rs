@@ -114,3 +114,31 @@ async fn messages_without_number_that_are_refused_hold_up_nobody() {
     until(async || world.refused(Refusal::Shape) == before.1 + all).await;
     world.lives(&rogue, &["x"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_without_end_to_the_controller_hold_up_nobody() {
+    let mut world = World::new().await;
+    let mut rogue = Rogue::new(&world).await;
+    world.lives(&rogue, &["x"]).await;
+    let link = rogue.link.id.to_string();
+    let up = Link { link: link.clone(), peer: "hub/h1".to_owned(), dialled: Some("127.0.0.1:1".to_owned()) };
+    let control = Arc::clone(&rogue.control);
+    let reports = async |_: &World, number: usize| {
+        for word in [
+            Word::Down { link: link.clone(), why: "x".repeat(10_000) },
+            Word::Up { up: up.clone() },
+            Word::Links { up: vec![up.clone(); 1_000] },
+            Word::Acked { plan: (number as u64, 1), failed: vec![(link.clone(), "made up".to_owned()); 1_000] },
+            Word::Told { number: number as u64, answer: Ok(json!({"never": "asked"})) },
+        ] {
+            control.control(&word.encode());
+        }
+    };
+    world.meanwhile(reports).await;
+    let between = world.hub.body.ask(|node| node.plan().links.iter().any(|link| link.domain == name("b")));
+    assert!(between, "the others are linked as before");
+    (rogue.control, rogue._talk) = registered(&world, "a/a1", &world.secrets["a"], &register()).await;
+    rogue.link = planned(&mut rogue._talk).await;
+    rogue.again(&world).await;
+    world.lives(&rogue, &["x"]).await;
+}
