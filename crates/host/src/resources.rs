@@ -95,7 +95,9 @@ impl Resources {
         let files = folder.as_deref().map(read_folder).transpose().map_err(StartError::File)?.unwrap_or_default();
         let last = recorder.last().await.map_err(|error| StartError::invalid("resources", error.to_string()))?;
         let events = recorded(&recorder).await?;
-        let (sources, declared) = usable(Sources { files, events }, domain.as_ref())?;
+        let (all, own) = (Sources { files, events, ..Sources::default() }, domain.clone());
+        let judged = spawn_blocking(move || usable(all, own.as_ref())).await;
+        let (sources, declared) = judged.map_err(|error| StartError::invalid("resources", error.to_string()))??;
         report_warnings(&declared);
         let (in_force, _) = watch::channel(Arc::new(declared));
         let (sources, changing) = (Mutex::new(Arc::new(sources)), tokio::sync::Mutex::default());
@@ -127,9 +129,12 @@ impl Resources {
             Ok(files) => files,
             Err(fault) => return error!(%fault, "the resources cannot be reloaded; the old ones stay in force"),
         };
-        let next = Sources { files, events: self.sources.lock().events.clone() };
+        let next = Sources { files, ..Sources::clone(&self.sources.lock()) };
         match next.check(self.domain.as_ref()) {
             Ok(declared) => {
+                let (next, declared) = next.with_left_out(declared, self.domain.as_ref());
+                // What others recorded may go with these files.
+                self.unfit.store(0, Ordering::Relaxed);
                 report_warnings(&declared);
                 info!(folder = %folder.display(), resources = declared.documents().len(), "resources reloaded");
                 self.put_in_force(next, declared);
@@ -158,7 +163,7 @@ impl Resources {
     /// Takes up what another node recorded on the same engine.
     pub(crate) async fn catch_up(&self) {
         let Ok(last) = self.recorder.last().await else { return };
-        if last != self.caught_up.load(Ordering::Relaxed) {
+        if last != self.caught_up.load(Ordering::Relaxed) && last != self.unfit.load(Ordering::Relaxed) {
             let _one = self.changing.lock().await;
             // What stands in the way was told; whoever changes something hears of it.
             let _told = self.up_to_date().await;
@@ -173,7 +178,9 @@ impl Resources {
         }
         let events = recorded(&self.recorder).await.map_err(|error| Problem::closed(error.to_string()))?;
         let (files, domain) = (self.sources.lock().files.clone(), self.domain.clone());
-        let next = spawn_blocking(move || usable(Sources { events, files }, domain.as_ref())).await.map_err(broken)?;
+        let next = spawn_blocking(move || usable(Sources { events, files, ..Sources::default() }, domain.as_ref()))
+            .await
+            .map_err(broken)?;
         match next {
             Ok((sources, declared)) => {
                 self.put_in_force(sources, declared);
@@ -221,6 +228,7 @@ impl Resources {
                 }
                 faults.extend(unfit(&document));
                 let entry = FromEvent { document, seq: 0, time: Moment::EPOCH };
+                next.left_out.remove(&identity);
                 next.events.insert(identity, entry);
             }
             actions.push(action);
@@ -237,12 +245,15 @@ impl Resources {
 
     async fn delete(&self, who: &str, named: &Named, dry_run: bool) -> Result<Value, Unrecorded> {
         let sources = Arc::clone(&self.sources.lock());
-        let identity = find(&sources, named)?;
+        let mut next = Sources::clone(&sources);
+        // What is not in force may be removed too.
+        let hidden = Sources { events: next.left_out.clone(), ..Sources::default() };
+        let identity = find(&sources, named).or_else(|unknown| find(&hidden, named).map_err(|_| unknown))?;
         if let Some(file) = sources.files.get(&identity) {
             return Err(of_file(&identity, file).into());
         }
-        let mut next = Sources::clone(&sources);
-        let Some(gone) = next.events.remove(&identity) else { return Err(no_resource(named).into()) };
+        let gone = next.events.remove(&identity).or_else(|| next.left_out.remove(&identity));
+        let Some(gone) = gone else { return Err(no_resource(named).into()) };
         self.carry_out(who, next, vec![Action::deleted(&gone.document)], dry_run).await
     }
 
@@ -290,7 +301,9 @@ impl Resources {
             }
             info!(resource = %action.identity, action = action.word(), by = who, "resource changed");
         }
-        self.put_in_force(next, declared);
+        let domain = self.domain.clone();
+        let whole = spawn_blocking(move || next.with_left_out(declared, domain.as_ref())).await.map_err(broken)?;
+        self.put_in_force(whole.0, whole.1);
         Ok(answer)
     }
 

@@ -123,6 +123,21 @@ pub(crate) fn forbidden(declared: &Declared, own: Option<&Name>) -> Vec<Fault> {
     judged(declared, own, |invariant| matches!(invariant, Invariant::Never { .. }))
 }
 
+/// The Segment, as it is declared, by which domains see each other that never may; `None`: none of those that are
+/// declared one by one.
+pub(crate) fn breaking(declared: &Declared, own: Option<&Name>) -> Option<String> {
+    let bounds = Bounds::of(declared, own).ok()?;
+    let never = bounds.topology.invariants().iter().filter(|each| matches!(each, Invariant::Never { .. }));
+    let path = never.filter_map(|invariant| bounds.reach.broken(invariant)).find_map(|(broken, _)| broken.witness)?;
+    let made = |template: &&String| match template.split_once("$domain") {
+        Some((begin, end)) => path.segment.as_str().starts_with(begin) && path.segment.as_str().ends_with(end),
+        None => path.segment.as_str() == template.as_str(),
+    };
+    let exact = |name: &&String| path.segment.as_str() == name.as_str();
+    let names = declared.segments().keys();
+    names.clone().find(exact).or_else(|| names.clone().find(made)).cloned()
+}
+
 fn judged(declared: &Declared, own: Option<&Name>, holds: fn(&Invariant) -> bool) -> Vec<Fault> {
     if declared.topologies().is_empty() && declared.segments().is_empty() {
         return Vec::new();

@@ -15,7 +15,7 @@ use tracing::{error, warn};
 use super::APPLIED;
 use super::file::FromFile;
 use crate::error::{FileFault, StartError};
-use crate::mesh::declared::{forbidden, judge};
+use crate::mesh::declared::{breaking, forbidden, judge};
 use crate::recorded::Recorder;
 
 /// What begins the name of every Topology.
@@ -34,6 +34,8 @@ pub(super) struct FromEvent {
 pub(super) struct Sources {
     pub(super) files: BTreeMap<Identity, FromFile>,
     pub(super) events: BTreeMap<Identity, FromEvent>,
+    /// What was recorded and cannot be in force as things are.
+    pub(super) left_out: BTreeMap<Identity, FromEvent>,
 }
 
 impl Sources {
@@ -48,6 +50,32 @@ impl Sources {
     pub(super) fn get(&self, identity: &Identity) -> Option<&Document> {
         let file = self.files.get(identity).map(|file| &file.document);
         file.or_else(|| self.events.get(identity).map(|event| &event.document))
+    }
+
+    /// The same, with what was left out as far as it can be in force now: nothing is left out for it.
+    pub(super) fn with_left_out(self, declared: Declared, domain: Option<&Name>) -> (Self, Declared) {
+        if self.left_out.is_empty() {
+            return (self, declared);
+        }
+        let mut all = self.clone();
+        all.events.append(&mut all.left_out);
+        match usable(all, domain) {
+            Ok((more, declared)) if self.events.keys().all(|held| more.events.contains_key(held)) => (more, declared),
+            Ok(_) | Err(_) => (self, declared),
+        }
+    }
+
+    fn leave_out(&mut self, identity: &Identity) {
+        let gone = self.events.remove(identity);
+        self.left_out.extend(gone.map(|event| (identity.clone(), event)));
+    }
+
+    /// The recorded Segment by which domains see each other that never may; `None`: files or a Topology say so.
+    fn breaking(&self, domain: Option<&Name>) -> Option<Identity> {
+        let declared = check(self.documents().cloned().collect::<Vec<_>>()).ok()?;
+        let name = breaking(&declared, domain)?;
+        let segment = |identity: &&Identity| identity.kind == "Segment" && identity.name == name;
+        self.events.keys().filter(|identity| !self.files.contains_key(*identity)).find(segment).cloned()
     }
 
     /// What is declared, where a change may put it in force.
@@ -77,7 +105,7 @@ pub(super) fn located(sources: &Sources, fault: &Fault) -> Option<FileFault> {
 }
 
 /// What of the sources can be in force: all files, and what was recorded and fits. A promise that recorded segments
-/// break is kept, and segments are left out.
+/// break is kept, and segments are left out. Takes milliseconds: not for the executor's threads.
 pub(super) fn usable(mut sources: Sources, domain: Option<&Name>) -> Result<(Sources, Declared), StartError> {
     // Files may speak of domains that were declared over the API.
     let mut base = sources.clone();
@@ -94,27 +122,26 @@ pub(super) fn usable(mut sources: Sources, domain: Option<&Name>) -> Result<(Sou
             Err(faults) => faults,
         };
         if let Some(fault) = faults.iter().find(|fault| is_promise(fault)) {
-            let Some(segment) = breaking(&sources, domain) else { return Err(against(fault)) };
+            let Some(segment) = sources.breaking(domain) else { return Err(against(fault)) };
             error!(%fault, left_out = %segment, "a recorded segment breaks a promise, and is not in force");
-            sources.events.remove(&segment);
+            sources.leave_out(&segment);
             continue;
         }
-        let before = sources.events.len();
-        for fault in &faults {
-            let at_fault = |identity: &Identity| identity.to_string() == fault.resource;
-            if sources.events.keys().any(at_fault) {
-                warn!(%fault, "a recorded resource cannot be used, and is not in force");
-                sources.events.retain(|identity, _| !at_fault(identity));
-            }
+        let at_fault = |identity: &&Identity| faults.iter().any(|fault| identity.to_string() == fault.resource);
+        let unfit: Vec<Identity> = sources.events.keys().filter(at_fault).cloned().collect();
+        for identity in &unfit {
+            let fault = faults.iter().find(|fault| identity.to_string() == fault.resource).map(Fault::to_string);
+            warn!(fault, "a recorded resource cannot be used, and is not in force");
+            sources.leave_out(identity);
         }
-        if sources.events.len() == before {
+        if unfit.is_empty() {
             // The files alone are fine: what was recorded does not go with them.
             let fault = faults.first().map(Fault::to_string).unwrap_or_default();
             if sources.events.keys().any(|identity| identity.kind == "Topology") {
                 return Err(against(&fault));
             }
             error!(fault, "the recorded resources do not go with those of the files, and are not in force");
-            sources.events.clear();
+            sources.left_out.append(&mut sources.events);
         }
     }
 }
@@ -122,21 +149,6 @@ pub(super) fn usable(mut sources: Sources, domain: Option<&Name>) -> Result<(Sou
 /// Whether a fault is a broken promise that domains never see each other.
 fn is_promise(fault: &Fault) -> bool {
     fault.path.is_empty() && fault.resource.starts_with(TOPOLOGY)
-}
-
-/// The recorded Segment that is to be left out so that a promise is kept: one without which all are, or else the newest.
-fn breaking(sources: &Sources, domain: Option<&Name>) -> Option<Identity> {
-    let mut segments: Vec<(u64, &Identity)> =
-        sources.events.iter().map(|(identity, event)| (event.seq, identity)).collect();
-    segments.retain(|(_, identity)| identity.kind == "Segment");
-    segments.sort_unstable_by(|one, two| two.cmp(one));
-    let mends = |identity: &Identity| {
-        let mut without = sources.clone();
-        without.events.remove(identity);
-        without.fits(domain).err().is_none_or(|faults| !faults.iter().any(is_promise))
-    };
-    let found = segments.iter().find(|(_, identity)| mends(identity)).or_else(|| segments.first());
-    found.map(|(_, identity)| (*identity).clone())
 }
 
 /// What was recorded and the files do not go together, and neither may be left out.

@@ -80,12 +80,20 @@ async fn changes_of_two_nodes_at_once_are_all_there_at_both() {
 async fn after_a_restart_a_promise_holds_and_the_recorded_segment_that_breaks_it_is_left_out() {
     let (journal, folder) = (shared(), tempfile::tempdir().unwrap());
     let node = open(&journal, None).await.unwrap();
-    let segments = [star("wide", &["a", "b"]), star("own", &["a"])];
-    apply(&node, json!([domain("a"), domain("b"), segments[0], segments[1]])).await.unwrap();
+    // The newest is innocent, and neither of the two alone breaks it.
+    let segments = [star("wide", &["a", "b"]), star("wider", &["*"]), star("own", &["a"])];
+    apply(&node, json!([domain("a"), domain("b"), segments[0], segments[1], segments[2]])).await.unwrap();
     // A file says the promise: it was not there when the segments were recorded.
     std::fs::write(folder.path().join("rules.yaml"), never("a", "b").to_string()).unwrap();
     let node = open(&journal, Some(folder.path().to_owned())).await.unwrap();
     assert_eq!(names(&node), ["a", "b", "own", "rules"]);
+    // One of them goes for good, and the other is there again where the promise is not.
+    let wide = Named { kind: String::from("Segment"), name: String::from("wide"), api_version: None };
+    Shown::delete(&*node, "who", wide, false).await.unwrap();
+    std::fs::remove_file(folder.path().join("rules.yaml")).unwrap();
+    let again = Arc::clone(&node);
+    tokio::task::spawn_blocking(move || again.reload()).await.unwrap();
+    assert_eq!(names(&node), ["a", "b", "own", "wider"]);
 }
 
 #[tokio::test]
