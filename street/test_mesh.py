@@ -4,6 +4,7 @@ left of it when cables are cut, nodes killed and stopped, and the controller is 
 
 import json
 import time
+import uuid
 
 import pytest
 from conftest import wait_for
@@ -141,6 +142,48 @@ def test_the_graph_and_the_trace_show_the_way(world):
         assert world.leader.run("mesh", what).returncode == 0, what
     own = world.b1.run("mesh", "links")
     assert own.returncode == 0 and "what b/b1 knows" in own.stderr, own
+
+
+def test_the_path_that_a_message_took_is_shown_beside_the_one_that_it_would_take(world):
+    topology(world, ("a", "hub"), ("hub", "b"), links=links(a=["hub"], hub=["b"]))
+    reaches(world, a1=ALL)
+    told = world.leader.run("trace", "street.probe", "--from", "a/a2", "--send", "--json")
+    assert told.returncode == 0, told
+    told = json.loads(told.stdout)
+    assert told["complete"] and told["scope"] == "mesh", told
+    noted = lambda told: {note["node"].split("/")[1] for note in told["notes"]}
+    assert noted(told["took"]) == ALL, told["took"]
+    shown = world.leader.run("trace", "street.probe", "--from", "a/a2", "--send").stdout
+    assert "came after" in shown and "did not come" not in shown and "entered at" in shown, shown
+    # One that a publisher of its own accord has traced, on a message of many.
+    trace = uuid.uuid4().hex
+    parent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    world.b1.ask("POST", "/v1/publish/street.traced", data=b"x", headers=parent)
+    took = lambda: world.leader.ask("GET", "/v1/mesh/trace", params={"id": trace})
+    wait_for(lambda: took().status_code == 200 and noted(took().json()) == ALL, SETTLE_SECONDS_MAX, lambda: took().text)
+    shown = world.leader.run("trace", "--id", trace)
+    assert shown.returncode == 0 and "street.traced" in shown.stdout and "in segment default" in shown.stdout, shown
+    own = world.b1.run("trace", "--id", trace)
+    assert own.returncode == 0 and "what b/b1 knows" in own.stderr and "a/a1" not in own.stdout, own
+    assert world.leader.run("trace", "--id", uuid.uuid4().hex).returncode == 4
+    rows = world.leader.get("/v1/mesh/routes")["routes"]
+    wants = {row["by"].split("/")[1] for row in rows if row["pattern"] == "street.>"}
+    assert wants == ALL, rows
+
+
+def test_a_secret_that_changes_counts_without_a_restart(world):
+    topology(world, ("a", "hub"), ("hub", "b"), links=links(a=["hub"], hub=["b"]))
+    reaches(world, b1=ALL)
+    world.secret("b").write_text("another-secret-of-the-domain-0123456789abcdef\n")
+    anew = "a node of it must prove itself anew"
+    wait_for(lambda: anew in world.leader.log.read_text(errors="replace"), SETTLE_SECONDS_MAX, world.told)
+    world.await_nodes(world.nodes)
+    world.hearing.pop("b2")
+    world.b2.kill()
+    world.b2.start().await_ready()
+    world.await_nodes(world.nodes)
+    world.hearing["b2"] = world.b2.listen("street.>")
+    reaches(world, b1=ALL)
 
 
 def gateway(world, domain, neighbor):

@@ -1,8 +1,8 @@
 //! SLIM's control protocols, joined to this node's controller: original nodes register with it, and the original's
 //! command line asks it and changes its segments.
 //!
-//! A segment is a resource, and a resource has a link at least: one that was made without is remembered here until it
-//! is given its first, and forgotten when the node stops.
+//! A segment is a resource, and a resource has a link at least: the name of one that was made without is kept in the data
+//! directory of this node until it is given its first.
 //!
 //! The secret of a domain that is declared here is kept in a file of the data directory, which the resource names.
 
@@ -95,7 +95,9 @@ pub(crate) fn open(runtime: &Runtime, parts: SlimControlParts, board: BoardParts
         return Ok((None, [None, None]));
     }
     let _entered = runtime.enter();
-    let board = Arc::new(ControlBoard { parts: board, editing: Mutex::default() });
+    let bare = stored::bare_segments(&board.data);
+    let bare = bare.map_err(|error| StartError::System { doing: "read which segments have no link", error })?;
+    let board = Arc::new(ControlBoard { parts: board, editing: Mutex::new(bare) });
     let bare = |socket: Option<(TcpListener, SocketAddr)>| socket.map(|(listener, _)| listener);
     let opened = SlimControl::open(bare(south), bare(north), board, options);
     let (door, addresses) = opened.map_err(|error| StartError::System { doing: "open SLIM's control", error })?;
@@ -156,7 +158,18 @@ impl ControlBoard {
             self.delete(who, "Segment", &segment.name).await?;
         }
         let bare = after.into_iter().filter(|segment| segment.links.is_empty());
-        *empty = bare.map(|segment| segment.name).take(EMPTY_MAX).collect();
+        let bare: BTreeSet<String> = bare.map(|segment| segment.name).collect();
+        if bare.len() > EMPTY_MAX {
+            return Err(Fault::Precondition(format!(
+                "there are {EMPTY_MAX} segments without links: give them some first"
+            )));
+        }
+        if bare != *empty {
+            let (data, kept) = (self.parts.data.clone(), bare.clone());
+            let kept = spawn_blocking(move || stored::keep_bare_segments(&data, &kept)).await;
+            kept.map_err(|_| stops())?.map_err(|error| Fault::Unavailable(error.to_string()))?;
+            *empty = bare;
+        }
         drop(empty);
         Ok(self.missing(ends).await)
     }

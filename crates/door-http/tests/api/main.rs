@@ -5,6 +5,7 @@
 mod access;
 mod consumers;
 mod events;
+mod mesh;
 mod messages;
 mod node;
 mod publish;

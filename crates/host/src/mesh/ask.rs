@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use door::{NotAllowed, Verb};
 use door_http::problem::Problem;
 use door_http::{Mesh as Shown, MeshAnswer, MeshQuestion, RoutesWanted, mesh_away, no_such_in_mesh};
 use event::{Subject, TraceId};
@@ -335,6 +336,10 @@ impl Asker {
     async fn probe(&self, subject: Subject, from: Option<String>) -> Result<Value, Problem> {
         let (from, view) = (self.node(from)?, self.view().await);
         let would = self.would(&subject, &from, view.as_ref()).await?;
+        if would.closed {
+            let who = format!("domain:{}", from.domain).into();
+            return Err(NotAllowed { who, verb: Verb::Publish, what: subject.to_string() }.into());
+        }
         let chance = || mesh_away("the system gives no random bytes".to_owned());
         let parent = way::parent().ok_or_else(chance)?;
         let what = Asked::Probe { subject: subject.to_string(), parent: parent.to_string() };

@@ -3,12 +3,14 @@
 //! ```text
 //! mesh/plan   "TDMP" | version u8 (1) | length u16 | node, as domain/node | the plan, as `mesh::plan` writes it
 //! mesh/key    32 random bytes: of a controller, that from which the keys of links are made
+//! mesh/segments  of a controller: the segments that were added and have no link yet, one a line
 //! mesh/secret of a controller that was given none: 64 hex digits, the secret of its own domain
 //! ```
 //!
 //! All hold keys, and can be read by their owner alone. A file appears whole, under a name of its own until its bytes
 //! are on the disk. A plan of another node, or one that cannot be read, is told and not used.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -96,6 +98,21 @@ pub(crate) fn secret(data: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// The segments that were added here and have no link yet. Blocks.
+pub(crate) fn bare_segments(data: &Path) -> io::Result<BTreeSet<String>> {
+    match fs::read_to_string(path(data, "segments")) {
+        Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps them. Blocks.
+pub(crate) fn keep_bare_segments(data: &Path, names: &BTreeSet<String>) -> io::Result<()> {
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    write(data, "segments", text.as_bytes())
+}
+
 fn of_domain(domain: &Name) -> String {
     format!("domain-{domain}")
 }
@@ -161,6 +178,17 @@ mod tests {
         assert_eq!(decode(&node("a/a1"), &bytes), Ok(plan));
         for cut in 0..bytes.len() {
             assert!(decode(&node("a/a1"), &bytes[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn segments_without_links_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(bare_segments(folder.path()).unwrap().is_empty());
+        for names in [&["one", "to-$domain"][..], &["two"], &[]] {
+            let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+            keep_bare_segments(folder.path(), &names).unwrap();
+            assert_eq!(bare_segments(folder.path()).unwrap(), names);
         }
     }
 

@@ -33,6 +33,9 @@ pub(super) struct Would {
     here: String,
     /// What stands in its way.
     why: Vec<String>,
+    /// Whether a rule closes the subject to the node's domain.
+    #[serde(default)]
+    pub(super) closed: bool,
     pub(super) paths: Vec<Path>,
 }
 
@@ -73,12 +76,15 @@ pub(super) fn would(body: &Body, subject: &str) -> Would {
         let nearest = group.tiers.first().map(Vec::as_slice).unwrap_or_default();
         nearest.iter().for_each(|leg| lay(&mut paths, body, &plan, leg));
     }
+    let own = Asker { domain: &body.id.domain, principal: None };
+    let is_closed = Acl::new(Arc::clone(&plan.acl)).may_publish(&own, subject).is_err();
     let mut why = closed(&plan, &body.id.domain, subject);
     if paths.is_empty() && why.is_empty() {
         why.push("nobody beyond this node who can be reached wants it".to_owned());
     }
     let paths = paths.into_values().map(Path::wanted).collect();
-    Would { from: body.id.to_string(), subject: subject.to_owned(), here: here(body, subject), why, paths }
+    let (from, here) = (body.id.to_string(), here(body, subject));
+    Would { from, subject: subject.to_owned(), here, why, closed: is_closed, paths }
 }
 
 /// The rules of names that stand in the way of what a domain says.

@@ -69,7 +69,7 @@ fn would(out: &mut Out, told: &Value, took: Option<&Value>) -> Result<(), Failur
     let entered = took.and_then(|took| find(took, &text(&told["from"]), None));
     if let Some(note) = entered {
         let here = if here.is_empty() { "nobody".to_owned() } else { here };
-        out.line(format!("  here: {here}   {}", out.paint(Colour::Green, &format!("took it: {}", takers(note)))))?;
+        out.line(format!("  here: {here}   {}", out.paint(Colour::Green, &format!("went: {}", takers(note)))))?;
     } else if !here.is_empty() {
         out.line(format!("  here: {here}"))?;
     }
