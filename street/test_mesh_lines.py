@@ -173,8 +173,8 @@ def test_a_change_of_segments_converges_over_slow_lines(world):
 
 def test_a_line_that_swallows_everything_is_noticed_and_nothing_that_is_kept_is_lost(world):
     world.a.stream("KEPT", "kept.>")
-    mirror = {"apiVersion": "tidings.dev/v1", "kind": "Mirror", "metadata": {"name": "kept"}}
-    world.a.apply({**mirror, "spec": {"stream": "KEPT", "to": ["b"], "as": "KEPT_A"}})
+    world.b.apply(document("Mirror", "let-in", stream="KEPT_A", accept=["a"]))
+    world.a.apply(document("Mirror", "kept", stream="KEPT", to=["b"], **{"as": "KEPT_A"}))
     heard = world.listen(world.b, "live.>")
     world.reach(world.a, world.b, "live.probe", heard)
     told = 0
