@@ -46,6 +46,8 @@ pub const TOKEN_SKEW: Duration = Duration::from_secs(5);
 pub const LINKS_MAX: usize = 1024;
 /// Longest name of a link, in bytes; the original's are UUIDs.
 pub const LINK_BYTES_MAX: usize = 512;
+/// Bytes of routes in the message by which this node registers: it must fit into one, whatever else is in it.
+pub const ROUTES_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
 /// How long a controller may take to be dialled, TLS with it.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a controller may take to say whether this node is taken.

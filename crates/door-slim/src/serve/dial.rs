@@ -212,10 +212,10 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         () = read(response.into_body(), Carrier::of(shared, &own, session)) => {}
         () = opened => {}
     }
-    match (own.terms.get(), own.out.over()) {
-        (Some(_), _) => Ok(()),
-        (None, Some((_, why))) if !why.is_empty() => Err(io::Error::other(why)),
-        (None, _) => Err(io::Error::other("the link was ended before it was negotiated")),
+    match own.out.over() {
+        _ if matches!(*outcome.borrow(), Some(Ok(()))) => Ok(()),
+        Some((_, why)) if !why.is_empty() => Err(io::Error::other(why)),
+        _ => Err(io::Error::other("the link was ended before it was negotiated")),
     }
 }
 

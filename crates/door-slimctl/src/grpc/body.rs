@@ -111,7 +111,7 @@ impl Incoming {
         Incoming { body, read: BytesMut::new() }
     }
 
-    /// The next message; `None` at the end. Nothing is lost when it is dropped before it is ready.
+    /// The next message; `None` at the end, an error where the other side says why it ended. Nothing is lost when it is dropped before it is ready.
     pub(crate) async fn next<M: Message + Default>(&mut self) -> Option<Result<M, Status>> {
         loop {
             match take(&mut self.read) {
@@ -123,9 +123,21 @@ impl Incoming {
                 Err(status) => return Some(Err(status)),
             }
             let frame = self.body.frame().await?.ok()?;
-            if let Ok(bytes) = frame.into_data() {
-                self.read.extend_from_slice(&bytes);
+            match frame.into_data() {
+                Ok(bytes) => self.read.extend_from_slice(&bytes),
+                Err(frame) => {
+                    if let Some(status) = frame.into_trailers().ok().and_then(|trailers| ended(&trailers)) {
+                        return Some(Err(status));
+                    }
+                }
             }
         }
     }
+}
+
+/// How a call ended, where it ended badly.
+fn ended(trailers: &HeaderMap) -> Option<Status> {
+    let text = |name| trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let code = text("grpc-status");
+    (!matches!(code, "" | "0")).then(|| Status::new(Code::Unavailable, format!("({code}) {}", text("grpc-message"))))
 }

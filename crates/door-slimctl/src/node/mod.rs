@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prost::Message as _;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,7 +34,7 @@ use tracing::{info, warn};
 use crate::counts::Totals;
 use crate::limits::{
     AGAIN_FIRST, AGAIN_MAX, LEAVE_DEADLINE, LINKS_DEADLINE, LIST_MAX, NAMES_PER_MESSAGE, REGISTERED_DEADLINE,
-    REJECTED_PAUSE, STEADY,
+    REJECTED_PAUSE, ROUTES_BYTES_MAX, STEADY,
 };
 use crate::parts::parts;
 use crate::proof;
@@ -86,12 +87,15 @@ impl Ended {
 
 /// Keeps this node registered until it stops.
 pub(crate) async fn follow(led: Arc<dyn Led>, who: Identity, totals: Arc<Totals>, stopping: CancellationToken) {
-    let (mut wait, mut at, mut said) = (AGAIN_FIRST, 0, None);
+    let (mut wait, mut at, mut desired) = (AGAIN_FIRST, 0, Desired::default());
+    // What was said of each place: once for each reason, until it is another.
+    let mut said: Vec<Option<Ended>> = vec![None; who.controllers.len()];
     loop {
-        let Some(place) = who.controllers.get(at % who.controllers.len().max(1)) else { return };
+        at %= who.controllers.len().max(1);
+        let (Some(place), Some(told)) = (who.controllers.get(at), said.get_mut(at)) else { return };
         let began = Instant::now();
         let mut channel = Channel { led: &*led, who: &who, totals: &totals, place, taken: AtomicBool::new(false) };
-        let ended = channel.run(&stopping).await;
+        let ended = channel.run(&mut desired, &stopping).await;
         totals.leave();
         led.fetching(false);
         let taken = channel.taken.load(Ordering::Relaxed);
@@ -106,9 +110,7 @@ pub(crate) async fn follow(led: Arc<dyn Led>, who: Identity, totals: Arc<Totals>
                 (wait, why)
             }
         };
-        // Once for each reason, until it is another.
-        let now = Some((place.clone(), ended.clone()));
-        if taken || said != now {
+        if taken || told.as_ref() != Some(&ended) {
             match ended {
                 Ended::Rejected(_) => {
                     warn!(controller = place.address, %why, "this node is turned away; it asks again")
@@ -116,7 +118,11 @@ pub(crate) async fn follow(led: Arc<dyn Led>, who: Identity, totals: Arc<Totals>
                 _ => info!(controller = place.address, %why, "no controller leads this node; it dials again"),
             }
         }
-        said = now;
+        if taken {
+            said.fill(None);
+        } else {
+            *told = Some(ended);
+        }
         at += 1;
         tokio::select! {
             () = sleep(pause) => {}
@@ -138,7 +144,6 @@ struct Channel<'a> {
 /// What is on a channel while it lasts.
 struct Talk {
     line: Line,
-    desired: Desired,
     /// The links that the controller was told of.
     told: BTreeSet<(String, u64)>,
     messages: u64,
@@ -158,7 +163,7 @@ impl Talk {
 
 impl Channel<'_> {
     /// The channel from its first byte to its end.
-    async fn run(&mut self, stopping: &CancellationToken) -> Ended {
+    async fn run(&mut self, desired: &mut Desired, stopping: &CancellationToken) -> Ended {
         let opened = tokio::select! {
             opened = self.register() => opened,
             () = stopping.cancelled() => return Ended::Stopped,
@@ -171,7 +176,7 @@ impl Channel<'_> {
         self.totals.enter();
         info!(controller = self.place.address, "this node is registered with a controller");
         let ended = tokio::select! {
-            ended = self.talk(&mut talk, registered) => ended,
+            ended = self.talk(&mut talk, desired, registered) => ended,
             () = stopping.cancelled() => Ended::Stopped,
         };
         if ended == Ended::Stopped {
@@ -195,13 +200,13 @@ impl Channel<'_> {
             node_id: node.clone(),
             details: vec![details.clone()],
             domain_name: Some(domain.clone()).filter(|domain| !domain.is_empty()),
-            connections: self.led.connections().into_iter().take(LIST_MAX).collect(),
-            routes: self.led.routes().into_iter().map(route).collect(),
+            connections: self.led.connections().into_iter().filter(|entry| entry.kind == Kind::Remote as i32).collect(),
+            routes: some(self.led.routes().into_iter().map(route)),
             credentials,
         };
         let first = ControlMessage::new(String::from("register"), Payload::Register(register));
         let line = dial::open(self.place, &shown, &first).await?;
-        let mut talk = Talk { line, desired: Desired::default(), told: BTreeSet::new(), messages: 0 };
+        let mut talk = Talk { line, told: BTreeSet::new(), messages: 0 };
         let answer = async {
             loop {
                 match talk.line.body.next::<ControlMessage>().await {
@@ -225,7 +230,7 @@ impl Channel<'_> {
         }
     }
 
-    async fn talk(&self, talk: &mut Talk, registered: Registered) -> Ended {
+    async fn talk(&self, talk: &mut Talk, desired: &mut Desired, registered: Registered) -> Ended {
         let Registered { connections, routes, .. } = registered;
         if !connections.is_empty() || !routes.is_empty() {
             let all = Command {
@@ -234,7 +239,7 @@ impl Channel<'_> {
                 reconcile: true,
                 ..Command::default()
             };
-            let _nobody_asked = self.apply(talk, all).await;
+            let _nobody_asked = self.apply(desired, all).await;
         }
         self.led.fetching(true);
         if let Err(ended) = self.announce(talk).await {
@@ -243,7 +248,7 @@ impl Channel<'_> {
         loop {
             let done = tokio::select! {
                 message = talk.line.body.next::<ControlMessage>() => match message {
-                    Some(Ok(message)) => self.heard(talk, message).await,
+                    Some(Ok(message)) => self.heard(talk, desired, message).await,
                     Some(Err(status)) => Err(Ended::Lost(status.text)),
                     None => Err(Ended::lost("the channel ended")),
                 },
@@ -281,11 +286,11 @@ impl Channel<'_> {
         Ok(())
     }
 
-    async fn heard(&self, talk: &mut Talk, message: ControlMessage) -> Result<(), Ended> {
+    async fn heard(&self, talk: &mut Talk, desired: &mut Desired, message: ControlMessage) -> Result<(), Ended> {
         let id = message.message_id;
         match message.payload {
             Some(Payload::Command(command)) => {
-                let mut ack = self.apply(talk, command).await;
+                let mut ack = self.apply(desired, command).await;
                 ack.original_message_id = id;
                 talk.say(Payload::CommandAck(ack)).await
             }
@@ -311,10 +316,10 @@ impl Channel<'_> {
     }
 
     /// Does what a command says; what became of it.
-    async fn apply(&self, talk: &mut Talk, command: Command) -> CommandAck {
+    async fn apply(&self, desired: &mut Desired, command: Command) -> CommandAck {
         self.totals.command();
-        let taken = talk.desired.take(command, self.led.has_credentials());
-        self.led.set_links(talk.desired.links());
+        let taken = desired.take(command, self.led.has_credentials());
+        self.led.set_links(desired.links());
         let until = Instant::now() + LINKS_DEADLINE;
         let mut ack = CommandAck::default();
         for (link, known) in taken.links {
@@ -327,7 +332,7 @@ impl Channel<'_> {
             };
             ack.connections.push(link_ack(link, outcome));
         }
-        let routes = talk.desired.routes();
+        let routes = desired.routes();
         let outcomes = self.led.set_routes(&routes);
         let mut became: std::collections::BTreeMap<_, _> = routes
             .iter()
@@ -346,6 +351,16 @@ impl Channel<'_> {
         self.totals.failed(failed);
         ack
     }
+}
+
+/// As many routes as a first message has room for: they spare the controller to tell them again.
+fn some(routes: impl Iterator<Item = Route>) -> Vec<Route> {
+    let mut room = ROUTES_BYTES_MAX;
+    let fits = |route: &Route| {
+        room = room.saturating_sub(route.encoded_len());
+        room > 0
+    };
+    routes.take_while(fits).collect()
 }
 
 /// A link that another node dialled, as a controller is told.
