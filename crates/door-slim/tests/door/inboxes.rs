@@ -165,3 +165,34 @@ async fn nodes_that_share_a_journal_have_no_inboxes() {
     let refused = served.port.stream_put(&door::Principal::anyone(), config).await.unwrap_err();
     assert!(refused.to_string().contains("shares its engine"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_is_kept_of_one_segment_holds_up_nobody_elses() {
+    let (served, stream) = with_inbox().await;
+    let owner = name(Some(5));
+    let mut sender = Client::open_as(served.address, "sender", 2, None).await;
+    publish(&sender, owner, 1).await;
+    until(async || messages(&served, &stream).await == 1).await;
+    let page = served.port.journal().read(&stream, Read::from(1, 1)).await.unwrap();
+    // The same as another node would bring it, in a segment in which the owner is not.
+    let subject = inbox_of("org/ns/app").unwrap().1.replace("slim-inbox", "slim").replace('*', &format!("{:032x}", 5));
+    let headers = format!("{}: customer-a\r\n", door::WITHIN_HEADER);
+    let foreign = door::Parcel {
+        headers: headers.as_bytes(),
+        ..door::Parcel::new(&subject, &page.messages.first().unwrap().message.payload)
+    };
+    let ahead = served.port.fabric().keepers(&subject, door::Class::Client).ahead.unwrap();
+    assert_eq!(ahead.offer(&foreign, door::NOBODY, &mut |_| ()).0, 1);
+    until(async || messages(&served, &stream).await == 2).await;
+    let mut client = Client::open_as(served.address, "owner", 2, None).await;
+    client.subscribe(owner).await;
+    client.gets(&1u32.to_be_bytes()).await;
+    publish(&sender, owner, 2).await;
+    client.gets(&2u32.to_be_bytes()).await;
+    client.hears_nothing().await;
+    sender.hears_nothing().await;
+    let page = served.port.journal().read(&stream, Read::from(1, 9)).await.unwrap();
+    let left: Vec<&str> = page.messages.iter().map(|stored| stored.message.subject.as_str()).collect();
+    assert_eq!(left.len(), 1);
+    assert!(left.iter().all(|subject| subject.ends_with("@customer-a")), "{left:?}");
+}

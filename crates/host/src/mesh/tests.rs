@@ -19,6 +19,7 @@ use super::custody::Custody;
 use super::{ControlSlot, accept};
 use crate::live::Live;
 
+mod keepers;
 mod kept;
 mod mirrors;
 mod rogue;
