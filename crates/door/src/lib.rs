@@ -32,7 +32,7 @@ pub use fabric::{
 };
 pub use journal;
 pub use limits::Limits;
-pub use port::{Port, Published, RESOURCES_PREFIX};
+pub use port::{Port, Published, RESOURCES_PREFIX, is_own};
 pub use refused::{NotAllowed, PublishError, Refused, Verb};
 pub use subscription::{Heard, Subscription};
 pub use views::{Cursor, Standing, View, ViewKey, ViewParts, ViewTouch, ViewWaiting, Views};

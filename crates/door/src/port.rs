@@ -42,6 +42,11 @@ pub const RESOURCES_PREFIX: &str = "tidings.resources.";
 const OWN_PREFIXES: [&str; 6] =
     [RESOURCES_PREFIX, "tidings.federation.", "tidings.dynamic.", "tidings.mesh.", "$MIRROR.", INBOX_PREFIX];
 
+/// Whether only the node itself publishes to a subject.
+pub fn is_own(subject: &str) -> bool {
+    OWN_PREFIXES.iter().any(|prefix| subject.starts_with(prefix))
+}
+
 /// What begins the subjects that inboxes record at.
 const INBOX_PREFIX: &str = "slim-inbox.";
 
@@ -421,8 +426,7 @@ impl Port {
     /// # Errors
     /// [`NotAllowed`] naming the subject.
     pub fn may_publish(&self, who: &Principal, subject: &Subject) -> Result<(), NotAllowed> {
-        let own = OWN_PREFIXES.iter().any(|prefix| subject.as_str().starts_with(prefix));
-        if who.may_publish(subject.as_str()) && !own {
+        if who.may_publish(subject.as_str()) && !is_own(subject.as_str()) {
             return Ok(());
         }
         Err(refusal(who, Verb::Publish, subject.as_str()))

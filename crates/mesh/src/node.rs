@@ -230,6 +230,17 @@ impl Node {
         (wishes, true)
     }
 
+    /// Hands the wishes of every source that are in the next part of a walk, which begins at 0, to `each`; where the
+    /// part after that begins, `None` at the end. Between two parts the node may change. Costs some thousand rows.
+    pub fn wishes_part(&self, from: usize, mut each: impl FnMut(&Source, Wish)) -> Option<usize> {
+        self.interests.walk(from, |number, pattern, queue| {
+            if let Some(known) = self.interests.known(number).filter(|_| number != STANDING) {
+                each(&known.source, Wish { pattern: pattern.clone(), queue: queue.cloned() });
+            }
+            false
+        })
+    }
+
     /// A wish came or went: of this node's clients, or of the domain.
     fn wished(&mut self, source: SourceNumber, wish: &Wish, present: bool) {
         let changed = if present { self.interests.add(source, wish) } else { self.interests.remove(source, wish) };

@@ -247,7 +247,7 @@ pub async fn get_trace(State(door): State<Shared>, call: Call) -> Result<Respons
 }
 
 /// Publishes an empty message at a node, for who listens now, and tells where it would go and where it went. No stream
-/// records it.
+/// records it. At another node than this one that needs a token that may administer.
 #[utoipa::path(post, path = "/v1/mesh/trace", operation_id = "post_mesh_trace", tag = "mesh",
     params(
         ("subject" = String, Query, description = "The subject of the message"),
@@ -265,6 +265,11 @@ pub async fn post_trace(State(door): State<Shared>, call: Call) -> Result<Respon
     let subject = subject(query.text("subject").ok_or_else(|| Problem::query("subject", "is required"))?)?;
     door.port.may_publish(&call.who, &subject)?;
     let from = query.text("from").map(|text| name("from", text)).transpose()?;
+    if from.is_some() && !call.who.is_admin() {
+        // What a token may publish is said for this node alone.
+        let (who, what) = (Arc::clone(call.who.name()), "other nodes".to_owned());
+        return Err(NotAllowed { who, verb: Verb::Administer, what }.into());
+    }
     answer(&door, MeshQuestion::Probe { subject, from }).await
 }
 

@@ -11,6 +11,7 @@ use crate::support::Node;
 
 const READER: (&str, &str) = ("authorization", "Bearer reader");
 const WRITER: (&str, &str) = ("authorization", "Bearer writer");
+const ROOT: (&str, &str) = ("authorization", "Bearer root");
 const APP: (&str, &str) = ("authorization", "Bearer app");
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -30,9 +31,12 @@ impl Mesh for Echo {
 fn node() -> Node {
     let token = |name: &str, publish: &str, read: &str| {
         let one = |text: &str| vec![Pattern::parse(text).unwrap()];
-        Token { name: name.into(), hash: TokenHash::of(name), publish: one(publish), read: one(read), admin: false }
+        let (hash, admin) = (TokenHash::of(name), name == "root");
+        Token { name: name.into(), hash, publish: one(publish), read: one(read), admin }
     };
-    let tokens = [token("reader", "none", ">"), token("writer", "orders.>", ">"), token("app", "orders.>", "orders.>")];
+    let all =
+        [("reader", "none", ">"), ("writer", "orders.>", ">"), ("app", "orders.>", "orders.>"), ("root", ">", ">")];
+    let tokens = all.map(|(name, publish, read)| token(name, publish, read));
     let mut node = Node::with(Access::tokens(tokens), Limits::default());
     let options = Options { mesh: Arc::new(Echo), shutdown: node.shutdown.clone(), ..Options::default() };
     node.router = router(node.port.clone(), options);
@@ -49,7 +53,10 @@ async fn who_reads_everything_may_ask_and_who_may_publish_there_too_may_probe() 
     }
     node.check(ask, &[READER], "", 200, &["Trace {", "orders.1"]).await;
     node.check(probe, &[READER], "", 403, &["not-allowed", r#""verb":"publish""#]).await;
-    node.check(&format!("{probe}&from=a/a1"), &[WRITER], "", 200, &["Probe {", "orders.1", "a/a1"]).await;
+    node.check(probe, &[WRITER], "", 200, &["Probe {", "orders.1"]).await;
+    let far = format!("{probe}&from=a/a1");
+    node.check(&far, &[WRITER], "", 403, &["not-allowed", r#""verb":"administer""#]).await;
+    node.check(&far, &[ROOT], "", 200, &["Probe {", "orders.1", "a/a1"]).await;
     let own = "POST /v1/mesh/trace?subject=tidings.mesh.lease";
     node.check(own, &[WRITER], "", 403, &["not-allowed"]).await;
 }

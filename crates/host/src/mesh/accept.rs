@@ -11,12 +11,14 @@ use std::time::Duration;
 use link::mesh::limits::HANDSHAKES_MAX;
 use link::mesh::{Admission, Hello, LinkKey, Opened, Purpose, accept};
 use mesh::names::NodeId;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::body::Body;
+use super::controller::Secret;
 use super::data::carry;
 use super::dial::peer;
 
@@ -25,11 +27,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes nodes that look for their controller.
 pub(crate) trait Controls: Send + Sync {
-    /// What to go on with for a node that came; `None`: it is not awaited.
-    fn admit(&self, hello: &Hello) -> Option<Admission>;
+    /// What to go on with for a node that came, and the secret that it must know; `None`: it is not awaited.
+    fn admit(&self, hello: &Hello) -> Option<(Admission, Secret)>;
 
-    /// A node came, and holds the key of what it said in its hello.
-    fn take(&self, opened: Opened);
+    /// A node came, and knows that secret.
+    fn take(&self, opened: Opened, secret: Secret);
 }
 
 /// Who takes nodes that look for their controller, once somebody does.
@@ -59,7 +61,8 @@ pub(super) async fn listen(body: Arc<Body>, listener: TcpListener, controls: Con
 }
 
 async fn take(body: Arc<Body>, socket: TcpStream, controls: ControlSlot, permit: OwnedSemaphorePermit) {
-    let keeper = |hello: &Hello| admit(&body, &controls, hello);
+    let proven = Mutex::new(None);
+    let keeper = |hello: &Hello| admit(&body, &controls, hello, &proven);
     let opened = match accept(socket, &keeper).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -70,8 +73,8 @@ async fn take(body: Arc<Body>, socket: TcpStream, controls: ControlSlot, permit:
     };
     drop(permit);
     if opened.hello.purpose == Purpose::Control {
-        if let Some(controls) = controls.get() {
-            controls.take(opened);
+        if let (Some(controls), Some(secret)) = (controls.get(), proven.into_inner()) {
+            controls.take(opened, secret);
         }
         return;
     }
@@ -88,10 +91,12 @@ async fn take(body: Arc<Body>, socket: TcpStream, controls: ControlSlot, permit:
     info!(link = %plan.id, why = %ended, "a link has ended");
 }
 
-fn admit(body: &Body, controls: &ControlSlot, hello: &Hello) -> Option<Admission> {
+fn admit(body: &Body, controls: &ControlSlot, hello: &Hello, proven: &Mutex<Option<Secret>>) -> Option<Admission> {
     let from = NodeId::parse(&hello.from).ok()?;
     if hello.purpose == Purpose::Control {
-        return controls.get()?.admit(hello);
+        let (admission, secret) = controls.get()?.admit(hello)?;
+        *proven.lock() = Some(secret);
+        return Some(admission);
     }
     let own = body.id.to_string();
     let meant = hello.to == own || hello.to == body.id.domain.as_str();

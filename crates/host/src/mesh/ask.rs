@@ -12,6 +12,7 @@ use door::{NotAllowed, Verb};
 use door_http::problem::Problem;
 use door_http::{Mesh as Shown, MeshAnswer, MeshQuestion, RoutesWanted, mesh_away, no_such_in_mesh};
 use event::{Subject, TraceId};
+use futures_util::future::join_all;
 use mesh::acl::AclRule;
 use mesh::control::{LinkState, LinkView as GovernedLink};
 use mesh::names::{Name, NodeId};
@@ -19,6 +20,7 @@ use mesh::node::Node;
 use mesh::plan::{LinkKind, Plan, SegmentPlan};
 use mesh::proof::{Access, Reach, Why, closed, explain, prove};
 use mesh::segment::Segments;
+use mesh::wire::{Source, Wish};
 use plan::{Declared, Document, Identity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -46,6 +48,12 @@ const WISHES_OF_SOURCE: usize = 100;
 
 /// Nodes that one question asks, at most: of more, those that were not asked are named.
 const NODES_ASKED: usize = 256;
+
+/// Nodes that are asked at a time.
+const NODES_AT_ONCE: usize = 32;
+
+/// Bytes of patterns that a node tells in one answer: a word between nodes holds them.
+const ROUTES_BYTES_MAX: usize = 1 << 20;
 
 /// How long is waited for what became of a message that was sent to see its path. Links that are slow take less.
 const PROBE: Duration = Duration::from_secs(2);
@@ -239,17 +247,19 @@ impl Asker {
             let told = self.of(node, Some(view), Asked::Sources { most, own: true }).await.map_err(|_| ());
             told.and_then(|told| routes_told(told).map_err(|_| ())).map_err(|()| node.to_string())
         };
-        let nodes = view.status.nodes.iter().filter(|node| node.connected);
-        let asked = futures_util::future::join_all(nodes.take(NODES_ASKED).map(|node| ask(&node.id))).await;
-        let (mut rows, mut unheard) = (Vec::new(), Vec::new());
-        for told in asked {
-            match told {
-                Ok(told) => rows.extend(told),
-                Err(node) => unheard.push(node),
+        let (there, away): (Vec<_>, Vec<_>) = view.status.nodes.iter().partition(|node| node.connected);
+        let (asked, rest) = there.split_at(there.len().min(NODES_ASKED));
+        let mut unheard: Vec<String> = away.iter().chain(rest).map(|node| node.id.to_string()).collect();
+        let mut rows = Vec::new();
+        // A few at a time, so that what they tell is never all in memory beside what is kept of it.
+        for some in asked.chunks(NODES_AT_ONCE) {
+            for told in join_all(some.iter().map(|node| ask(&node.id))).await {
+                match told {
+                    Ok(told) => rows.extend(told.into_iter().take(ROUTES_MAX.saturating_sub(rows.len()).min(most + 1))),
+                    Err(node) => unheard.push(node),
+                }
             }
         }
-        unheard.extend(view.status.nodes.iter().skip(NODES_ASKED).map(|node| node.id.to_string()));
-        rows.truncate(ROUTES_MAX);
         rows.extend(view.status.routes.iter().take(ROUTES_MAX).map(|route| Route {
             pattern: route.name.to_string(),
             by: route.to.to_string(),
@@ -278,7 +288,7 @@ impl Asker {
     async fn of(&self, node: &NodeId, view: Option<&View>, what: Asked) -> Result<Value, Problem> {
         let away = |why: String| mesh_away(format!("{node}: {why}"));
         if *node == self.body.id {
-            return told(&self.body, &what).map_err(away);
+            return told(&self.body, &what).await.map_err(away);
         }
         let (Some(governor), Some(view)) = (&self.governor, view) else {
             let detail = format!("this node does not lead the mesh: ask the one that does, or {node} itself");
@@ -346,7 +356,8 @@ impl Asker {
         self.of(&from, view.as_ref(), what).await?;
         let whole = match (&self.governor, &view) {
             (Some(governor), Some(_)) => governor.traces.whole(parent.trace, PROBE).await,
-            _ => self.body.traces.shelf.told(parent.trace).is_some(),
+            // What other nodes noted is not known here.
+            _ => false,
         };
         let took = self.took(parent.trace, view.as_ref());
         let answer = json!({"would": would, "took": took, "complete": whole, "trace": parent.trace.to_string()});
@@ -413,6 +424,10 @@ impl Shown for Asker {
     }
 
     fn ailment(&self) -> Option<String> {
+        if self.governor.as_ref().is_some_and(|governor| !governor.is_rooted()) {
+            let what = "the engine does not answer for what controllers share: this node cannot lead the mesh";
+            return Some(what.to_owned());
+        }
         let led = self.member.led();
         led.rejected.then(|| {
             let why = led.why.unwrap_or_default();
@@ -554,11 +569,15 @@ fn drawn(segment: &SegmentPlan, live: Option<&Arc<SegmentPlan>>) -> Value {
 }
 
 /// What a controller asks of this node.
-pub(super) fn told(body: &Body, what: &Asked) -> Result<Value, String> {
+pub(super) async fn told(body: &Arc<Body>, what: &Asked) -> Result<Value, String> {
     let subject = |text: &str| Subject::parse(text).map_err(|error| error.to_string());
     match what {
         Asked::Trace { subject: text } => Ok(json!(way::would(body, subject(text)?.as_str()))),
-        Asked::Sources { most, own } => Ok(json!(routes(body, *most, *own))),
+        Asked::Sources { most, own } => {
+            let (body, most, own) = (Arc::clone(body), *most, *own);
+            let routes = spawn_blocking(move || json!(routes(&body, most, own))).await;
+            routes.map_err(|_| "the walk over all interests did not end".to_owned())
+        }
         Asked::Probe { subject: text, parent } => way::probe(body, &subject(text)?, parent).map(Value::from),
     }
 }
@@ -591,25 +610,39 @@ fn routes_told(told: Value) -> Result<Vec<Route>, String> {
 }
 
 /// Who wants what, as this node knows it: at most so many patterns of each source, and a row that says how many there
-/// are where there are more. With `own` only what its own clients want.
+/// are where there are more. With `own` only what its own clients want. Walks all wishes, some thousand at a time.
 fn routes(body: &Body, most: usize, own: bool) -> Vec<Route> {
-    let (mut rows, mut room) = (Vec::new(), ROUTES_MAX);
-    for view in body.ask(Node::sources).into_iter().filter(|view| !own || view.conn.is_none()) {
+    let sources: Vec<_> = body.ask(Node::sources).into_iter().filter(|view| !own || view.conn.is_none()).collect();
+    let mut found: BTreeMap<Source, Vec<Wish>> = sources.iter().map(|view| (view.source.clone(), Vec::new())).collect();
+    let (mut at, mut count, mut bytes) = (Some(0), 0, 0);
+    while let Some(from) = at {
+        at = body.ask(|node| {
+            node.wishes_part(from, |source, wish| {
+                let room = count < ROUTES_MAX && bytes < ROUTES_BYTES_MAX;
+                if let Some(wishes) = found.get_mut(source).filter(|wishes| room && wishes.len() < most) {
+                    count += 1;
+                    bytes += wish.pattern.as_str().len() + wish.queue.as_ref().map_or(0, |queue| queue.len());
+                    wishes.push(wish);
+                }
+            })
+        });
+    }
+    let mut rows = Vec::new();
+    for view in sources {
         let via = view.conn.and_then(|conn| body.conn(conn)).map(|conn| conn.peer.to_string());
         let (by, segment) = match &view.source {
-            mesh::wire::Source::Node(node) => (format!("{}/{node}", body.id.domain), None),
-            mesh::wire::Source::Domain { domain, segment } => (domain.to_string(), Some(segment.to_string())),
+            Source::Node(node) => (format!("{}/{node}", body.id.domain), None),
+            Source::Domain { domain, segment } => (domain.to_string(), Some(segment.to_string())),
         };
-        let (mut wishes, all) = body.ask(|node| node.wishes(&view.source, most.min(room)));
+        let mut wishes = found.remove(&view.source).unwrap_or_default();
         wishes.sort_unstable_by(|one, two| (one.pattern.as_str(), &one.queue).cmp(&(two.pattern.as_str(), &two.queue)));
-        room = room.saturating_sub(wishes.len());
         let row = Route { by, segment, via, ..Route::default() };
         rows.extend(wishes.iter().map(|wish| {
             let queue = wish.queue.as_ref().map(ToString::to_string);
             Route { pattern: wish.pattern.to_string(), queue, ..row.clone() }
         }));
-        if !all {
-            let more = view.wishes.saturating_sub(wishes.len() as u64);
+        let more = view.wishes.saturating_sub(wishes.len() as u64);
+        if more > 0 {
             rows.push(Route { pattern: format!("... and {more} more"), wishes: Some(view.wishes), ..row });
         }
     }

@@ -8,14 +8,15 @@
 //! - A node's name is what the handshake proved its domain for; what it says of itself is where it can be dialled.
 //! - A node that says nothing after it came, or says what nodes do not say, is closed.
 //! - Secrets are read from the files that are declared, when resources change and when they are asked to be; a domain
-//!   whose file cannot be used is told, and its nodes are not taken. When a secret is another one, the channels that
+//!   whose file cannot be used is told: what was read of it before counts, and where nothing was, its nodes are not
+//!   taken. When a secret is another one, the channels that
 //!   were proven by the old one end: its nodes come back with the new one, and go on by their plans meanwhile.
 //! - What nodes say and is not yet heard takes at most [`SAID_KIB_MAX`], and one word of each: who says much waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -131,6 +132,7 @@ pub(crate) struct Governor {
     told: mpsc::Sender<Told>,
     sessions: AtomicU64,
     said: Arc<Semaphore>,
+    rooted: AtomicBool,
     /// What nodes told of traced messages.
     pub(super) traces: Shelf,
     runtime: tokio::runtime::Handle,
@@ -176,6 +178,7 @@ impl Governor {
             told,
             sessions: AtomicU64::new(1),
             said: Arc::new(Semaphore::new(SAID_KIB_MAX as usize)),
+            rooted: AtomicBool::new(false),
             traces: Shelf::default(),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -185,6 +188,7 @@ impl Governor {
                 root = root.bytes() => root,
                 () = end.cancelled() => return,
             };
+            held.rooted.store(true, Ordering::Relaxed);
             let desk = Desk {
                 governor: held,
                 machine: Controller::new(Box::new(LinkKeys(root))),
@@ -197,6 +201,11 @@ impl Governor {
             desk.run(receiver, declared, leading, end).await;
         });
         governor
+    }
+
+    /// Whether it has what the keys of links are made from.
+    pub(super) fn is_rooted(&self) -> bool {
+        self.rooted.load(Ordering::Relaxed)
     }
 
     /// Who leads.
@@ -212,8 +221,12 @@ impl Governor {
     /// The same, with what takes longer to find.
     pub(super) async fn view_of(&self, shows: Shows) -> Option<View> {
         let (view, shown) = oneshot::channel();
-        self.told.send(Told::View(shows, view)).await.ok()?;
-        shown.await.ok()
+        let asked = async {
+            self.told.send(Told::View(shows, view)).await.ok()?;
+            shown.await.ok()
+        };
+        // It does nothing before it has what the keys of links are made from.
+        timeout(ANSWER, asked).await.ok().flatten()
     }
 
     /// Has the secrets of domains read again, and takes up that of its own. Blocks.
@@ -252,11 +265,6 @@ impl Governor {
         let _stopped = self.told.send(Told::Event(event)).await;
     }
 
-    /// The key of a domain, as it proves membership.
-    pub(crate) fn key_of(&self, domain: &Name) -> Option<LinkKey> {
-        self.secret(domain).map(|secret| domain_key(&secret, domain.as_str()))
-    }
-
     /// The secret of a domain whose nodes are taken.
     pub(crate) fn secret(&self, domain: &Name) -> Option<Secret> {
         let declared = self.secrets.read().get(domain).cloned();
@@ -276,10 +284,10 @@ impl Governor {
     }
 
     /// Reads one control channel to its end.
-    async fn read(self: Arc<Self>, opened: Opened, node: NodeId) {
+    async fn read(self: Arc<Self>, opened: Opened, node: NodeId, secret: Secret) {
         let (session, from) = (self.session(), opened.address());
         let (out, mut talk) = Talk::start(opened);
-        let proven = self.secret(&node.domain).map(|secret| (node.domain.clone(), secret));
+        let proven = Some((node.domain.clone(), secret));
         if self.told.send(Told::Came { session, proven, end: End::Native(Arc::clone(&out)) }).await.is_err() {
             return out.close("the controller stops");
         }
@@ -313,15 +321,17 @@ impl Governor {
 }
 
 impl Controls for Governor {
-    fn admit(&self, hello: &Hello) -> Option<Admission> {
+    fn admit(&self, hello: &Hello) -> Option<(Admission, Secret)> {
         let node = NodeId::parse(&hello.from).ok()?;
-        Some(Admission { key: self.key_of(&node.domain)?, payload: self.id.to_string().into_bytes() })
+        let secret = self.secret(&node.domain)?;
+        let key = domain_key(&secret, node.domain.as_str());
+        Some((Admission { key, payload: self.id.to_string().into_bytes() }, secret))
     }
 
-    fn take(&self, opened: Opened) {
+    fn take(&self, opened: Opened, secret: Secret) {
         let Ok(node) = NodeId::parse(&opened.hello.from) else { return };
         if let Some(me) = self.me.upgrade() {
-            self.runtime.spawn(me.read(opened, node));
+            self.runtime.spawn(me.read(opened, node, secret));
         }
     }
 }
@@ -400,18 +410,29 @@ impl Desk {
             Some((Name::parse(name).ok()?, PathBuf::from(&spec.secret_file)))
         };
         let files: Vec<(Name, PathBuf)> = declared.domains().iter().filter_map(domain).collect();
-        let read = move || -> BTreeMap<Name, Secret> {
+        let known: BTreeSet<Name> = self.governor.secrets.read().keys().cloned().collect();
+        let read = move || -> BTreeMap<Name, Option<Secret>> {
             let secret = |(name, path): (Name, PathBuf)| match read_secret(&path) {
-                Ok(secret) => Some((name, secret)),
+                Ok(secret) => Some((name, Some(secret))),
                 Err(why) => {
-                    error!(domain = %name, why, "nodes of a domain are not taken: its secret cannot be used");
-                    None
+                    match known.contains(&name) {
+                        true => {
+                            error!(domain = %name, why, "the secret of a domain cannot be used; the old stays in force")
+                        }
+                        false => {
+                            error!(domain = %name, why, "nodes of a domain are not taken: its secret cannot be used")
+                        }
+                    }
+                    Some((name, None))
                 }
             };
             files.into_iter().filter_map(secret).collect()
         };
-        if let Ok(secrets) = spawn_blocking(read).await {
-            self.prove_anew(secrets);
+        if let Ok(read) = spawn_blocking(read).await {
+            let old = self.governor.secrets.read().clone();
+            let of =
+                |(name, read): (Name, Option<Secret>)| Some((name.clone(), read.or_else(|| old.get(&name).cloned())?));
+            self.prove_anew(read.into_iter().filter_map(of).collect());
         }
     }
 
@@ -443,6 +464,11 @@ impl Desk {
             }
             Told::Came { session, proven, end } => {
                 self.ends.insert(session, end);
+                // The secret may have become another one while it proved itself.
+                let stale = |(domain, by): &(Name, Secret)| self.governor.secret(domain).as_ref() != Some(by);
+                if proven.as_ref().is_some_and(stale) {
+                    return self.close(session, "the secret of the domain is another one");
+                }
                 self.proven.extend(proven.map(|proven| (session, proven)));
             }
             Told::Said { session, node, from, word, room } => {

@@ -277,7 +277,7 @@ impl Channel<'_> {
             Ok(Said::Word(Word::Moved { to })) => return Some(Ended::Moved(to)),
             Ok(Said::Word(Word::Rejected { last, why })) => return Some(Ended::Rejected { last, why }),
             Ok(Said::Word(Word::Ask { number, what })) => {
-                let answer = ask::told(&self.member.parts.body, &what);
+                let answer = ask::told(&self.member.parts.body, &what).await;
                 self.say(&Word::Told { number, answer });
             }
             Ok(Said::Word(_)) => return Some(Ended::Failed("it says what only nodes say".to_owned())),

@@ -42,6 +42,9 @@ pub(super) const TRACES_MAX: usize = 1_024;
 /// Bytes of a shelf's notes: most have some 500.
 const SHELF_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes of what one node told, or one neighbour brought.
+const TELLER_BYTES_MAX: usize = SHELF_BYTES_MAX / 8;
+
 /// Notes of one trace: a message that goes to each of sixty nodes.
 const NOTES_OF_TRACE_MAX: usize = 64;
 
@@ -135,7 +138,14 @@ impl TraceNote {
         let TraceNote { parent, subject, came, sent, why, .. } = self;
         let steps = came.iter().chain(sent).map(|step| size_of::<Step>() + step.link.len() + step.node.len());
         let why = why.iter().map(|why| size_of::<String>() + why.len());
-        size_of::<TraceNote>() + parent.len() + subject.len() + steps.sum::<usize>() + why.sum::<usize>()
+        let segment = self.segment.as_ref().map_or(0, String::len);
+        size_of::<TraceNote>()
+            + self.trace.len()
+            + segment
+            + parent.len()
+            + subject.len()
+            + steps.sum::<usize>()
+            + why.sum::<usize>()
     }
 
     /// The trace, where all of it is within its limits.
@@ -164,6 +174,8 @@ impl TraceNote {
 #[derive(Debug, Default)]
 struct Trace {
     notes: Vec<(Arc<str>, TraceNote)>,
+    /// Who told of each of them.
+    tellers: Vec<Arc<str>>,
     /// Notes that found no room.
     lost: u64,
 }
@@ -172,41 +184,69 @@ struct Trace {
 #[derive(Debug, Default)]
 struct Ring {
     traces: HashMap<TraceId, Trace>,
-    /// Of all notes.
+    /// Of all notes, and of those of each who told some.
     bytes: usize,
+    told: BTreeMap<Arc<str>, usize>,
     /// By who began them: the oldest first. Each is in `traces`.
     begun: BTreeMap<Arc<str>, VecDeque<TraceId>>,
 }
 
 impl Ring {
     fn put(&mut self, id: TraceId, node: &str, by: &str, note: TraceNote) {
-        if !self.traces.contains_key(&id) {
-            while self.traces.len() >= TRACES_MAX || self.bytes >= SHELF_BYTES_MAX {
-                self.make_room();
+        let (by, size): (Arc<str>, usize) = (by.into(), note.bytes());
+        // Who tells much makes room for it among what he told, and where he has none, has no room.
+        while self.told.get(&by).copied().unwrap_or(0) + size > TELLER_BYTES_MAX {
+            if !self.forget_oldest(&by) {
+                return self.lose(id);
             }
-            self.begun.entry(by.into()).or_default().push_back(id);
-            self.traces.insert(id, Trace::default());
         }
-        let Some(trace) = self.traces.get_mut(&id) else { return };
-        let of_node = trace.notes.iter().filter(|(each, _)| **each == *node).count();
+        while self.bytes + size > SHELF_BYTES_MAX || (self.traces.len() >= TRACES_MAX && !self.traces.contains_key(&id))
+        {
+            let most = self.begun.iter().max_by_key(|(_, traces)| traces.len()).map(|(by, _)| Arc::clone(by));
+            if !most.is_some_and(|most| self.forget_oldest(&most)) {
+                return self.lose(id);
+            }
+        }
+        if !self.traces.contains_key(&id) {
+            self.begun.entry(Arc::clone(&by)).or_default().push_back(id);
+        }
+        let trace = self.traces.entry(id).or_default();
+        let of_node = trace.notes.iter().filter(|(each, ..)| **each == *node).count();
         if trace.notes.len() >= NOTES_OF_TRACE_MAX || of_node >= NOTES_OF_NODE_MAX {
             trace.lost += 1;
-        } else {
-            self.bytes += note.bytes();
-            trace.notes.push((node.into(), note));
+            return;
+        }
+        trace.tellers.push(Arc::clone(&by));
+        trace.notes.push((node.into(), note));
+        self.bytes += size;
+        *self.told.entry(by).or_default() += size;
+    }
+
+    fn lose(&mut self, id: TraceId) {
+        if let Some(trace) = self.traces.get_mut(&id) {
+            trace.lost += 1;
         }
     }
 
-    /// Forgets the oldest trace of whoever began the most.
-    fn make_room(&mut self) {
-        let most = self.begun.iter().max_by_key(|(_, traces)| traces.len()).map(|(by, _)| Arc::clone(by));
-        let Some((by, traces)) = most.and_then(|by| self.begun.get_mut(&by).map(|traces| (by, traces))) else { return };
-        if let Some(gone) = traces.pop_front().and_then(|gone| self.traces.remove(&gone)) {
-            self.bytes -= gone.notes.iter().map(|(_, note)| note.bytes()).sum::<usize>();
-        }
+    /// Forgets the oldest trace that somebody began; whether there was one.
+    fn forget_oldest(&mut self, by: &Arc<str>) -> bool {
+        let Some(traces) = self.begun.get_mut(by) else { return false };
+        let gone = traces.pop_front();
         if traces.is_empty() {
-            self.begun.remove(&by);
+            self.begun.remove(by);
         }
+        let Some(gone) = gone.and_then(|gone| self.traces.remove(&gone)) else { return false };
+        for ((_, note), teller) in gone.notes.iter().zip(&gone.tellers) {
+            let size = note.bytes();
+            self.bytes -= size;
+            if let Some(told) = self.told.get_mut(teller) {
+                *told -= size;
+                if *told == 0 {
+                    self.told.remove(teller);
+                }
+            }
+        }
+        true
     }
 }
 
@@ -258,7 +298,8 @@ impl Shelf {
             trace.notes.iter().any(|(node, note)| **node == *step.node && there(note))
         };
         let entered = trace.notes.iter().any(|(_, note)| note.came.is_none());
-        entered && trace.notes.iter().all(|(_, note)| note.sent.iter().filter(|step| step.taken).all(came))
+        let told = |note: &TraceNote| note.more == 0 && note.sent.iter().filter(|step| step.taken).all(came);
+        entered && trace.lost == 0 && trace.notes.iter().all(|(_, note)| told(note))
     }
 
     /// Waits until a trace is whole; whether it became so in time.
@@ -484,6 +525,24 @@ mod tests {
 
     fn node(text: &str) -> NodeId {
         NodeId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn who_tells_much_has_room_for_little_of_others() {
+        let shelf = Shelf::default();
+        let long = |number| TraceNote { why: vec!["x".repeat(TEXT_BYTES_MAX); WHY_MAX], ..note(number) };
+        assert!(shelf.keep(&node("a/1"), vec![note(0)]));
+        // Into traces of his own, and into that of another.
+        for number in 0..TRACES_MAX as u64 {
+            for _ in 0..NOTES_OF_NODE_MAX {
+                shelf.keep(&node("rogue/1"), vec![long(number)]);
+            }
+        }
+        let ring = shelf.ring.lock();
+        let told: usize = ring.told.values().sum();
+        let held: usize = ring.traces.values().flat_map(|trace| &trace.notes).map(|(_, note)| note.bytes()).sum();
+        assert_eq!((told, held), (ring.bytes, ring.bytes));
+        assert!(ring.told["rogue/1"] <= TELLER_BYTES_MAX && ring.traces.contains_key(&id(0)));
     }
 
     #[test]

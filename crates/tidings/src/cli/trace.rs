@@ -52,7 +52,7 @@ pub fn run(args: &TraceArgs) -> Result<(), Failure> {
     match (&args.id, args.send) {
         (Some(_), _) => took(&mut out, &told)?,
         (None, true) => both(&mut out, &told)?,
-        (None, false) => would(&mut out, &told, None)?,
+        (None, false) => would(&mut out, &told, None, false)?,
     }
     out.flush()
 }
@@ -62,7 +62,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// Where a message would go; with what became of one, that beside each hop.
-fn would(out: &mut Out, told: &Value, took: Option<&Value>) -> Result<(), Failure> {
+fn would(out: &mut Out, told: &Value, took: Option<&Value>, whole: bool) -> Result<(), Failure> {
     let head = format!("{} from {}", text(&told["subject"]), text(&told["from"]));
     out.line(out.paint(Colour::Bold, &head))?;
     let here = text(&told["here"]);
@@ -75,7 +75,7 @@ fn would(out: &mut Out, told: &Value, took: Option<&Value>) -> Result<(), Failur
     }
     let paths = list(&told["paths"]);
     for path in paths {
-        would_path(out, path, took)?;
+        would_path(out, path, took, whole)?;
     }
     if paths.is_empty() {
         out.line("  it goes nowhere beyond this node")?;
@@ -86,7 +86,7 @@ fn would(out: &mut Out, told: &Value, took: Option<&Value>) -> Result<(), Failur
     Ok(())
 }
 
-fn would_path(out: &mut Out, path: &Value, took: Option<&Value>) -> Result<(), Failure> {
+fn would_path(out: &mut Out, path: &Value, took: Option<&Value>, whole: bool) -> Result<(), Failure> {
     let to = text(&path["to"]);
     let segment = text(&path["segment"]);
     let by = if segment.is_empty() { "within the domain".to_owned() } else { format!("in segment {segment}") };
@@ -95,7 +95,8 @@ fn would_path(out: &mut Out, path: &Value, took: Option<&Value>) -> Result<(), F
         let (node, link) = (text(&hop["node"]), text(&hop["link"]));
         let went = took.map(|took| match find(took, &node, Some(&link)) {
             Some(note) => out.paint(Colour::Green, &format!("   came {}: {}", after(note), takers(note))),
-            None => out.paint(Colour::Yellow, "   did not come"),
+            None if whole => out.paint(Colour::Yellow, "   did not come"),
+            None => out.paint(Colour::Yellow, "   not known"),
         });
         let link = out.paint(Colour::Faint, &format!("  {link}"));
         out.line(format!("    -> {node}{link}{}", went.unwrap_or_default()))?;
@@ -120,7 +121,7 @@ fn find<'a>(took: &'a Value, node: &str, link: Option<&str>) -> Option<&'a Value
 
 /// Where a message would go, and where it went.
 fn both(out: &mut Out, told: &Value) -> Result<(), Failure> {
-    would(out, &told["would"], Some(&told["took"]))?;
+    would(out, &told["would"], Some(&told["took"]), told["complete"] == true)?;
     if told["complete"] == false {
         let late = "not every node has told what became of it";
         out.line(format!("  {}", out.paint(Colour::Yellow, late)))?;
