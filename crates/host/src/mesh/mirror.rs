@@ -33,7 +33,7 @@ use super::copies::{SOURCE_KEY, is_own, name_there};
 use super::custody::{Custody, Whereto, forbidden};
 use super::kept::What;
 use super::lead::{Candidate, Leading};
-use super::sending::{Flow, Standing, no_way};
+use super::sending::{ASKED_BY, Flow, Standing, no_way};
 
 /// How often it is asked for a stream.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +47,9 @@ const HELD_FOR: Duration = Duration::from_hours(24);
 
 /// Streams that one domain may ask for at a time.
 const ASKED_MAX: usize = 256;
+
+/// Consumers of one stream for one domain that asks, at most: who asks under names that he makes up holds no more.
+const ASKED_OF_STREAM_MAX: usize = 64;
 
 /// How long a question that was denied is answered alike without being judged.
 const DENIED_FOR: Duration = Duration::from_secs(1);
@@ -249,6 +252,13 @@ impl Mirrors {
             drop(all);
             return say(What::Denied(format!("the domain {} asks for {ASKED_MAX} streams already", who.domain)));
         }
+        let alike = |((other, _), asked): &(&(NodeId, String), &Arc<Asked>)| {
+            other.domain == who.domain && asked.wanted.0 == wanted.0
+        };
+        if all.asked.iter().filter(alike).count() >= ASKED_OF_STREAM_MAX {
+            drop(all);
+            return say(What::Denied(too_often(&who.domain, &wanted.0)));
+        }
         let until = Mutex::new(Instant::now() + ASKED_FOR);
         let (body_, flow, end) = (Arc::clone(body), Mutex::default(), body.end.child_token());
         let asked = Arc::new(Asked { body: body_, wanted, until, flow, end });
@@ -340,6 +350,10 @@ fn push(body: &Arc<Body>, journal: &Arc<dyn Journal>, name: &str, to: Whereto, s
     })
 }
 
+fn too_often(domain: &Name, stream: &str) -> String {
+    format!("the domain {domain} has asked for '{stream}' {ASKED_OF_STREAM_MAX} times already")
+}
+
 /// The flow to who asks, where he may have it.
 async fn asked_flow(body: &Arc<Body>, who: &NodeId, name: &str, asked: &Asked) -> Result<Arc<Flow>, String> {
     let (stream, into, filters) = &asked.wanted;
@@ -366,6 +380,13 @@ async fn asked_flow(body: &Arc<Body>, who: &NodeId, name: &str, asked: &Asked) -
             |subject: &Pattern| mesh.may_take(&who.domain, subject).map_err(|rule| forbidden(&rule, subject.as_str()));
         subjects.iter().try_for_each(may)
     })?;
+    let consumer = consumer_name(&["asked", &who.to_string(), name]);
+    let held = journal.consumers(stream).await.map_err(|error| error.to_string())?;
+    let of_domain =
+        held.iter().filter(|each| each.config.metadata.get(ASKED_BY).is_some_and(|by| who.domain.as_str() == by));
+    if of_domain.count() >= ASKED_OF_STREAM_MAX && held.iter().all(|each| each.config.name != consumer) {
+        return Err(too_often(&who.domain, stream));
+    }
     Ok(Arc::new(Flow {
         body: Arc::clone(body),
         flow: name.to_owned(),
@@ -373,7 +394,7 @@ async fn asked_flow(body: &Arc<Body>, who: &NodeId, name: &str, asked: &Asked) -
         into: into.clone(),
         filters,
         to: Whereto::of(who),
-        consumer: consumer_name(&["asked", &who.to_string(), name]),
+        consumer,
         inactive: Some(HELD_FOR),
         standing: Mutex::default(),
         end: asked.end.clone(),

@@ -54,6 +54,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Longer than any answer stays out: it is this task that sends anew, not the consumer.
 const ACK_WAIT: Duration = Duration::from_hours(24);
 
+/// What a consumer's metadata says of the domain that asked for it.
+pub(super) const ASKED_BY: &str = "asked-by";
+
 /// How it stands, as people read it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Standing {
@@ -136,7 +139,9 @@ impl Flow {
     /// The consumer as it is to be, made where it is not there, at where it came to or behind a position before that.
     async fn consumer(&self, behind: Option<u64>) -> Result<ConsumerInfo, String> {
         let (stream, consumer) = (&self.stream, &self.consumer);
+        let asked = self.inactive.map(|_| (ASKED_BY.to_owned(), self.to.domain.to_string()));
         let config = ConsumerConfig {
+            metadata: asked.into_iter().collect(),
             filters: self.filters.clone(),
             description: format!("Keeps the stream elsewhere: {}", self.to),
             ack: AckPolicy::All,

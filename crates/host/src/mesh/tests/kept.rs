@@ -340,6 +340,12 @@ async fn what_is_declared_anew_counts_and_nothing_is_left_of_what_is_declared_no
     mesh.declare(1, &[("fetch", json!({"stream": "MIXED", "from": "a", "as": "FETCHED"}))]);
     until(async || consumers().await.len() == 1).await;
     assert_eq!(consumers().await[0].config.inactive, Some(Duration::from_hours(24)));
+    let names: Vec<_> = (0..70).map(|number| format!("fetch-{number}")).collect();
+    let from = |name: &str| json!({"stream": "MIXED", "from": "a", "as": name});
+    mesh.declare(1, &names.iter().map(|name| (name.as_str(), from(name))).collect::<Vec<_>>());
+    until(async || mesh.rows(1).to_string().contains("has asked for 'MIXED' 64 times already")).await;
+    until(async || consumers().await.len() == 64).await;
+    mesh.declare(1, &[("fetch", json!({"stream": "MIXED", "from": "a", "as": "FETCHED"}))]);
     until(async || mesh.rows(0)[0]["to"] == "c/1" && mesh.rows(0)[0]["name"] == "(c/1 asks) fetch").await;
 }
 
