@@ -48,7 +48,7 @@ pub(crate) struct Target {
     pub(crate) kind: Kind,
     /// What both ends call the link.
     pub(crate) link: String,
-    /// What the other side must call itself; empty: whatever it likes.
+    /// What the other side is called, for logs; empty: not known.
     pub(crate) node: String,
     /// `host:port`.
     pub(crate) address: String,
@@ -198,7 +198,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         request = request.header(AUTHORIZATION, &**authorization);
     }
     let request = request.body(Outgoing(Arc::clone(&own))).map_err(io::Error::other)?;
-    let offered = Offered { link: target.link.clone(), kind: target.kind, node: target.node.clone() };
+    let offered = Offered { link: target.link.clone(), kind: target.kind };
     let (session, offer) = Session::offering(shared.rules(), offered).ok_or(io::ErrorKind::Other)?;
     own.out.say(&offer);
     let response = timeout(deadline, requests.send_request(request)).await?.map_err(io::Error::other)?;

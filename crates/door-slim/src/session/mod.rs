@@ -122,8 +122,6 @@ pub(crate) struct Offered {
     /// Its name.
     pub(crate) link: String,
     pub(crate) kind: Kind,
-    /// Who must answer; empty: whoever does.
-    pub(crate) node: String,
 }
 
 /// What a link has become.
