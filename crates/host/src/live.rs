@@ -27,6 +27,8 @@ use parking_lot::RwLock;
 use route::{Interests, Leg};
 use tokio::sync::Notify;
 
+use crate::mesh::AHEAD_ELSEWHERE;
+
 /// Into how many parts first tokens are told apart: a few dozen kinds of subjects seldom meet.
 const PARTS: usize = 64;
 
@@ -262,6 +264,7 @@ impl Live {
     fn found(&self, subject: &str, from: Class, segment: Option<&str>) -> Found {
         let mut near = self.near(subject, from);
         let beyond = self.beyond(subject, from, segment);
+        let beyond_direct = beyond.direct.len();
         near.direct.extend(beyond.direct);
         for (queue, far) in beyond.groups {
             match near.groups.iter_mut().find(|(name, _)| name.as_ref() == Some(&queue)) {
@@ -273,16 +276,21 @@ impl Live {
             }
         }
         near.alike &= beyond.alike;
-        let mut keepers = [None, None];
+        let (mut keepers, mut elsewhere) = ([None, None], None);
         near.groups.retain_mut(|(name, group)| {
             let kind = match name.as_deref() {
                 Some(KEEPS_AHEAD) => &mut keepers[0],
                 Some(KEEPS_UNTAKEN) => &mut keepers[1],
+                Some(AHEAD_ELSEWHERE) => &mut elsewhere,
                 _ => return true,
             };
             *kind = Some(std::mem::take(group));
             false
         });
+        let here = near.direct.len() > beyond_direct || near.groups.iter().any(|(_, group)| !group.near.is_empty());
+        if !here && keepers[0].is_none() {
+            keepers[0] = elsewhere;
+        }
         (near, keepers)
     }
 

@@ -39,6 +39,10 @@ pub const QUEUES_MAX: usize = 256;
 /// Longest name of a queue group that other nodes hear of, in bytes.
 pub const QUEUE_BYTES_MAX: usize = 512;
 
+/// The queue group whose members take messages before everybody else does, for what they keep: other domains may have
+/// members for single subjects only.
+pub const AHEAD: &str = "keeps ahead";
+
 /// Most bytes of an envelope. Who has more destinations sends two.
 pub const ENVELOPE_BYTES_MAX: usize = 48 * 1024;
 

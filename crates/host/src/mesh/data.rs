@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use door::{Class, Fabric, Group, NOBODY, Parcel, Spread, Taker, Tracer, Way};
+use door::{Class, Fabric, Group, KEEPS_AHEAD, KEEPS_UNTAKEN, NOBODY, Parcel, Spread, Taker, Tracer, Way};
 use event::{Headers, Subject};
 use link::mesh::{Ended, Frame, Letter, Opened};
 use mesh::envelope::Envelope;
@@ -266,8 +266,12 @@ impl Intake {
         let mut direct = if onward.here.direct { near.direct } else { Vec::new() };
         direct.extend(hops(&self.body, &onward.direct, &led));
         let mut groups: Vec<(Arc<str>, Group)> = Vec::new();
+        // One who went ahead until now takes it as one who keeps what nobody takes: it was on its way.
+        let goes = |queue: &str| near.groups.iter().any(|(name, _)| name.as_deref() == Some(queue));
+        let late = onward.here.queues.contains(KEEPS_AHEAD) && !goes(KEEPS_AHEAD);
         for (queue, members) in near.groups {
-            if let Some(queue) = queue.filter(|queue| onward.here.queues.contains(queue)) {
+            let meant = |queue: &Arc<str>| onward.here.queues.contains(queue) || (late && **queue == *KEEPS_UNTAKEN);
+            if let Some(queue) = queue.filter(meant) {
                 let members = told(&queue, members, &self.body.id.domain, envelope);
                 groups.push((queue, members));
             }

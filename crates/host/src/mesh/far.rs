@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use door::{Beyond, Far, Group, Hop, Parcel, Taker, Took, Tracer};
+use door::{Beyond, Far, Group, Hop, KEEPS_AHEAD, KEEPS_UNTAKEN, Parcel, Taker, Took, Tracer};
 use link::mesh::{Letter, Outbound, Put};
 use mesh::envelope::{Deliver, Envelope, HOPS_MAX};
 use mesh::node::{FarGroup, Leg};
 
 use super::body::Body;
 use super::replies::Asker;
+
+/// The group of those in other domains who have something kept. They go ahead of nobody in the own domain: else whoever
+/// holds a link could take its messages away.
+pub(crate) const AHEAD_ELSEWHERE: &str = "keeps ahead elsewhere";
 
 /// One copy on one link: the link's buffer, and the envelope that says for whom it is.
 pub(super) struct Egress {
@@ -119,11 +123,41 @@ fn answer(body: &Body, subject: &str, found: &[Leg]) -> Option<Leg> {
 /// The links of what the machine found.
 fn led(body: &Body, subject: &str, found: &mesh::node::Beyond) -> Beyond {
     let led = Led::by(subject, found.alike);
-    Beyond {
-        direct: hops(body, &found.direct, &led),
-        groups: found.groups.iter().map(|far| (Arc::clone(&far.queue), group(body, far, &led))).collect(),
-        alike: found.alike,
+    let mut groups: Vec<(Arc<str>, Group)> = Vec::with_capacity(found.groups.len());
+    for far in found.groups.iter().filter(|far| *far.queue != *AHEAD_ELSEWHERE) {
+        if *far.queue == *KEEPS_AHEAD {
+            let (own, elsewhere) = apart(far);
+            groups.push((Arc::clone(&far.queue), group(body, &own, &led)));
+            if !is_wanted_in_domain(found) {
+                groups.push((AHEAD_ELSEWHERE.into(), group(body, &elsewhere, &led)));
+            }
+        } else {
+            groups.push((Arc::clone(&far.queue), group(body, far, &led)));
+        }
     }
+    groups.retain(|(_, group)| !group.far.is_empty() || !group.everywhere.is_empty());
+    Beyond { direct: hops(body, &found.direct, &led), groups, alike: found.alike }
+}
+
+/// Those of a group in the own domain, and those in others.
+fn apart(far: &FarGroup) -> (FarGroup, FarGroup) {
+    let of = |own: bool| FarGroup {
+        queue: Arc::clone(&far.queue),
+        tiers: far.tiers.iter().map(|tier| legs(tier, own)).filter(|tier| !tier.is_empty()).collect(),
+        everywhere: Vec::new(),
+    };
+    (of(true), of(false))
+}
+
+fn legs(all: &[Leg], own: bool) -> Vec<Leg> {
+    all.iter().filter(|leg| leg.envelope.to.is_empty() == own).cloned().collect()
+}
+
+/// Whether anybody at another node of the own domain takes messages, those left out who keep them.
+fn is_wanted_in_domain(found: &mesh::node::Beyond) -> bool {
+    let inner = |leg: &Leg| !leg.envelope.here.is_empty() || !leg.envelope.nodes.is_empty();
+    let takes = |far: &&FarGroup| *far.queue != *KEEPS_AHEAD && *far.queue != *KEEPS_UNTAKEN;
+    found.direct.iter().any(inner) || found.groups.iter().filter(takes).any(|far| far.tiers.iter().flatten().any(inner))
 }
 
 impl Far for Body {

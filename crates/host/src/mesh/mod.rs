@@ -48,6 +48,7 @@ pub(crate) use accept::{ControlSlot, Controls};
 pub(crate) use ask::Asker;
 pub(crate) use body::Body;
 pub(crate) use controller::{Governor, SECRET_BYTES_MIN, read_secret};
+pub(crate) use far::AHEAD_ELSEWHERE;
 pub(crate) use join::{JoinParts, Joined, join};
 
 /// What the mesh stands on.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Node, Output, PATTERNS_MAX, Refusal, Report, WISHES_BYTES_OF_LINK_MAX, WISHES_OF_LINK_MAX, touch};
 use crate::acl::Asker;
+use crate::envelope::AHEAD;
 use crate::interest::{self, SourceNumber};
 use crate::names::Name;
 use crate::plan::LinkKind;
@@ -110,6 +111,10 @@ impl Node {
     fn admits(&self, source: &Source, wish: &Wish) -> Result<(), Refusal> {
         if self.interests.len() >= PATTERNS_MAX {
             return Err(Refusal::TooMany);
+        }
+        let ahead = wish.queue.as_deref() == Some(AHEAD) && matches!(source, Source::Domain { .. });
+        if ahead && wish.pattern.as_str().contains(['*', '>']) {
+            return Err(Refusal::Shape);
         }
         self.acl_admits(source, &wish.pattern)
     }

@@ -43,6 +43,9 @@ async fn who_keeps_what_nobody_takes_is_found_two_domains_away_and_told_the_segm
     let expected = format!("{WITHIN_HEADER}: s\r\n{WITHIN_HEADER}: other\r\n");
     assert_eq!(*untaken.0.lock(), [(expected, "one".to_owned())], "what a publisher makes up stands behind");
 
+    // What goes ahead is known by one word everywhere.
+    assert_eq!(KEEPS_AHEAD, ::mesh::envelope::AHEAD);
+
     // While something is kept, it goes ahead of who has come.
     let (ahead, id) = join(&stations[2], KEEPS_AHEAD);
     let (_owner, _) = join(&stations[1], "slim");
@@ -51,6 +54,17 @@ async fn who_keeps_what_nobody_takes_is_found_two_domains_away_and_told_the_segm
     until(async || ahead.0.lock().len() == 1).await;
     stations[2].live.leave(id);
     until(async || keepers().ahead.is_none()).await;
+
+    // In another domain it goes ahead of nobody who is here, and what is on its way when it ends is not lost.
+    let (again, id) = join(&stations[2], KEEPS_AHEAD);
+    until(async || keepers().ahead.is_some()).await;
+    let way = keepers().ahead;
+    let (_near, near) = join(&stations[0], "slim");
+    until(async || keepers().ahead.is_none()).await;
+    stations[0].live.leave(near);
+    stations[2].live.leave(id);
+    assert_eq!(offer(way, "three"), (1, 0));
+    until(async || again.0.lock().len() + untaken.0.lock().len() == 2).await;
 
     // What came in a segment goes to nobody of another.
     let within = |segment| stations[2].live.way_within("slim.x", segment).hops().count();
