@@ -73,9 +73,12 @@ struct Asked {
     body: Arc<Body>,
     wanted: Wanted,
     until: Mutex<Instant>,
-    flow: Mutex<Option<Result<Arc<Flow>, (String, Instant)>>>,
+    verdict: Mutex<Option<Verdict>>,
     end: CancellationToken,
 }
+
+/// What became of a question: the flow to who asked, or why there is none, and since when.
+type Verdict = Result<Arc<Flow>, (String, Instant)>;
 
 /// The stream that is wanted, what it is called there, and the patterns of what is wanted.
 type Wanted = (String, String, Vec<String>);
@@ -132,7 +135,7 @@ impl Mirrors {
         }
         for ((who, flow), asked) in &all.asked {
             let (stream, into, _) = &asked.wanted;
-            let standing = match &*asked.flow.lock() {
+            let standing = match &*asked.verdict.lock() {
                 Some(Ok(flow)) => flow.standing.lock().clone(),
                 Some(Err((why, _))) => Standing { why: Some(why.clone()), ..Standing::default() },
                 None => Standing::default(),
@@ -233,7 +236,7 @@ impl Mirrors {
         let mut all = self.0.lock();
         if let Some(asked) = all.asked.get(&key) {
             *asked.until.lock() = Instant::now() + ASKED_FOR;
-            let verdict = match &*asked.flow.lock() {
+            let verdict = match &*asked.verdict.lock() {
                 None => return,
                 Some(Ok(flow)) if asked.wanted == wanted => Some(What::Serving(flow.standing.lock().owed)),
                 Some(Err((why, since))) if asked.wanted == wanted && since.elapsed() < DENIED_FOR => {
@@ -260,8 +263,8 @@ impl Mirrors {
             return say(What::Denied(too_often(&who.domain, &wanted.0)));
         }
         let until = Mutex::new(Instant::now() + ASKED_FOR);
-        let (body_, flow, end) = (Arc::clone(body), Mutex::default(), body.end.child_token());
-        let asked = Arc::new(Asked { body: body_, wanted, until, flow, end });
+        let (own, verdict, end) = (Arc::clone(body), Mutex::default(), body.end.child_token());
+        let asked = Arc::new(Asked { body: own, wanted, until, verdict, end });
         all.asked.insert(key.clone(), Arc::clone(&asked));
         drop(all);
         tokio::spawn(Arc::clone(self).serve(key, asked));
@@ -276,7 +279,7 @@ impl Mirrors {
             Err(why) => What::Denied(why.clone()),
         };
         let flow = made.as_ref().ok().cloned();
-        *asked.flow.lock() = Some(made.map_err(|why| (why, Instant::now())));
+        *asked.verdict.lock() = Some(made.map_err(|why| (why, Instant::now())));
         // Who cannot be told asks again.
         let _away = Custody::say(body, &Whereto::of(who), name, 0, what);
         tokio::select! {
