@@ -148,7 +148,7 @@ impl Led for LedNode {
     }
 
     fn set_links(&self, links: Vec<Told>) {
-        let dial = |Told { link, address, tls }| Dial { link, address, tls };
+        let dial = |Told { link, address, tls, shows }| Dial { link, address, tls, shows };
         self.reins.set_links(links.into_iter().map(dial).collect());
     }
 

@@ -208,7 +208,7 @@ impl Carrier {
             add(&self.shared.totals.refused, 1);
             return self.end(PERMISSION_DENIED, "a replica's token must read everything");
         }
-        if let Some(former) = self.shared.former(&self.connection, &link) {
+        if let Some(former) = self.shared.former(&self.connection, kind, &link) {
             former.out.end((ABORTED, String::from("the link came again")));
         }
         debug!(address = %self.connection.address, %link, ?kind, %node, tagged = key.is_some(), "a link is open");

@@ -41,6 +41,8 @@ pub struct Dial {
     pub address: String,
     /// Whether with TLS.
     pub tls: bool,
+    /// Whether this node's credentials are shown there.
+    pub shows: bool,
 }
 
 /// A name that leads over a link.
@@ -209,6 +211,7 @@ impl Reins {
                 node: String::new(),
                 address: dial.address.clone(),
                 tls: dial.tls,
+                shows: dial.shows,
             };
             self.shared.tasks.spawn(keep(Arc::clone(&self.shared), target, stopping.clone(), said));
             state.dialled.insert(link, Dialled { dial, stopping, outcome });

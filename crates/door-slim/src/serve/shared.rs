@@ -154,7 +154,7 @@ impl Shared {
 
     /// What those may whom this node dials: where there are no tokens, what everybody may; else everything.
     pub(crate) fn trusted(&self) -> Principal {
-        self.port.authenticate(None).unwrap_or_else(|_| Principal::anyone())
+        self.port.authenticate(None).unwrap_or_else(|_| self.port.within_name_rules(&Principal::anyone()))
     }
 
     fn add(
@@ -200,13 +200,14 @@ impl Shared {
 
     /// The one that a link comes in place of: of the same name, from the same address, with the same rights. It is
     /// gone, though nobody has noticed.
-    pub(crate) fn former(&self, new: &Connection, link: &str) -> Option<Arc<Connection>> {
+    pub(crate) fn former(&self, new: &Connection, kind: Kind, link: &str) -> Option<Arc<Connection>> {
         let name = Arc::clone(new.who.lock().name());
         let links = self.links.lock();
         let same = |each: &&Arc<Connection>| {
             each.id != new.id
                 && each.address.ip() == new.address.ip()
-                && each.terms.get().is_some_and(|terms| terms.link == link)
+                && each.trusted == new.trusted
+                && each.terms.get().is_some_and(|terms| terms.kind == kind && terms.link == link)
                 && *each.who.lock().name() == name
         };
         links.values().find(same).cloned()

@@ -26,7 +26,7 @@ fn options(node: &str) -> Options {
 }
 
 fn dial(link: &str, to: &Served) -> Dial {
-    Dial { link: link.to_owned(), address: to.address.to_string(), tls: false }
+    Dial { link: link.to_owned(), address: to.address.to_string(), tls: false, shows: true }
 }
 
 fn route(To(components, id): To, link: &str) -> Route {
@@ -105,7 +105,7 @@ fn one_of(third: u64) -> To {
 async fn a_link_that_is_not_there_says_so_and_its_names_are_there_as_soon_as_it_is() {
     let (a, one) = led("a").await;
     let address = listener("127.0.0.1:0".parse().unwrap()).local_addr().unwrap();
-    one.set_links(vec![Dial { link: String::from("l"), address: address.to_string(), tls: false }]);
+    one.set_links(vec![Dial { link: String::from("l"), address: address.to_string(), tls: false, shows: false }]);
     assert!(one.dialled("l").await.is_err());
     assert!(one.dialled("other").await.is_err());
     assert_eq!(one.set_routes(&[route(any(3), "l")]), [Err(String::from("connection not found"))]);

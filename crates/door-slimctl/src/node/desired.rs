@@ -101,6 +101,10 @@ impl Desired {
 const UNKNOWN: &str = "subscription not found";
 
 fn key(route: &Route) -> Result<Key, &'static str> {
+    let long = |link: &&str| link.len() > LINK_BYTES_MAX;
+    if route.link_id.as_deref().filter(long).is_some() {
+        return Err("connection not found");
+    }
     let name = route.name.as_ref().and_then(names::pattern).ok_or("the name has no hashes")?;
     let link = route.link_id.as_deref().filter(|link| !link.trim().is_empty()).ok_or("connection not found")?;
     Ok((name, link.to_owned()))
@@ -122,15 +126,17 @@ fn dial(link: &str, config: &str, shows: bool) -> Result<Dial, String> {
     let tls = scheme == "https" || config["tls_required"].as_bool().unwrap_or(false);
     let has_port = bare.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let address = if has_port { bare.to_owned() } else { format!("{bare}:{}", if tls { 443 } else { 80 }) };
-    match &config["auth_method"] {
-        Value::String(method) if matches!(method.as_str(), "basic" | "jwt" | "oidc") && !shows => {
-            return Err(format!("no local credentials configured for {endpoint}"));
-        }
+    let method = &config["auth_method"];
+    let asked = method.as_str().is_some_and(|method| matches!(method, "basic" | "jwt" | "oidc"));
+    match method {
+        _ if asked && !shows => return Err(format!("no local credentials configured for {endpoint}")),
+        // Whoever is on the line would have them.
+        _ if asked && !tls => return Err(format!("credentials are not shown without TLS, to {endpoint}")),
         Value::Object(method) if method.contains_key("spire") => return Err(NO_SPIRE.to_owned()),
         Value::String(method) if method == "spire" => return Err(NO_SPIRE.to_owned()),
         _ => {}
     }
-    Ok(Dial { link: link.to_owned(), address, tls })
+    Ok(Dial { link: link.to_owned(), address, tls, shows: asked })
 }
 
 const NO_SPIRE: &str = "SPIRE is not spoken here";
@@ -178,6 +184,11 @@ mod tests {
         check(r#"{"endpoint":"http://[::1]:7/"}"#, false, Ok(("[::1]:7", false)));
         let basic = r#"{"endpoint":"http://b:1","auth_method":"basic"}"#;
         check(basic, false, Err("no local credentials configured for http://b:1"));
+        check(basic, true, Err("credentials are not shown without TLS, to http://b:1"));
+        let shows = |auth: &str| {
+            dial("l", &format!(r#"{{"endpoint":"https://b:1","auth_method":"{auth}"}}"#), true).unwrap().shows
+        };
+        assert!(shows("basic") && shows("jwt") && !shows("none"), "only where it is asked for");
         check(r#"{"endpoint":"http://b:1","auth_method":{"spire":{"trust_domain":"b"}}}"#, true, Err(NO_SPIRE));
         check(r#"{"tls_required":true}"#, true, Err("Failed to parse config: it has no endpoint"));
         for bad in [r#"{"endpoint":"ws://b:1"}"#, r#"{"endpoint":"http://u@b:1"}"#, r#"{"endpoint":""}"#, "", "[]"] {

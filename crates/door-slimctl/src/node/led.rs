@@ -17,6 +17,8 @@ pub struct Dial {
     pub address: String,
     /// Whether with TLS.
     pub tls: bool,
+    /// Whether this node's credentials are shown there: never without TLS.
+    pub shows: bool,
 }
 
 /// A name that leads over a link.
