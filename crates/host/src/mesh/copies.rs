@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::{Headers, Message, Pattern, Subject, Transform};
+use journal::limits::DEAD_STREAM;
 use journal::{Append, AppendError, Expect, Journal, ReadError, Receipt, StreamConfig, StreamError, StreamInfo};
 use link::mesh::Letter;
 use mesh::names::NodeId;
@@ -50,7 +51,7 @@ const BORN_KEY: &str = "mirror-of-born";
 const SPACE: &str = "$MIRROR";
 
 /// Names of streams that nodes make for themselves, and what begins such names.
-const OWN_STREAMS: [&str; 4] = ["CATALOG", "DYNAMIC", "FEDERATION", "TIDINGS"];
+const OWN_STREAMS: [&str; 5] = ["CATALOG", DEAD_STREAM, "DYNAMIC", "FEDERATION", "TIDINGS"];
 /// See [`OWN_STREAMS`].
 const OWN_STREAM_PREFIXES: [&str; 4] = ["FED_", "SLIM_INBOX_", "SLIM_ROOM_", "TIDINGS_"];
 

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Pattern, encode_token};
-use journal::{Journal, StreamError};
+use journal::limits::DEAD_PREFIX;
+use journal::{Journal, Retention, StreamError};
 use mesh::names::{Name, NodeId};
 use mesh::node::Report;
 use parking_lot::Mutex;
@@ -306,8 +307,8 @@ impl Mirrors {
     }
 }
 
-/// First tokens of the subjects of streams that nobody is given.
-const NOT_GIVEN: [&str; 2] = ["tidings", "slim-inbox"];
+/// First tokens of the subjects of streams that nobody is given: what died says what was sent, whatever rules say of that.
+const NOT_GIVEN: [&str; 3] = ["tidings", "slim-inbox", DEAD_PREFIX];
 /// What begins the names of flows that were asked for.
 const PULL: &str = "pull/";
 /// Every domain that can be reached.
@@ -377,6 +378,10 @@ async fn asked_flow(body: &Arc<Body>, who: &NodeId, name: &str, asked: &Asked) -
     let own = |subject: &&Pattern| subject.tokens().next().is_some_and(|first| NOT_GIVEN.contains(&first));
     if let Some(subject) = info.config.subjects.iter().find(own).filter(|_| !copy) {
         return Err(format!("'{stream}' captures {subject}, which nodes keep for themselves"));
+    }
+    if info.config.retention != Retention::Limits {
+        // Who asks would have this stream keep what its own consumers are done with.
+        return Err(format!("'{stream}' forgets what its consumers have had: it is pushed from there, or not at all"));
     }
     body.ask(|mesh| {
         let may =

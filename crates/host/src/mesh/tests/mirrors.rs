@@ -95,12 +95,18 @@ async fn who_asks_is_told_why_he_gets_nothing() {
     let (source, asker) = (journal(&stations[0]), journal(&stations[1]));
     source.stream_create(orders()).await.unwrap();
     source.stream_create(StreamConfig::new("OWN", [Pattern::parse("tidings.x.>").unwrap()])).await.unwrap();
+    source.stream_create(StreamConfig::new("DEAD", [Pattern::parse("dead.>").unwrap()])).await.unwrap();
+    let mut until_had = StreamConfig::new("JOBS", [Pattern::parse("jobs.>").unwrap()]);
+    until_had.retention = journal::Retention::Interest;
+    source.stream_create(until_had).await.unwrap();
     declare(&stations[0], &source, &[]);
     let other = |stream: &str, from: &str| MirrorSpec { stream: stream.to_owned(), ..pull(from, "") };
     let all = [
         ("closed", pull("a", "COPY")),
         ("missing", other("NONE", "a")),
         ("own", other("OWN", "a")),
+        ("dead", MirrorSpec { stream_there: "THE_DEAD".to_owned(), ..other("DEAD", "a") }),
+        ("jobs", other("JOBS", "a")),
         ("nobody", pull("x", "X")),
         ("self", pull("b", "Y")),
         ("absent", pull("a/2", "Z")),
@@ -121,6 +127,8 @@ async fn who_asks_is_told_why_he_gets_nothing() {
     says(&stations[1], "closed", "the rule NameAcl/closes does not let the domain b subscribe to orders.>").await;
     says(&stations[1], "missing", "NONE").await;
     says(&stations[1], "own", "which nodes keep for themselves").await;
+    says(&stations[1], "dead", "is a stream of the node itself").await;
+    says(&stations[1], "jobs", "forgets what its consumers have had").await;
     says(&stations[1], "nobody", "there is no way to x").await;
     says(&stations[1], "self", "this node's own domain").await;
     says(&stations[1], "absent", "a/2 does not answer").await;
