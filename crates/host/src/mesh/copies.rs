@@ -277,7 +277,12 @@ impl Copies {
         if reached.taken.is_some_and(|taken| head.position <= taken) {
             return Next::Say(What::Confirmed(reached.recorded.unwrap_or(0)));
         }
-        if reached.taken.is_some_and(|taken| head.previous > taken) {
+        // A place that nothing is left to tell is where a run begins that the sender began since: what it took for
+        // confirmed is. Of a run from its middle on nothing says what is recorded.
+        if reached.taken.is_none() && head.previous == head.floor {
+            (reached.taken, reached.recorded) = (Some(head.floor), Some(head.floor));
+        }
+        if reached.taken.is_none_or(|taken| head.previous > taken) {
             let said = reached.again.replace(head.run) == Some(head.run);
             return if said { Next::Nothing } else { Next::Say(What::Again(reached.recorded)) };
         }
@@ -430,6 +435,11 @@ fn mixed(into: &str, source: &Source, other: &Source) -> String {
     format!("'{into}' is kept of {}, not of {}: name another", other.name(), source.name())
 }
 
+/// Whether a header is the one that says where a mirrored message is from.
+fn is_source(name: &str) -> bool {
+    name.trim().eq_ignore_ascii_case(SOURCE_HEADER)
+}
+
 /// The message as it is recorded behind the copy's last position. Where the engine brings messages to streams by their
 /// subjects, it goes by one that the copy alone captures, and is given back its own there.
 fn append(source: &Source, head: &Head<'_>, letter: &Letter<'_>, last: u64, relates: bool) -> Result<Append, String> {
@@ -438,7 +448,10 @@ fn append(source: &Source, head: &Head<'_>, letter: &Letter<'_>, last: u64, rela
         block => Headers::from_block(Bytes::copy_from_slice(block)).map_err(|error| error.to_string())?,
     };
     let from = format!("{}/{}", source.name(), head.position);
-    let headers = headers.with(SOURCE_HEADER, &from).map_err(|error| error.to_string())?;
+    // Whoever publishes may set it, and a message of a copy has it: how far this copy came is read from its own alone.
+    let others = headers.iter().filter(|(name, _)| !is_source(name));
+    let headers = Headers::from_pairs(others.chain([(SOURCE_HEADER, from.as_str())]));
+    let headers = headers.map_err(|error| error.to_string())?;
     let subject = match relates {
         true => Subject::parse(&format!("{SPACE}.{}.{}", head.into, letter.subject)),
         false => Subject::parse(letter.subject),
@@ -510,7 +523,9 @@ async fn come_to(
     }
     match journal.last(into, &Pattern::all()).await {
         Ok(stored) => {
-            let value = stored.message.headers.get(SOURCE_HEADER).unwrap_or_default();
+            // The last counts: it is written at the end.
+            let value = stored.message.headers.iter().filter(|(name, _)| is_source(name)).last();
+            let value = value.map(|(_, value)| value).unwrap_or_default();
             let position = value.strip_prefix(&name).and_then(|rest| rest.strip_prefix('/')?.parse().ok());
             let position = position.ok_or_else(|| format!("the last message of '{into}' is not from {name}"))?;
             Ok((Some(position), stored.seq.max(info.state.last)))

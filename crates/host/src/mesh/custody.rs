@@ -82,6 +82,31 @@ pub(super) struct Custody {
     senders: Mutex<BTreeMap<(String, Whereto), mpsc::Sender<Word>>>,
 }
 
+/// The words that one sender of this node is told. Nothing is left of it when it is dropped.
+pub(super) struct Words<'a> {
+    custody: &'a Custody,
+    key: (String, Whereto),
+    receiver: mpsc::Receiver<Word>,
+}
+
+impl Words<'_> {
+    /// The next word; `None`: another sender took its place.
+    pub(super) async fn next(&mut self) -> Option<Word> {
+        self.receiver.recv().await
+    }
+}
+
+impl Drop for Words<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut senders = self.custody.senders.lock();
+        // One that took its place is open.
+        if senders.get(&self.key).is_some_and(mpsc::Sender::is_closed) {
+            senders.remove(&self.key);
+        }
+    }
+}
+
 /// A rule in the way, in words.
 pub(super) fn forbidden(rule: &Forbidden, subject: &str) -> String {
     let verb = if rule.why == Refusal::PublishRule { "publish" } else { "subscribe" };
@@ -94,20 +119,18 @@ impl Custody {
         self.copies.record_in(journal);
     }
 
-    /// Words for a sender of this node are told to whoever asks last.
-    pub(super) fn words(&self, flow: &str, to: &Whereto) -> mpsc::Receiver<Word> {
+    /// Words for a sender of this node are told to whoever asks last, until he drops what he is given.
+    pub(super) fn words(&self, flow: &str, to: &Whereto) -> Words<'_> {
         let (sender, receiver) = mpsc::channel(WORDS_MAX);
-        self.senders.lock().insert((flow.to_owned(), to.clone()), sender);
-        receiver
+        let key = (flow.to_owned(), to.clone());
+        self.senders.lock().insert(key.clone(), sender);
+        Words { custody: self, key, receiver }
     }
 
-    /// A sender of this node has ended, and nobody took its place.
-    pub(super) fn forget(&self, flow: &str, to: &Whereto) {
-        let mut senders = self.senders.lock();
-        let key = (flow.to_owned(), to.clone());
-        if senders.get(&key).is_some_and(mpsc::Sender::is_closed) {
-            senders.remove(&key);
-        }
+    /// How many of this node send.
+    #[cfg(test)]
+    pub(super) fn senders(&self) -> usize {
+        self.senders.lock().len()
     }
 
     /// Says something to another node.

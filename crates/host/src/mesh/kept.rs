@@ -2,7 +2,8 @@
 //! it. Pure.
 //!
 //! ```text
-//! head   envelope | node | flow | stream | as | run u64 | born u64 | position u64 | previous u64
+//! head   envelope | node | flow | stream | as | run u64 | born u64 | floor u64 | position u64 |
+//!        previous u64
 //! word   version u8 (1) | envelope | node | flow | run u64 | what u8, and what it says:
 //!          0 confirmed   position u64            all up to it are recorded
 //!          1 again       1 position u64, or 0    what comes behind it is missing; 0: it is not known from where on
@@ -42,6 +43,8 @@ pub(super) struct Head<'a> {
     pub(super) run: u64,
     /// When the stream that it is from was made, in nanoseconds: one that is made anew under its name is another.
     pub(super) born: u64,
+    /// The position up to which all was confirmed when the run began: the first message of a run is the next behind it.
+    pub(super) floor: u64,
     /// Its position in the stream that it is from.
     pub(super) position: u64,
     /// The position behind which it is the next that is to be kept.
@@ -159,7 +162,7 @@ impl<'a> Head<'a> {
         let mut out = Vec::with_capacity(self.envelope.len() + 128);
         put(&mut out, self.envelope);
         [self.node, self.flow, self.stream, self.into].iter().for_each(|text| put(&mut out, text.as_bytes()));
-        for number in [self.run, self.born, self.position, self.previous] {
+        for number in [self.run, self.born, self.floor, self.position, self.previous] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out
@@ -175,10 +178,12 @@ impl<'a> Head<'a> {
             into: parts.text()?,
             run: parts.number()?,
             born: parts.number()?,
+            floor: parts.number()?,
             position: parts.number()?,
             previous: parts.number()?,
         };
-        (parts.0.is_empty() && head.previous < head.position).then_some(head)
+        let ordered = head.floor <= head.previous && head.previous < head.position;
+        (parts.0.is_empty() && ordered).then_some(head)
     }
 }
 
@@ -243,10 +248,12 @@ mod tests {
     #[test]
     fn heads_are_read_as_they_were_written_and_nothing_else_is() {
         let (node, flow, stream, into) = ("", "push/m", "ORDERS", "COPY");
-        let head = Head { envelope: b"e", node, flow, stream, into, run: 1, born: 5, position: 9, previous: 7 };
+        let head =
+            Head { envelope: b"e", node, flow, stream, into, run: 1, born: 5, floor: 6, position: 9, previous: 7 };
         let bytes = head.encode();
         assert_eq!(Head::decode(&bytes), Some(head));
         assert_eq!(Head::decode(&Head { previous: 9, ..head }.encode()), None, "nothing comes before itself");
+        assert_eq!(Head::decode(&Head { floor: 8, ..head }.encode()), None, "nor before its run");
         assert!((0..bytes.len()).all(|cut| Head::decode(&bytes[..cut]).is_none()));
     }
 

@@ -20,13 +20,12 @@ use journal::{Ack, AckPolicy, AckToken, ConsumerConfig, ConsumerError, ConsumerI
 use link::mesh::{Letter, Put};
 use mesh::node::Refusal;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::body::{Body, Conn};
-use super::custody::{Whereto, forbidden};
+use super::custody::{Whereto, Words, forbidden};
 use super::kept::{Head, What, Word};
 use crate::entropy::seed;
 use crate::federation::feed::Feed;
@@ -117,7 +116,6 @@ impl Flow {
                 () = sleep(pause) => {}
             }
         }
-        self.body.custody.forget(&self.flow, &self.to);
     }
 
     fn does_not_get_on(&self, why: String) {
@@ -186,7 +184,9 @@ impl Flow {
         let mut feed = Feed::open(&self.journal, &self.stream, &self.consumer);
         let (under_way, since, born) = (VecDeque::new(), Instant::now(), stream.created.nanos());
         let (order, skip, bytes, conn) = (info.deliveries, previous, 0, None);
-        let sending = Sending { flow: self, run, born, previous, order, skip, under_way, bytes, since, conn };
+        let (last, floor) = (stream.state.last, previous);
+        let sending =
+            Sending { flow: self, run, born, floor, previous, order, skip, last, under_way, bytes, since, conn };
         let ended = sending.go(&mut feed, words).await;
         // The next begins where nobody else is given anything.
         feed.close().await;
@@ -200,12 +200,16 @@ struct Sending<'a> {
     run: u64,
     /// When the stream was made.
     born: u64,
+    /// The position behind which the run began.
+    floor: u64,
     /// The position behind which the next message is the next.
     previous: u64,
     /// The consumer's last delivery: none may be missing, since what it would hold is claimed not to be there.
     order: u64,
     /// What is up to here the far side has.
     skip: u64,
+    /// The stream's last position, as far as it is known.
+    last: u64,
     under_way: VecDeque<(u64, usize, AckToken)>,
     bytes: usize,
     /// When the far side last confirmed something, or nothing was under way.
@@ -223,7 +227,7 @@ async fn over(conn: Option<&Arc<Conn>>) {
 }
 
 impl Sending<'_> {
-    async fn go(mut self, feed: &mut Feed, mut words: mpsc::Receiver<Word>) -> Result<Over, String> {
+    async fn go(mut self, feed: &mut Feed, mut words: Words<'_>) -> Result<Over, String> {
         let mut next: Option<Delivery> = None;
         loop {
             while self.has_room()
@@ -246,8 +250,8 @@ impl Sending<'_> {
             let slow = Duration::from_secs((self.bytes / BYTES_PER_SECOND_MIN) as u64);
             tokio::select! {
                 biased;
-                word = words.recv() => match word {
-                    Some(word) if word.run == self.run => if let Some(over) = self.heard(word)? {
+                word = words.next() => match word {
+                    Some(word) if word.run == self.run => if let Some(over) = self.heard(word).await? {
                         return Ok(over);
                     },
                     Some(_) => {}
@@ -306,9 +310,10 @@ impl Sending<'_> {
             self.since = Instant::now();
         }
         let (envelope, node) = (leg.envelope.encode(), node.map(ToString::to_string).unwrap_or_default());
-        let Sending { run, born, previous, .. } = *self;
+        let Sending { run, born, floor, previous, .. } = *self;
         let (name, stream, into) = (flow.flow.as_str(), flow.stream.as_str(), flow.into.as_str());
-        let head = Head { envelope: &envelope, node: &node, flow: name, stream, into, run, born, position, previous };
+        let head =
+            Head { envelope: &envelope, node: &node, flow: name, stream, into, run, born, floor, position, previous };
         let (headers, payload) = (stored.message.headers.as_block(), &stored.message.payload);
         let letter = Letter { head: &head.encode(), subject, reply: "", status: "", headers, payload };
         match conn.out.keep(&letter) {
@@ -327,8 +332,28 @@ impl Sending<'_> {
         Ok(true)
     }
 
+    /// That the far side has no more than the stream ever had: what it claims beyond that is not progress.
+    async fn exists(&mut self, claimed: u64) -> Result<(), String> {
+        let Flow { journal, stream, to, into, .. } = self.flow;
+        if claimed > self.last {
+            let info = journal.stream_info(stream).await.map_err(|error| error.to_string())?;
+            self.last = info.state.last;
+        }
+        if claimed > self.last {
+            return Err(format!(
+                "{to} says that it has '{stream}' up to {claimed}, which ends here at {}: it lost its end, or '{into}' \
+                 there says what is not so. Delete '{into}' there, or name another",
+                self.last
+            ));
+        }
+        Ok(())
+    }
+
     /// What the far side says; how the run ends, where it does.
-    fn heard(&mut self, word: Word) -> Result<Option<Over>, String> {
+    async fn heard(&mut self, word: Word) -> Result<Option<Over>, String> {
+        if let What::Confirmed(position) | What::Again(Some(position)) = word.what {
+            self.exists(position).await?;
+        }
         let confirmed = match word.what {
             What::Confirmed(position) => position,
             What::Again(Some(position)) => return Ok(Some(Over::Behind(position))),

@@ -220,6 +220,128 @@ async fn a_copy_that_was_lost_is_made_again_from_what_there_is_and_one_that_was_
     assert_eq!((stored.seq, &stored.message.payload[..]), (215, &b"214"[..]));
 }
 
+/// Puts a number into a stream with a header that says where it is from.
+async fn put_from(journal: &Arc<dyn Journal>, into: Option<&str>, number: usize, source: &str) {
+    let subject = Subject::parse("orders.x").unwrap();
+    let headers = event::Headers::EMPTY.with(SOURCE_HEADER, source).unwrap();
+    let message = Message { headers, ..Message::new(subject, Bytes::from(number.to_string())) };
+    let (done, receipt) = tokio::sync::oneshot::channel();
+    let append = Append { into: into.map(str::to_owned), ..Append::new(message) };
+    journal.append(append, Box::new(|result| drop(done.send(result))));
+    receipt.await.unwrap().unwrap();
+}
+
+/// Declares what is let in and one more, so that the copies there are read anew, as after a restart.
+fn anew(mesh: &Chain, at: usize) {
+    mesh.declare(at, &[accepted(), ("more", json!({"stream": "MORE", "accept": ["a"]}))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_message_is_from_is_not_what_its_publisher_says() {
+    let mesh = Chain::new(&["a", "c"]).await;
+    mesh.declare(1, &[accepted()]);
+    mesh.declare(0, &[pushed()]);
+    mesh.append(0..10).await;
+    put_from(&mesh.journals[0], None, 10, &format!("a/ORDERS/{}", u64::MAX)).await;
+    mesh.has("COPY", 11).await;
+    anew(&mesh, 1);
+    mesh.append(11..21).await;
+    mesh.has("COPY", 21).await;
+    let last = mesh.journals[1].read("COPY", Read::from(11, 1)).await.unwrap().messages.remove(0);
+    let sources = last.message.headers.iter().filter(|(name, _)| *name == SOURCE_HEADER).count();
+    assert_eq!(sources, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_copy_goes_on() {
+    let mesh = Chain::new(&["a", "b", "c"]).await;
+    let accept = |stream: &str, of: &str| json!({"stream": stream, "accept": [of]});
+    let onward = ("onward", json!({"stream": "COPY", "to": ["c"], "as": "SECOND"}));
+    mesh.declare(2, &[("second", accept("SECOND", "b"))]);
+    mesh.declare(1, &[accepted(), onward]);
+    mesh.declare(0, &[("copy", json!({"stream": "ORDERS", "to": ["b"], "as": "COPY"}))]);
+    let second = async |count: u64| {
+        until(async || mesh.copy("SECOND").await.is_some_and(|info| info.state.messages >= count)).await;
+        let page = mesh.journals[2].read("SECOND", Read::from(1, 100)).await.unwrap();
+        assert_eq!(page.messages.len() as u64, count);
+        for (number, stored) in page.messages.iter().enumerate() {
+            assert_eq!(&stored.message.payload[..], number.to_string().as_bytes());
+            let source = format!("b/COPY/{}", number + 1);
+            assert_eq!(stored.message.headers.get(SOURCE_HEADER), Some(source.as_str()));
+        }
+    };
+    mesh.append(0..10).await;
+    second(10).await;
+    mesh.declare(2, &[("second", accept("SECOND", "b")), ("more", accept("MORE", "b"))]);
+    mesh.append(10..20).await;
+    second(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_claims_to_have_more_than_there_is_is_told_and_nothing_is_let_go_of() {
+    let mesh = Chain::new(&["a", "c"]).await;
+    mesh.declare(1, &[accepted()]);
+    mesh.declare(0, &[pushed()]);
+    mesh.append(0..10).await;
+    mesh.has("COPY", 10).await;
+    put_from(&mesh.journals[1], Some("COPY"), 10, "a/ORDERS/1000").await;
+    anew(&mesh, 1);
+    mesh.append(10..20).await;
+    mesh.says(0, "copy", &["has 'ORDERS' up to 1000", "ends here at 20", "Delete 'COPY'"]).await;
+    assert_eq!(mesh.rows(0)[0]["confirmed"], 10);
+    mesh.journals[1].stream_delete("COPY").await.unwrap();
+    anew(&mesh, 1);
+    mesh.declare(1, &[accepted()]);
+    mesh.has("COPY", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_emptied_while_much_is_on_its_way_takes_none_of_it_from_its_middle() {
+    let mesh = Chain::new(&["a", "b", "c"]).await;
+    mesh.declare(2, &[accepted()]);
+    mesh.declare(0, &[pushed()]);
+    mesh.append(0..10).await;
+    mesh.has("COPY", 10).await;
+    let far = &mesh.journals[2];
+    let mut numbers: Vec<usize> = Vec::new();
+    for round in 0..20 {
+        mesh.append(10 + round * 200..210 + round * 200).await;
+        // What is there now is read, then deleted; what comes between the two is read by its position later.
+        let last = mesh.copy("COPY").await.unwrap().state.last;
+        let page = far.read("COPY", Read::from(1, 5_000)).await.unwrap().messages;
+        let read = page.iter().filter(|stored| stored.seq <= last);
+        numbers
+            .extend(read.map(|stored| std::str::from_utf8(&stored.message.payload).unwrap().parse::<usize>().unwrap()));
+        let purge = journal::Purge { before: Some(last + 1), ..journal::Purge::default() };
+        far.purge("COPY", purge).await.unwrap();
+        mesh.declare(2, &[accepted()]);
+        anew(&mesh, 2);
+    }
+    until(async || mesh.rows(0)[0]["owed"] == 0 && mesh.rows(0)[0]["confirmed"] == 4_010).await;
+    let page = far.read("COPY", Read::from(1, 5_000)).await.unwrap().messages;
+    numbers.extend(
+        page.iter().map(|stored| std::str::from_utf8(&stored.message.payload).unwrap().parse::<usize>().unwrap()),
+    );
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, (0..4_010).collect::<Vec<_>>(), "none is lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_sender_that_ended_nothing_is_left() {
+    let mesh = Chain::new(&["a", "c"]).await;
+    mesh.append(0..1).await;
+    mesh.declare(1, &[("all", json!({"stream": "*", "accept": ["a"]}))]);
+    let names: Vec<String> = (0..30).map(|number| format!("C{number}")).collect();
+    let to = |name: &String| json!({"stream": "ORDERS", "to": ["c"], "as": name});
+    let all: Vec<_> = names.iter().map(|name| (name.as_str(), to(name))).collect();
+    let senders = || mesh.stations[0].body.custody.senders();
+    mesh.declare(0, &all);
+    until(async || senders() == 30).await;
+    mesh.declare(0, &[]);
+    until(async || senders() == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_recorded_is_not_confirmed_and_comes_again_without_a_gap() {
     let mesh = Chain::new(&["a", "c"]).await;

@@ -53,7 +53,8 @@ impl Keeping {
     fn keep(&self, envelope: &Envelope, position: u64, into: &str, subject: &str) {
         let (flow, stream, previous, node, run, born) = ("push/copy", "BILLS", position - 1, "", 1, 7);
         let envelope = &envelope.encode();
-        let head = Head { envelope, node, flow, stream, into, run, born, position, previous }.encode();
+        let floor = previous;
+        let head = Head { envelope, node, flow, stream, into, run, born, floor, position, previous }.encode();
         let out = &self.rogue.out;
         assert_ne!(out.keep(&Letter { head: &head, subject, payload: b"rogue", ..Letter::default() }), Put::No);
         out.flush();
