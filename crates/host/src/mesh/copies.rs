@@ -15,8 +15,8 @@
 //! - A source is a domain, a stream and the moment in which that was made: what comes from another is never mixed in.
 //! - Recorded once, in order, without a gap: a message is taken only behind the one that was sent before it, and recorded
 //!   only if the stream's last position is still the one that was counted on, whoever else writes there. How far a stream
-//!   came is read from its own last message.
-//! - Confirmed means recorded, with the proof that the engine gives, and so is all before it.
+//!   came is read from its own last message, or from a mark beside it, whichever is further.
+//! - Confirmed means recorded and marked, with the proof that the engine gives, and so is all before it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,7 @@ use super::body::Body;
 use super::custody::{Custody, Whereto};
 use super::data::TELL_EVERY;
 use super::kept::{Head, What};
+use super::marks::{self, Mark};
 
 /// The header that says where a mirrored message is from: `<domain>/<stream>/<position>`.
 pub(super) const SOURCE_HEADER: &str = "Tidings-Source";
@@ -90,10 +91,12 @@ impl Source {
 struct Reached {
     /// The position that was taken last; `None`: nothing that was recorded is left to tell.
     taken: Option<u64>,
-    /// The position up to which all is recorded.
+    /// The position up to which all is recorded, and marked to be.
     recorded: Option<u64>,
     /// The copy's own last position, with what is under way.
     last: u64,
+    /// When the copy was made, in nanoseconds.
+    made: u64,
     /// The run that was last told to come again.
     again: Option<u64>,
 }
@@ -344,9 +347,9 @@ impl Copies {
         tokio::spawn(async move {
             let found = come_to(&*journal, &source, &into, bounds).await;
             let (state, said) = match found {
-                Ok((taken, last)) => {
+                Ok((taken, last, made)) => {
                     let again = Some(back.run);
-                    (State::Ready(Reached { taken, recorded: taken, last, again }), What::Again(taken))
+                    (State::Ready(Reached { taken, recorded: taken, last, made, again }), What::Again(taken))
                 }
                 Err(why) => {
                     let why = copies.why(&source, &into, why);
@@ -382,30 +385,55 @@ impl Copies {
         let mut held = self.held.lock();
         let Some(copy) = held.get_mut(into).filter(|copy| copy.epoch == epoch) else { return };
         let State::Ready(reached) = &mut copy.state else { return };
-        let what = match result {
+        let why = match result {
             Ok(receipt) => {
-                reached.recorded = Some(position);
                 let due = reached.taken == Some(position) || receipt.seq.is_multiple_of(CONFIRM_EVERY);
-                due.then_some(What::Confirmed(position))
+                let mark = Mark { made: reached.made, position, at: receipt.seq };
+                drop(held);
+                if due {
+                    self.mark(into, epoch, mark, back);
+                }
+                return;
             }
             // Another wrote there: what there is now is read anew with the next that comes.
             Err(AppendError::LastSeq { .. }) => {
                 held.remove(into);
-                Some(What::Again(None))
-            }
-            Err(error) => {
-                let why = error.to_string();
-                copy.state = State::Refused(why.clone(), Instant::now());
-                copy.epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-                let source = copy.source.clone();
                 drop(held);
-                return back.say(What::Refused(self.why(&source, into, why)));
+                return back.say(What::Again(None));
             }
+            Err(error) => error.to_string(),
         };
         drop(held);
-        if let Some(what) = what {
-            back.say(what);
-        }
+        self.refuse(into, epoch, why, back);
+    }
+
+    /// Marks how far a copy came, and confirms it then.
+    fn mark(self: &Arc<Self>, into: &str, epoch: u64, mark: Mark, back: &Back) {
+        let Some(journal) = self.journal.get() else { return };
+        let (copies, name, back) = (Arc::downgrade(self), into.to_owned(), back.clone());
+        marks::write(&**journal, into, mark, move |written| {
+            let Some(copies) = copies.upgrade() else { return };
+            if let Err(why) = written {
+                return copies.refuse(&name, epoch, why, &back);
+            }
+            let mut held = copies.held.lock();
+            let Some(copy) = held.get_mut(&name).filter(|copy| copy.epoch == epoch) else { return };
+            let State::Ready(reached) = &mut copy.state else { return };
+            reached.recorded = reached.recorded.max(Some(mark.position));
+            drop(held);
+            back.say(What::Confirmed(mark.position));
+        });
+    }
+
+    /// A copy could not be written to: it is left alone for some time.
+    fn refuse(&self, into: &str, epoch: u64, why: String, back: &Back) {
+        let mut held = self.held.lock();
+        let Some(copy) = held.get_mut(into).filter(|copy| copy.epoch == epoch) else { return };
+        copy.state = State::Refused(why.clone(), Instant::now());
+        copy.epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+        let source = copy.source.clone();
+        drop(held);
+        back.say(What::Refused(self.why(&source, into, why)));
     }
 }
 
@@ -485,13 +513,14 @@ fn bound(config: &mut StreamConfig, bounds: Bounds) {
     }
 }
 
-/// The position up to which a copy has what it is to have, and its own last one. It is made where it is not there.
+/// The position up to which a copy has what it is to have, its own last one, and when it was made. It is made where it is
+/// not there.
 async fn come_to(
     journal: &dyn Journal,
     source: &Source,
     into: &str,
     bounds: Bounds,
-) -> Result<(Option<u64>, u64), String> {
+) -> Result<(Option<u64>, u64, u64), String> {
     let info = match journal.stream_info(into).await {
         Ok(info) => info,
         Err(StreamError::NotFound(_)) => {
@@ -502,9 +531,9 @@ async fn come_to(
                 return Err(too_many(&source.domain));
             }
             let made = journal.stream_create(declaration(source, into, bounds)?).await;
-            made.map_err(|error| error.to_string())?;
+            let made = made.map_err(|error| error.to_string())?;
             info!(stream = into, from = source.name(), "a stream is made to keep another's");
-            return Ok((Some(0), 0));
+            made
         }
         Err(error) => return Err(error.to_string()),
     };
@@ -521,17 +550,28 @@ async fn come_to(
     if config != info.config {
         journal.stream_update(config).await.map_err(|error| error.to_string())?;
     }
+    let (said, last) = said_last(journal, into, &name, info.state.last).await?;
+    let marked = marks::read(journal, into, &info).await?.map(|mark| mark.position);
+    let (taken, made) = (said.max(marked), info.created.nanos());
+    if let Some(position) = taken.filter(|taken| *taken > marked.unwrap_or(0)) {
+        marks::written(journal, into, Mark { made, position, at: last }).await?;
+    }
+    Ok((taken, last, made))
+}
+
+/// The position that a copy's last message is from, as far as there is one to tell, and the copy's own last one.
+async fn said_last(journal: &dyn Journal, into: &str, name: &str, last: u64) -> Result<(Option<u64>, u64), String> {
     match journal.last(into, &Pattern::all()).await {
         Ok(stored) => {
             // The last counts: it is written at the end.
             let value = stored.message.headers.iter().filter(|(name, _)| is_source(name)).last();
             let value = value.map(|(_, value)| value).unwrap_or_default();
-            let position = value.strip_prefix(&name).and_then(|rest| rest.strip_prefix('/')?.parse().ok());
+            let position = value.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')?.parse().ok());
             let position = position.ok_or_else(|| format!("the last message of '{into}' is not from {name}"))?;
-            Ok((Some(position), stored.seq.max(info.state.last)))
+            Ok((Some(position), stored.seq.max(last)))
         }
         // What was there is gone by age, or was purged: only the sender knows what was confirmed.
-        Err(ReadError::NoMessage) if info.state.last > 0 => Ok((None, info.state.last)),
+        Err(ReadError::NoMessage) if last > 0 => Ok((None, last)),
         Err(ReadError::NoMessage) => Ok((Some(0), 0)),
         Err(error) => Err(error.to_string()),
     }

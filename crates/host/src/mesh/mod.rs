@@ -18,6 +18,7 @@ mod far;
 mod join;
 mod kept;
 mod lead;
+mod marks;
 mod member;
 mod meters;
 mod mirror;

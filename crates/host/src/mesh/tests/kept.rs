@@ -171,14 +171,15 @@ async fn nothing_is_kept_that_nobody_lets_in_and_nothing_is_remembered_of_it() {
     mesh.says(0, "taken", &["is there already"]).await;
     mesh.says(0, "own", &["streams that nodes make for themselves"]).await;
     let streams: Vec<String> = far.streams().await.into_iter().map(|info| info.config.name).collect();
-    assert_eq!(streams, ["COPY", "TAKEN"]);
+    assert_eq!(streams, ["COPY", "TAKEN", "TIDINGS_MESH"], "the last says how far COPY came");
     assert_eq!(far.stream_info("TAKEN").await.unwrap().state.messages, 0, "what is for others is not written to");
     // Who lets anything in lets in so much and no more.
     mesh.declare(2, &[("all", json!({"stream": "*", "accept": ["*"], "bytesMax": 5_000, "ageMax": "1h"}))]);
     let count = async || far.streams().await.len();
-    until(async || count().await == 1 + 256).await;
+    until(async || count().await == 2 + 256).await;
     until(async || mesh.rows(0).to_string().contains("256 streams are kept here for the domain a")).await;
-    assert!(far.stream_info("TIDINGS_MESH").await.is_err());
+    let own = far.read("TIDINGS_MESH", Read::from(1, 5_000)).await.unwrap().messages;
+    assert!(own.iter().all(|stored| stored.message.subject.as_str().starts_with("tidings.mesh.copy.")));
     let free = far.streams().await.into_iter().find(|info| info.config.name.starts_with("FREE")).unwrap().config;
     assert_eq!((free.bytes_max, free.age_max), (Some(5_000), Some(Duration::from_hours(1))));
 }
@@ -250,6 +251,31 @@ async fn where_a_message_is_from_is_not_what_its_publisher_says() {
     let last = mesh.journals[1].read("COPY", Read::from(11, 1)).await.unwrap().messages.remove(0);
     let sources = last.message.headers.iter().filter(|(name, _)| *name == SOURCE_HEADER).count();
     assert_eq!(sources, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_there_does_not_come_again_although_its_sender_is_another() {
+    let mesh = Chain::new(&["a", "c"]).await;
+    mesh.declare(1, &[accepted()]);
+    mesh.declare(0, &[pushed()]);
+    mesh.append(0..100).await;
+    mesh.has("COPY", 100).await;
+    until(async || mesh.rows(0)[0]["owed"] == 0).await;
+    mesh.declare(0, &[]);
+    until(async || mesh.journals[0].consumers("ORDERS").await.unwrap().is_empty()).await;
+    mesh.journals[1].purge("COPY", journal::Purge::default()).await.unwrap();
+    anew(&mesh, 1);
+    mesh.append(100..105).await;
+    mesh.declare(0, &[pushed()]);
+    until(async || mesh.rows(0)[0]["confirmed"] == 105 && mesh.rows(0)[0]["owed"] == 0).await;
+    let page = mesh.journals[1].read("COPY", Read::from(1, 5_000)).await.unwrap().messages;
+    let held: Vec<_> = page.iter().map(|stored| String::from_utf8(stored.message.payload.to_vec()).unwrap()).collect();
+    assert_eq!(held, ["100", "101", "102", "103", "104"]);
+    // One that is made anew has all, whatever is marked of the one before.
+    mesh.journals[1].stream_delete("COPY").await.unwrap();
+    mesh.declare(1, &[accepted()]);
+    mesh.append(105..110).await;
+    mesh.has("COPY", 110).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
