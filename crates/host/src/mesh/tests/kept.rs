@@ -340,6 +340,8 @@ async fn a_copy_that_is_emptied_while_much_is_on_its_way_takes_none_of_it_from_i
             .extend(read.map(|stored| std::str::from_utf8(&stored.message.payload).unwrap().parse::<usize>().unwrap()));
         let purge = journal::Purge { before: Some(last + 1), ..journal::Purge::default() };
         far.purge("COPY", purge).await.unwrap();
+        // Nothing else is left to tell how far it came.
+        far.purge("TIDINGS_MESH", journal::Purge::default()).await.unwrap();
         mesh.declare(2, &[accepted()]);
         anew(&mesh, 2);
     }
