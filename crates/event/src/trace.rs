@@ -60,17 +60,20 @@ impl TraceParent {
 
     /// What a header block says that is recorded; `None`: nothing, or its publisher does not ask for it.
     pub fn sampled(block: &[u8]) -> Option<Self> {
-        let value = NAMES.iter().find_map(|name| find(block, name.as_bytes()))?;
+        let value = find(block)?;
         TraceParent::parse(core::str::from_utf8(value).ok()?).filter(|parent| parent.sampled)
     }
 }
 
-/// The value of the first line of that name.
-fn find<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    block.split(|byte| *byte == b'\n').find_map(|line| {
+/// The value of the first line of either name.
+fn find(block: &[u8]) -> Option<&[u8]> {
+    let begin = |line: &[u8], name: &str| {
         let (start, rest) = line.split_at_checked(name.len())?;
-        let value = rest.strip_prefix(b":")?;
-        start.eq_ignore_ascii_case(name).then_some(value)
+        (start.eq_ignore_ascii_case(name.as_bytes()) && rest.first() == Some(&b':')).then_some(name.len() + 1)
+    };
+    block.split(|byte| *byte == b'\n').find_map(|line| {
+        let value = NAMES.iter().find_map(|name| begin(line, name))?;
+        line.get(value..)
     })
 }
 

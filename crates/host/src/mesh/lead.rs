@@ -215,7 +215,7 @@ impl Candidate {
 pub(super) async fn make_stream(journal: &dyn Journal) -> Result<(), String> {
     let pattern = Pattern::parse(CAPTURES).map_err(|error| error.to_string())?;
     let mut config = StreamConfig::new(STREAM, [pattern]);
-    config.description = String::from("Which controller leads the mesh");
+    config.description = String::from("Which controller leads the mesh, and how far copies came");
     config.messages_per_subject_max = Some(1);
     match journal.stream_create(config).await {
         Ok(_) | Err(StreamError::Exists(_)) => Ok(()),

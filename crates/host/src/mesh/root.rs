@@ -1,4 +1,4 @@
-//! That from which the keys of links are made: nobody but controllers has it.
+//! That from which the keys of links are made: for controllers alone.
 //!
 //! A controller whose engine is its own keeps it in its data directory ([`stored`](super::stored)). Controllers that
 //! share an engine have half of it there, which the first of them made by chance:
@@ -7,8 +7,8 @@
 //! tidings.mesh.root   32 random bytes, written where there is none, and never again
 //! ```
 //!
-//! The other half is the secret of their domain: who reads the engine's streams lacks that, and who is a node of the
-//! domain lacks the first.
+//! The other half is the secret of their domain: who reads the engine's streams lacks that, and a node of the domain with an
+//! engine of its own lacks the first. Who has both, the secret and that engine, could make every key.
 
 use std::sync::Arc;
 use std::time::Duration;
